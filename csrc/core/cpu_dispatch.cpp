@@ -1,0 +1,61 @@
+#include "core/cpu_dispatch.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+namespace pyfast {
+namespace {
+
+constexpr const char* kNames[] = {"baseline", "avx2", "avx512"};
+
+bool available(CpuLevel level) {
+  if (level == CpuLevel::kBaseline) return true;
+#if defined(PF_HAS_AVX2)
+  if (level == CpuLevel::kAvx2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+#if defined(PF_HAS_AVX512)
+  if (level == CpuLevel::kAvx512)
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#endif
+  return false;
+}
+
+bool find(const char* name, CpuLevel* level) {
+  for (int i = 0; i < 3; ++i)
+    if (std::strcmp(name, kNames[i]) == 0) {
+      *level = static_cast<CpuLevel>(i);
+      return available(*level);
+    }
+  return false;
+}
+
+CpuLevel detect() {
+  CpuLevel level;
+  const char* wanted = std::getenv("PYFAST_CPU_CAPABILITY");
+  if (wanted != nullptr && find(wanted, &level)) return level;
+  if (available(CpuLevel::kAvx512)) return CpuLevel::kAvx512;
+  return available(CpuLevel::kAvx2) ? CpuLevel::kAvx2 : CpuLevel::kBaseline;
+}
+
+std::atomic<CpuLevel>& current() {
+  static std::atomic<CpuLevel> level{detect()};
+  return level;
+}
+
+}  // namespace
+
+CpuLevel cpu_level() { return current().load(std::memory_order_relaxed); }
+
+const char* cpu_level_name(CpuLevel level) { return kNames[static_cast<int>(level)]; }
+
+bool set_cpu_level(const char* name) {
+  CpuLevel level;
+  if (!find(name, &level)) return false;
+  current().store(level, std::memory_order_relaxed);
+  return true;
+}
+
+}  // namespace pyfast

@@ -1,0 +1,31 @@
+// Which of the three compilations of a CPU kernel runs: decided once, at the first call.
+#pragma once
+
+namespace pyfast {
+
+enum class CpuLevel { kBaseline, kAvx2, kAvx512 };
+
+// The best level that this build has and this processor can run, or the one named by the
+// environment variable PYFAST_CPU_CAPABILITY (baseline, avx2, avx512) if it can run.
+CpuLevel cpu_level();
+const char* cpu_level_name(CpuLevel level);
+
+// Overrides the choice for the whole process; false when this build or processor lacks the level.
+bool set_cpu_level(const char* name);
+
+}  // namespace pyfast
+
+// Every kernel file exports one table of function pointers from its own namespace;
+// PF_PICK_CPU(f) calls the `f()` of the level in force.
+#if defined(PF_HAS_AVX512) && defined(PF_HAS_AVX2)
+#define PF_PICK_CPU(function)                                     \
+  (::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx512 ? avx512::function() \
+   : ::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx2 ? avx2::function()   \
+                                                        : baseline::function())
+#elif defined(PF_HAS_AVX2)
+#define PF_PICK_CPU(function)                                                 \
+  (::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx2 ? avx2::function() \
+                                                      : baseline::function())
+#else
+#define PF_PICK_CPU(function) (baseline::function())
+#endif
