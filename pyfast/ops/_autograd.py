@@ -1,0 +1,86 @@
+"""How an operator of the dispatcher becomes differentiable in every mode of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch._C import _functorch
+from torch.amp.autocast_mode import _cast
+from torch.autograd import forward_ad
+
+Formula = Callable[..., Any]
+_DIFFERENTIATES = (_functorch.TransformType.Grad, _functorch.TransformType.Jvp)
+
+
+def differentiable(
+    op: torch._ops.OpOverload,
+    setup: Formula,
+    backward: Formula,
+    jvp: Formula | None = None,
+    *,
+    autocast: torch.dtype | None = None,
+) -> Callable[..., Any]:
+    """Gives `op` its derivative and returns the callable that public functions use.
+
+    Formulas attached with `register_autograd` serve eager mode, `torch.compile` and
+    `torch.export`, but raise under `torch.func.grad` and silently give zero tangents under
+    `torch.func.jvp`. The callable therefore takes the same formulas as an `autograd.Function`
+    whenever a transform other than vmap, or a level of forward-mode differentiation, is active.
+
+    A `*_backward` operator needs a formula of its own too: without one, second derivatives are
+    silently wrong. Formulas call other operators through the callables returned here.
+
+    Args:
+        op: operator with positional arguments only, for example `torch.ops.pyfast.f.default`.
+        setup: `setup(ctx, inputs, output)`, as for `torch.library.register_autograd`. Where there
+            is a `jvp`, it also calls `ctx.save_for_forward`.
+        backward: `backward(ctx, *grads)`, one gradient or None for each argument of `op`.
+        jvp: `jvp(ctx, *tangents)`, the tangent of the output. Without it, forward-mode
+            differentiation raises `NotImplementedError`.
+        autocast: what tensors below float64 are cast to under `torch.autocast`. None: nothing.
+
+    Returns:
+        A callable with the arguments of `op`, all of them by position.
+    """
+    name = op._schema.name
+
+    def no_jvp(ctx: Any, *tangents: Any) -> Any:
+        raise NotImplementedError(
+            f"{name} has no forward-mode derivative (jvp, jacfwd, hessian, dual tensors); "
+            "use reverse mode (grad, vjp, jacrev)"
+        )
+
+    formulas = {
+        "generate_vmap_rule": True,
+        "forward": staticmethod(lambda *args: op(*args)),
+        "setup_context": staticmethod(setup),
+        "backward": staticmethod(backward),
+        "jvp": staticmethod(jvp or no_jvp),
+    }
+    function: Any = type(name.replace("::", "_"), (torch.autograd.Function,), formulas)
+    torch.library.register_autograd(op, backward, setup_context=setup)
+    if autocast is not None:
+        for device_type in ("cpu", "cuda"):
+            torch.library.register_autocast(op, device_type, autocast)
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling() or not _is_transformed():
+            return op(*args)
+        # The dispatcher casts before it differentiates, so this route does too.
+        device_type = next(a.device.type for a in args if isinstance(a, torch.Tensor))
+        if autocast is not None and torch.is_autocast_enabled(device_type):
+            args = _cast(args, device_type, autocast)
+        return function.apply(*args)
+
+    return call
+
+
+def _is_transformed() -> bool:
+    """Whether grad, vjp, jvp or a level of dual tensors is active; vmap alone is not."""
+    if forward_ad._current_level >= 0:
+        return True
+    if _functorch.peek_interpreter_stack() is None:
+        return False
+    return any(level.key() in _DIFFERENTIATES for level in _functorch.get_interpreter_stack())
