@@ -1,0 +1,157 @@
+// Between planes (one channel after another) and pixels (all channels of a pixel together).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "core/device.h"
+
+namespace pyfast {
+namespace PF_ISA {
+
+template <class T, int N>
+struct VecOf {
+  typedef T type __attribute__((vector_size(N * sizeof(T))));
+};
+// N values in vector registers; operators and shuffles are the compiler's own.
+template <class T, int N>
+using Vec = typename VecOf<T, N>::type;
+
+// A number of lanes as a type, to hand it to a generic lambda.
+template <int N>
+struct Lanes {
+  static constexpr int value = N;
+};
+
+template <int N, class T>
+inline Vec<T, N> load(const T* from) {
+  Vec<T, N> value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <class T, class V>
+inline void store(T* to, const V& value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+template <class T>
+inline void transpose4(Vec<T, 4>& a, Vec<T, 4>& b, Vec<T, 4>& c, Vec<T, 4>& d) {
+  const Vec<T, 4> ac0 = __builtin_shufflevector(a, c, 0, 4, 1, 5);
+  const Vec<T, 4> ac1 = __builtin_shufflevector(a, c, 2, 6, 3, 7);
+  const Vec<T, 4> bd0 = __builtin_shufflevector(b, d, 0, 4, 1, 5);
+  const Vec<T, 4> bd1 = __builtin_shufflevector(b, d, 2, 6, 3, 7);
+  a = __builtin_shufflevector(ac0, bd0, 0, 4, 1, 5);
+  b = __builtin_shufflevector(ac0, bd0, 2, 6, 3, 7);
+  c = __builtin_shufflevector(ac1, bd1, 0, 4, 1, 5);
+  d = __builtin_shufflevector(ac1, bd1, 2, 6, 3, 7);
+}
+
+// `count` pixels of `channels` <= kLanes channels, at c_stride and w_stride, into kLanes values a
+// pixel; unused lanes become zero.
+template <int kLanes, class T>
+void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t channels, int count,
+                   T* pixels) {
+  if (kLanes == 1) {
+    if (w_stride == 1) {
+      std::memcpy(pixels, from, count * sizeof(T));
+    } else {
+      for (int k = 0; k < count; ++k) pixels[k] = from[k * w_stride];
+    }
+    return;
+  }
+  for (int64_t c = 0; c < kLanes; c += 4) {
+    const T* a = from + c * c_stride;
+    const int64_t used = channels - c < 4 ? channels - c : 4;
+    T* to = pixels + c;
+    int k = 0;
+    if (used <= 0) {
+      for (; k < count; ++k) store(to + k * kLanes, Vec<T, 4>{});
+    } else if (c_stride == 1) {
+      // A load of four values stays inside the pixel, or reads what the next pixel begins with.
+      if (used == 4) {
+        for (; k < count; ++k) store(to + k * kLanes, load<4>(a + k * w_stride));
+      } else if (used == 3 && w_stride == 3) {
+        for (; k < count - 1; ++k) {
+          const Vec<T, 4> v = load<4>(a + k * w_stride);
+          store(to + k * kLanes, __builtin_shufflevector(v, Vec<T, 4>{}, 0, 1, 2, 4));
+        }
+      }
+    } else if (w_stride == 1) {
+      const T* b = used > 1 ? a + c_stride : a;
+      const T* e = used > 2 ? a + 2 * c_stride : a;
+      const T* d = used > 3 ? a + 3 * c_stride : a;
+      for (; k + 4 <= count; k += 4) {
+        Vec<T, 4> v0 = load<4>(a + k), v1 = load<4>(b + k), v2 = load<4>(e + k),
+                  v3 = load<4>(d + k);
+        if (used < 2) v1 = Vec<T, 4>{};
+        if (used < 3) v2 = Vec<T, 4>{};
+        if (used < 4) v3 = Vec<T, 4>{};
+        transpose4<T>(v0, v1, v2, v3);
+        T* q = to + k * kLanes;
+        store(q, v0);
+        store(q + kLanes, v1);
+        store(q + 2 * kLanes, v2);
+        store(q + 3 * kLanes, v3);
+      }
+    }
+    for (; k < count; ++k) {
+      Vec<T, 4> v{};
+      for (int64_t l = 0; l < used; ++l) v[l] = a[l * c_stride + k * w_stride];
+      store(to + k * kLanes, v);
+    }
+  }
+}
+
+// The way back: writes (kAdd: adds) the used lanes of `count` pixels.
+template <int kLanes, bool kAdd, class T>
+void scatter_pixels(const T* pixels, int64_t c_stride, int64_t w_stride, int64_t channels,
+                    int count, T* out) {
+  const auto put = [](T* to, const auto& value, auto width) {
+    constexpr int n = decltype(width)::value;
+    if constexpr (kAdd) {
+      store(to, load<n>(to) + value);
+    } else {
+      store(to, value);
+    }
+  };
+  const auto put_one = [](T* to, T value) { *to = kAdd ? *to + value : value; };
+  if (kLanes == 1) {
+    if (w_stride == 1) {
+#pragma omp simd
+      for (int k = 0; k < count; ++k) put_one(out + k, pixels[k]);
+    } else {
+      for (int k = 0; k < count; ++k) put_one(out + k * w_stride, pixels[k]);
+    }
+    return;
+  }
+  for (int64_t c = 0; c < channels; c += 4) {
+    const int64_t used = channels - c < 4 ? channels - c : 4;
+    const T* from = pixels + c;
+    T* a = out + c * c_stride;
+    int k = 0;
+    if (c_stride == 1 && used == 4) {
+      for (; k < count; ++k) put(a + k * w_stride, load<4>(from + k * kLanes), Lanes<4>{});
+    } else if (c_stride == 1 && used == 3 && w_stride == 3 && !kAdd) {
+      // The fourth value is overwritten by the next pixel, so the last pixel goes alone.
+      for (; k < count - 1; ++k) store(a + k * 3, load<4>(from + k * kLanes));
+    } else if (w_stride == 1) {
+      for (; k + 4 <= count; k += 4) {
+        const T* q = from + k * kLanes;
+        Vec<T, 4> v0 = load<4>(q), v1 = load<4>(q + kLanes), v2 = load<4>(q + 2 * kLanes),
+                  v3 = load<4>(q + 3 * kLanes);
+        transpose4<T>(v0, v1, v2, v3);
+        put(a + k, v0, Lanes<4>{});
+        if (used > 1) put(a + c_stride + k, v1, Lanes<4>{});
+        if (used > 2) put(a + 2 * c_stride + k, v2, Lanes<4>{});
+        if (used > 3) put(a + 3 * c_stride + k, v3, Lanes<4>{});
+      }
+    }
+    for (; k < count; ++k)
+      for (int64_t l = 0; l < used; ++l)
+        put_one(a + l * c_stride + k * w_stride, from[k * kLanes + l]);
+  }
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast

@@ -1,0 +1,238 @@
+// Sampling for torch: schema, checks, allocation, registration. The checks are the safety net
+// behind those of pyfast/ops/sampling.py, which say more.
+#include "core/torch_glue.h"
+#include "ops/sampling/sampling.h"
+
+namespace pyfast {
+namespace {
+
+Interpolation parse_mode(const std::string& mode) {
+  if (mode == "bilinear") return Interpolation::kBilinear;
+  STD_TORCH_CHECK(mode == "nearest", "mode must be bilinear or nearest, got ", mode);
+  return Interpolation::kNearest;
+}
+
+Padding parse_padding(const std::string& padding) {
+  if (padding == "zeros") return Padding::kZeros;
+  if (padding == "border") return Padding::kBorder;
+  STD_TORCH_CHECK(padding == "reflection", "padding_mode must be zeros, border or reflection, got ",
+                  padding);
+  return Padding::kReflection;
+}
+
+template <class Real>
+ImageView<Real> view(const Tensor& t) {
+  return {static_cast<Real*>(t.data_ptr()), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
+}
+
+template <class Body>
+auto dispatch(ScalarType dtype, const Body& body) {
+  STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double,
+                  "expected float32 or float64");
+  return dtype == ScalarType::Float ? body(float{}) : body(double{});
+}
+
+// What is the same in all calls. `places` is theta or the grid.
+template <class Real>
+SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool is_theta,
+                                 int64_t height, int64_t width, const std::string& mode,
+                                 const std::string& padding, bool align_corners) {
+  STD_TORCH_CHECK(input.dim() == 4 && input.size(2) > 0 && input.size(3) > 0,
+                  "input must be (N, C, H, W) with H and W above zero");
+  STD_TORCH_CHECK(input.scalar_type() == places.scalar_type() &&
+                      input.device() == places.device(),
+                  "input and theta or grid must have one dtype and device");
+  const int64_t batch = places.size(0);
+  STD_TORCH_CHECK(input.size(0) == batch || input.size(0) == 1, "batch sizes must agree");
+  STD_TORCH_CHECK(height >= 0 && width >= 0, "sizes must not be negative");
+  SamplingParams<Real> p;
+  p.batch = batch;
+  p.input_batch = input.size(0);
+  p.channels = input.size(1);
+  p.in_h = input.size(2);
+  p.in_w = input.size(3);
+  p.out_h = height;
+  p.out_w = width;
+  p.interpolation = parse_mode(mode);
+  p.padding = parse_padding(padding);
+  p.align_corners = align_corners;
+  p.input = view<const Real>(input);
+  if (is_theta) {
+    STD_TORCH_CHECK(has_shape(places, {batch, 2, 3}), "theta must be (N, 2, 3)");
+    p.theta = static_cast<const Real*>(places.data_ptr());
+  } else {
+    STD_TORCH_CHECK(has_shape(places, {batch, height, width, 2}), "grid must be (N, H, W, 2)");
+    p.grid = static_cast<const Real*>(places.data_ptr());
+    for (int d = 0; d < 4; ++d) p.grid_stride[d] = places.stride(d);
+  }
+  return p;
+}
+
+Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t height,
+              int64_t width, const std::string& mode, const std::string& padding,
+              bool align_corners) {
+  return dispatch(input.scalar_type(), [&](auto real) {
+    using Real = decltype(real);
+    auto p = make_params<Real>(input, places, is_theta, height, width, mode, padding,
+                               align_corners);
+    Tensor output =
+        empty_image(input, {p.batch, p.channels, height, width}, memory_format_of(input));
+    p.output = view<Real>(output);
+    run_on_device_of(
+        input, [&] { sampling_forward_cpu(p); },
+        [&](auto stream) { return sampling_forward_cuda(p, stream); });
+    return output;
+  });
+}
+
+// An output that is not asked for comes back as an empty tensor.
+std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tensor& input,
+                                           const Tensor& places, bool is_theta,
+                                           const std::string& mode, const std::string& padding,
+                                           bool align_corners, bool of_input, bool of_places) {
+  return dispatch(input.scalar_type(), [&](auto real) {
+    using Real = decltype(real);
+    STD_TORCH_CHECK(grad_output.dim() == 4, "grad_output must be (N, C, H, W)");
+    const int64_t height = grad_output.size(2), width = grad_output.size(3);
+    auto p = make_params<Real>(input, places, is_theta, height, width, mode, padding,
+                               align_corners);
+    STD_TORCH_CHECK(has_shape(grad_output, {p.batch, p.channels, height, width}) &&
+                        grad_output.scalar_type() == input.scalar_type() &&
+                        grad_output.device() == input.device(),
+                    "grad_output must have the output's shape, dtype and device");
+    p.grad_output = view<const Real>(grad_output);
+    Tensor grad_input = torch::stable::new_empty(input, {0});
+    Tensor grad_places = torch::stable::new_empty(input, {0});
+    if (of_input) {
+      grad_input = empty_image(input, {p.input_batch, p.channels, p.in_h, p.in_w},
+                               memory_format_of(input));
+      p.grad_input = view<Real>(grad_input);
+    }
+    if (of_places) {
+      grad_places = torch::stable::new_empty(places, places.sizes());
+      Real* data = static_cast<Real*>(grad_places.data_ptr());
+      (is_theta ? p.grad_theta : p.grad_grid) = data;
+    }
+    run_on_device_of(
+        input, [&] { sampling_backward_cpu(p); },
+        [&](auto stream) {
+          const Tensor sums = torch::stable::new_empty(
+              input, {sampling_partial_count(p.batch, height, width)}, ScalarType::Double);
+          return sampling_backward_cuda(p, static_cast<double*>(sums.data_ptr()), stream);
+        });
+    return std::make_tuple(grad_input, grad_places);
+  });
+}
+
+Tensor affine_grid_sample(const Tensor& input, const Tensor& theta, int64_t height, int64_t width,
+                          std::string mode, std::string padding, bool align_corners) {
+  return sample(input, as_contiguous(theta), true, height, width, mode, padding, align_corners);
+}
+
+std::tuple<Tensor, Tensor> affine_grid_sample_backward(const Tensor& grad_output,
+                                                       const Tensor& input, const Tensor& theta,
+                                                       std::string mode, std::string padding,
+                                                       bool align_corners, bool of_input,
+                                                       bool of_theta) {
+  return sample_backward(grad_output, input, as_contiguous(theta), true, mode, padding, align_corners,
+                         of_input, of_theta);
+}
+
+Tensor grid_sample(const Tensor& input, const Tensor& grid, std::string mode, std::string padding,
+                   bool align_corners) {
+  STD_TORCH_CHECK(grid.dim() == 4, "grid must be (N, H, W, 2)");
+  return sample(input, grid, false, grid.size(1), grid.size(2), mode, padding, align_corners);
+}
+
+std::tuple<Tensor, Tensor> grid_sample_backward(const Tensor& grad_output, const Tensor& input,
+                                                const Tensor& grid, std::string mode,
+                                                std::string padding, bool align_corners,
+                                                bool of_input, bool of_grid) {
+  return sample_backward(grad_output, input, grid, false, mode, padding, align_corners, of_input,
+                         of_grid);
+}
+
+template <class Real>
+AffineGridParams<Real> grid_params(int64_t batch, int64_t height, int64_t width,
+                                   bool align_corners) {
+  STD_TORCH_CHECK(batch >= 0 && height >= 0 && width >= 0, "sizes must not be negative");
+  AffineGridParams<Real> p;
+  p.batch = batch;
+  p.out_h = height;
+  p.out_w = width;
+  p.align_corners = align_corners;
+  return p;
+}
+
+Tensor affine_grid(const Tensor& theta, int64_t height, int64_t width, bool align_corners) {
+  return dispatch(theta.scalar_type(), [&](auto real) {
+    using Real = decltype(real);
+    STD_TORCH_CHECK(theta.dim() == 3 && theta.size(1) == 2 && theta.size(2) == 3,
+                    "theta must be (N, 2, 3)");
+    auto p = grid_params<Real>(theta.size(0), height, width, align_corners);
+    const Tensor dense = as_contiguous(theta);
+    p.theta = static_cast<const Real*>(dense.data_ptr());
+    Tensor grid = torch::stable::new_empty(theta, {p.batch, height, width, 2});
+    p.grid = static_cast<Real*>(grid.data_ptr());
+    run_on_device_of(
+        theta, [&] { affine_grid_cpu(p); },
+        [&](auto stream) { return affine_grid_cuda(p, stream); });
+    return grid;
+  });
+}
+
+Tensor affine_grid_backward(const Tensor& grad_grid, bool align_corners) {
+  return dispatch(grad_grid.scalar_type(), [&](auto real) {
+    using Real = decltype(real);
+    STD_TORCH_CHECK(grad_grid.dim() == 4 && grad_grid.size(3) == 2,
+                    "grad_grid must be (N, H, W, 2)");
+    auto p = grid_params<Real>(grad_grid.size(0), grad_grid.size(1), grad_grid.size(2),
+                               align_corners);
+    p.grad_grid = static_cast<const Real*>(grad_grid.data_ptr());
+    for (int d = 0; d < 4; ++d) p.grad_grid_stride[d] = grad_grid.stride(d);
+    Tensor grad_theta = torch::stable::new_empty(grad_grid, {p.batch, 2, 3});
+    p.grad_theta = static_cast<Real*>(grad_theta.data_ptr());
+    run_on_device_of(
+        grad_grid, [&] { affine_grid_backward_cpu(p); },
+        [&](auto stream) {
+          const Tensor sums = torch::stable::new_empty(
+              grad_grid, {sampling_partial_count(p.batch, p.out_h, p.out_w)}, ScalarType::Double);
+          return affine_grid_backward_cuda(p, static_cast<double*>(sums.data_ptr()), stream);
+        });
+    return grad_theta;
+  });
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
+  m.def("affine_grid(Tensor theta, SymInt height, SymInt width, bool align_corners) -> Tensor");
+  m.def("affine_grid_backward(Tensor grad_grid, bool align_corners) -> Tensor");
+  m.def(
+      "grid_sample(Tensor input, Tensor grid, str mode, str padding_mode, bool align_corners) "
+      "-> Tensor");
+  m.def(
+      "grid_sample_backward(Tensor grad_output, Tensor input, Tensor grid, str mode, "
+      "str padding_mode, bool align_corners, bool of_input, bool of_grid) -> (Tensor, Tensor)");
+  m.def(
+      "affine_grid_sample(Tensor input, Tensor theta, SymInt height, SymInt width, str mode, "
+      "str padding_mode, bool align_corners) -> Tensor");
+  m.def(
+      "affine_grid_sample_backward(Tensor grad_output, Tensor input, Tensor theta, str mode, "
+      "str padding_mode, bool align_corners, bool of_input, bool of_theta) -> (Tensor, Tensor)");
+}
+
+#define PF_REGISTER(device)                                                             \
+  STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                                        \
+    m.impl("affine_grid", TORCH_BOX(&affine_grid));                                     \
+    m.impl("affine_grid_backward", TORCH_BOX(&affine_grid_backward));                   \
+    m.impl("grid_sample", TORCH_BOX(&grid_sample));                                     \
+    m.impl("grid_sample_backward", TORCH_BOX(&grid_sample_backward));                   \
+    m.impl("affine_grid_sample", TORCH_BOX(&affine_grid_sample));                       \
+    m.impl("affine_grid_sample_backward", TORCH_BOX(&affine_grid_sample_backward));     \
+  }
+PF_REGISTER(CPU)
+PF_REGISTER(CUDA)
+#undef PF_REGISTER
+
+}  // namespace pyfast
