@@ -1,0 +1,168 @@
+"""What a run leaves behind: records, as JSON that is checked when it is read."""
+
+import json
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+RESULTS = Path(__file__).parent / "results"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a case is to reach.
+
+    measure: a column ("torch", "opencv": how many times faster than it), "floor" (share of the
+        hardware floor) or "seconds" (of a call, launch included; the less the better).
+    """
+
+    measure: str
+    must: float
+    stretch: float | None = None
+    device: str = "cpu"
+
+    def verdict(self, value: float) -> str:
+        sign = -1 if self.measure == "seconds" else 1
+        if self.stretch is not None and sign * value >= sign * self.stretch:
+            return "stretch"
+        return "met" if sign * value >= sign * self.must else "missed"
+
+
+@dataclass(frozen=True)
+class Timing:
+    seconds: Spread  # of a call as a program sees it, launch included
+    device_seconds: Spread | None  # on the GPU alone, caches cold
+    error: float  # norm of the error over norm of the exact result
+
+
+@dataclass(frozen=True)
+class Row:
+    case: str
+    op: str
+    shape: list[int]
+    layout: str
+    direction: str
+    bytes: int
+    flops: int
+    floor_seconds: float
+    columns: dict[str, Timing]  # "pyfast" and its peers
+    ratios: dict[str, Spread]  # by peer: how many times faster pyfast is
+    goals: list[Goal]
+
+    @property
+    def ours(self) -> Timing:
+        return self.columns["pyfast"]
+
+    @property
+    def floor_share(self) -> float:
+        """The floor knows no launch, so on a GPU it is compared with the time there."""
+        timing = self.ours.device_seconds or self.ours.seconds
+        return self.floor_seconds / timing.median
+
+    def value(self, goal: Goal) -> float | None:
+        """What the row reached of a goal; None for a peer that is not installed."""
+        if goal.measure == "floor":
+            return self.floor_share
+        if goal.measure == "seconds":
+            return self.ours.seconds.median
+        return self.ratios[goal.measure].median if goal.measure in self.ratios else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    name: str  # a description such as amd-epyc-zen5-2vcpu; never a host name
+    cpu: str
+    cpus: int
+    gpu: str | None
+    cuda: str | None
+    python: str
+    torch: str
+    opencv: str | None
+    allocator: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Settings:
+    device: str
+    threads: int
+    rounds: int
+    capability: str  # instruction set of pyfast's kernels
+    torch_capability: str
+    default_capability: bool  # whether the instruction set is the machine's own choice
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Ceilings of the machine, measured when the run started."""
+
+    copy: list[list[float]]  # [bytes read and written, bytes a second], rising in size
+    flops: float  # of a float32 matrix product: what the FMA units give to real code
+
+
+@dataclass(frozen=True)
+class Run:
+    schema: int
+    name: str  # the operator family
+    date: str
+    commit: str
+    machine: Machine
+    settings: Settings
+    floor: Floor
+    rows: list[Row]
+
+    @property
+    def file(self) -> str:
+        """File name: the family, then whatever is not the default."""
+        parts = [self.name]
+        if not self.settings.default_capability:
+            parts.append(self.settings.capability)
+        if self.settings.threads != 1 and self.settings.device == "cpu":
+            parts.append(f"{self.settings.threads}threads")
+        return "-".join(parts) + ".json"
+
+    def save(self, folder: Path) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / self.file
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        return path
+
+    @staticmethod
+    def load(path: Path) -> "Run":
+        run = parse(Run, json.loads(path.read_text()), path.name)
+        if run.schema != SCHEMA:
+            raise ValueError(f"{path.name}: schema {run.schema}, expected {SCHEMA}")
+        return run
+
+
+def parse(kind: Any, value: Any, where: str) -> Any:
+    """`value`, read from JSON, as `kind`; a ValueError names the place that does not fit."""
+    origin, args = get_origin(kind), get_args(kind)
+    if is_dataclass(kind):
+        names = {f.name for f in fields(kind)}
+        if not isinstance(value, dict) or value.keys() != names:
+            found = sorted(value) if isinstance(value, dict) else value
+            raise ValueError(f"{where}: expected the fields {sorted(names)}, got {found}")
+        hints = get_type_hints(kind)
+        return kind(**{name: parse(hints[name], value[name], f"{where}.{name}") for name in names})
+    if origin in (Union, UnionType):
+        return None if value is None else parse(args[0], value, where)
+    if origin is list and isinstance(value, list):
+        return [parse(args[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if origin is dict and isinstance(value, dict):
+        return {key: parse(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is float and type(value) in (int, float):
+        return float(value)
+    if kind is type(value):
+        return value
+    raise ValueError(f"{where}: expected {getattr(kind, '__name__', kind)}, got {value!r}")
