@@ -1,0 +1,83 @@
+"""Compiles the C++ of the SIMT tests and keeps what it compiled under build/simt/."""
+
+import fcntl
+import hashlib
+import os
+import shlex
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CACHE = ROOT / "build" / "simt"
+FLAGS = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-DPF_ISA=simt"]
+FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
+PLAIN = ["-O2"]
+SANITIZED = [
+    "-O1",
+    "-fno-omit-frame-pointer",
+    "-fsanitize=address,undefined",
+    "-fsanitize=float-cast-overflow",
+    "-fno-sanitize-recover=all",
+]
+
+
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "g++"))
+
+
+def build(name: str, *, module: bool = False, sanitize: bool = False) -> Path:
+    """Compiles `<name>.cpp` unless that was done already, and returns the result.
+
+    module: a Python module rather than a program.
+    sanitize: with ASan and UBSan.
+    """
+    source = HERE / f"{name}.cpp"
+    command = [*compiler(), *FLAGS, *(SANITIZED if sanitize else PLAIN)]
+    if module:
+        import pybind11
+
+        for folder in (pybind11.get_include(), sysconfig.get_path("include")):
+            command += ["-isystem", folder]
+        command += ["-fPIC", "-shared", "-fvisibility=hidden"]
+    listing = subprocess.run(
+        [*command, "-MM", str(source)], check=True, capture_output=True, text=True
+    ).stdout
+    content = hashlib.sha256(shlex.join(command).encode())
+    for path in sorted(listing.replace("\\\n", " ").split()[1:]):
+        content.update(Path(path).read_bytes())
+    flavour = "sanitized" if sanitize else "plain"
+    folder = CACHE / f"{name}-{flavour}-{content.hexdigest()[:16]}"
+    target = folder / (f"{name}{sysconfig.get_config_var('EXT_SUFFIX')}" if module else name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            unfinished = folder / "unfinished"
+            subprocess.run([*command, str(source), "-o", str(unfinished)], check=True)
+            unfinished.rename(target)
+    return target
+
+
+def sanitizer_environment() -> dict[str, str]:
+    """The environment in which Python can load a sanitized module.
+
+    The C++ library is named too: ASan looks for its exceptions before the module brings it.
+    """
+    libraries = [
+        subprocess.run(
+            [*compiler(), f"-print-file-name={library}"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for library in ("libasan.so", "libstdc++.so")
+    ]
+    return os.environ | {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
+if __name__ == "__main__":
+    print(build(sys.argv[1], module="--module" in sys.argv, sanitize="--sanitize" in sys.argv))
