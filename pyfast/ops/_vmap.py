@@ -25,9 +25,11 @@ def fold_vmap(
             not repeated in memory. For a gradient of them this is wrong: it would be summed over
             the mapped dimension.
         like: for each result, the position of the argument whose batch it has. None: batch N.
+            A result of another batch, such as an empty one for a gradient not asked for, is
+            taken as not mapped.
     """
 
-    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> Any:
         size = info.batch_size
         parts = [
             (a.expand(size, *a.shape) if d is None else a.movedim(d, 0))
@@ -46,14 +48,16 @@ def fold_vmap(
                 return args[i]
             return part.expand(size, batch, *part.shape[2:]).flatten(0, 1)
 
-        def unfold(result: torch.Tensor, position: int | None) -> torch.Tensor:
+        def unfold(result: torch.Tensor, position: int | None) -> tuple[torch.Tensor, int | None]:
+            if result.shape[0] != size * batch:
+                return result, None
             result = result.unflatten(0, (size, batch))
             is_summed = position is not None and parts[position].shape[1] != batch
-            return result.sum(1, keepdim=True) if is_summed else result
+            return (result.sum(1, keepdim=True) if is_summed else result), 0
 
         results = op(*(fold(i) for i in range(len(args))))
         if isinstance(results, torch.Tensor):
-            return unfold(results, like[0]), 0
-        return tuple(map(unfold, results, like)), (0,) * len(results)
+            return unfold(results, like[0])
+        return tuple(zip(*map(unfold, results, like), strict=True))
 
     torch.library.register_vmap(op, rule)

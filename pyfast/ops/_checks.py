@@ -1,0 +1,56 @@
+"""Checks that every operator makes of its arguments, and the form of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def expect_tensor(op: str, name: str, value: Any) -> None:
+    """Raises TypeError unless `value` is a tensor."""
+    if isinstance(value, torch.Tensor):
+        return
+    kind = f"{type(value).__module__}.{type(value).__qualname__}"
+    hint = (
+        "; for arrays there is pyfast._C, for a tensor torch.as_tensor"
+        if hasattr(value, "__array__") or hasattr(value, "__dlpack__")
+        else ""
+    )
+    raise TypeError(f"{op}: expected {name} to be a torch.Tensor, got {kind}{hint}")
+
+
+def expect_floats(op: str, **tensors: torch.Tensor) -> None:
+    """Raises unless all are on one device and share one of the dtypes that the kernels have.
+
+    Under autocast dtypes may differ: the dispatcher casts them.
+    """
+    (first, leader), *others = tensors.items()
+    casts = torch.is_autocast_enabled(leader.device.type)
+    for name, tensor in tensors.items():
+        if tensor.dtype not in FLOATS and not (casts and tensor.is_floating_point()):
+            raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")
+    for name, tensor in others:
+        if tensor.device != leader.device:
+            raise ValueError(
+                f"{op}: expected {name} on the device of {first}, {leader.device}, "
+                f"got {tensor.device}"
+            )
+        if tensor.dtype != leader.dtype and not casts:
+            raise TypeError(
+                f"{op}: expected {name} of the dtype of {first}, {leader.dtype}, got {tensor.dtype}"
+            )
+
+
+def expect_choice(op: str, name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{op}: expected {name} to be one of {', '.join(choices)}, got {value!r}")
+
+
+def shape_error(op: str, name: str, wanted: str, value: torch.Tensor) -> ValueError:
+    """For the caller to raise."""
+    return ValueError(f"{op}: expected {name} of shape {wanted}, got {tuple(value.shape)}")
