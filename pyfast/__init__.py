@@ -1,0 +1,29 @@
+"""Fast vision operators for PyTorch in C++ and CUDA, and a model zoo built on them."""
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "affine_grid",
+    "affine_grid_sample",
+    "clear_scratch",
+    "grid_sample",
+    "nn",
+    "ops",
+]
+
+try:
+    from pyfast._native import _C  # first, because its errors say what to do
+
+    clear_scratch = _C.clear_scratch
+
+    from pyfast import nn, ops
+    from pyfast.ops import affine_grid, affine_grid_sample, grid_sample
+except ImportError as _error:
+    # The package itself still imports, so that `python -m pyfast.env` can show what is wrong.
+    # Whoever asks for an operator gets the reason and what to do about it.
+    _load_error = _error
+
+    def __getattr__(name: str) -> object:
+        if name in __all__:
+            raise ImportError(str(_load_error)) from _load_error
+        raise AttributeError(f"module 'pyfast' has no attribute '{name}'")

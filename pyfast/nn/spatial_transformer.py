@@ -1,0 +1,211 @@
+"""A layer that looks at its input, decides on an affine transform and resamples the input by it.
+
+Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, 2015.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import UninitializedParameter
+
+from pyfast.ops import affine_grid_sample
+
+
+def _affine(offset: Tensor) -> Tensor:
+    identity = torch.eye(2, 3, dtype=offset.dtype, device=offset.device)
+    return identity + offset.view(-1, 2, 3)
+
+
+def _attention(offset: Tensor) -> Tensor:
+    scale, shift_x, shift_y = (1 + offset[:, 0]), offset[:, 1], offset[:, 2]
+    zero = torch.zeros_like(scale)
+    return torch.stack([scale, zero, shift_x, zero, scale, shift_y], dim=1).view(-1, 2, 3)
+
+
+def _similarity(offset: Tensor) -> Tensor:
+    log_scale, angle, shift_x, shift_y = offset.unbind(1)
+    cos, sin = log_scale.exp() * angle.cos(), log_scale.exp() * angle.sin()
+    return torch.stack([cos, -sin, shift_x, sin, cos, shift_y], dim=1).view(-1, 2, 3)
+
+
+class _Transform(NamedTuple):
+    """A family of transforms; the offset (N, parameters) = 0 is the identity."""
+
+    parameters: int
+    theta: Callable[[Tensor], Tensor]  # offset -> (N, 2, 3)
+
+
+_TRANSFORMS = {
+    "affine": _Transform(6, _affine),
+    "attention": _Transform(3, _attention),
+    "similarity": _Transform(4, _similarity),
+}
+
+
+class TransformHead(nn.Module):
+    """The last linear map of a localisation network: features to the offset from the identity.
+
+    It starts at zero and stays there when somebody initialises the model it is part of: it is no
+    `nn.Linear`, no parameter of it is called weight or bias, and none has two dimensions, so
+    that neither `model.apply(init)` nor a loop over the parameters' names or dimensions finds it.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.slope = nn.Parameter(torch.empty(out_features * in_features))
+        self.offset = nn.Parameter(torch.empty(out_features))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.slope)
+        nn.init.zeros_(self.offset)
+
+    def forward(self, features: Tensor) -> Tensor:
+        # Coordinates need more digits than half precision has, so autocast stays out of here.
+        with torch.autocast(features.device.type, enabled=False):
+            slope = self.slope.view(self.out_features, -1)
+            return F.linear(features.to(slope.dtype), slope, self.offset)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}"
+
+
+class LazyTransformHead(LazyModuleMixin, TransformHead):
+    """A `TransformHead` that takes `in_features` from its first input."""
+
+    cls_to_become = TransformHead  # type: ignore[assignment]
+    slope: UninitializedParameter  # type: ignore[assignment]
+
+    def __init__(self, out_features: int) -> None:
+        super().__init__(0, out_features)
+        self.slope = UninitializedParameter()
+
+    def reset_parameters(self) -> None:
+        if not self.has_uninitialized_params():
+            super().reset_parameters()
+
+    def initialize_parameters(self, features: Tensor) -> None:
+        self.in_features = features.shape[-1]
+        if self.has_uninitialized_params():
+            self.slope.materialize((self.out_features * self.in_features,))
+            nn.init.zeros_(self.slope)
+
+
+class SpatialTransformer(nn.Module):
+    """Resamples its input by an affine transform that it predicts from the input.
+
+    The transform maps places of the output to places of the input, both in [-1, 1] with x
+    before y, as `torch.nn.functional.affine_grid` defines them. The module starts as the identity
+    and stays it when a model that holds it is initialised by `model.apply(init)`.
+
+    Args:
+        localisation: any module that maps the input (N, C, H, W) to features (N, ...); what
+            follows the batch dimension is flattened. The linear map from the features to the
+            parameters of the transform belongs to this module (`head`).
+        size: height and width of the output; one number for both; None for those of the input.
+        transform: the family of transforms, with p the predicted parameters, zero at first:
+            "affine": all six, [1 + p0, p1, p2; p3, 1 + p4, p5];
+            "attention": crop, isotropic scale and shift, [s, 0, tx; 0, s, ty] with s = 1 + p0,
+            (tx, ty) = (p1, p2); s below 1 enlarges;
+            "similarity": scale s = exp(p0), rotation by p1 radians and shift (p2, p3),
+            [s cos, -s sin, tx; s sin, s cos, ty].
+        in_features: number of features of one image; None takes it from the first input, and as
+            with `nn.LazyLinear` an optimiser is made after that.
+        mode: "bilinear" or "nearest"; with "nearest" no gradient reaches `localisation`.
+        padding_mode: "zeros", "border" or "reflection", for places outside the input.
+        align_corners: whether -1 and 1 are the centres of the corner pixels or their outer edges.
+        backend: "pyfast", or "torch" for the plain PyTorch operators: for comparisons and for
+            export to formats that know no operators but PyTorch's.
+
+    Raises:
+        ValueError: for an unknown `transform` or `backend`, and when the localisation network does
+            not return one row of features for every image.
+
+    Reference: Jaderberg et al., Spatial Transformer Networks, 2015, sections 3.1 to 3.3; attention
+        is equation 2.
+
+    >>> localisation = nn.Sequential(nn.Conv2d(1, 8, 5, stride=2), nn.ReLU(), nn.MaxPool2d(4))
+    >>> straighten = SpatialTransformer(localisation, size=20)
+    >>> output, theta = straighten(torch.rand(4, 1, 40, 40), return_theta=True)
+    >>> output.shape, theta.shape
+    (torch.Size([4, 1, 20, 20]), torch.Size([4, 2, 3]))
+    """
+
+    def __init__(
+        self,
+        localisation: nn.Module,
+        size: int | tuple[int, int] | None = None,
+        transform: Literal["affine", "attention", "similarity"] = "affine",
+        *,
+        in_features: int | None = None,
+        mode: str = "bilinear",
+        padding_mode: str = "zeros",
+        align_corners: bool = False,
+        backend: Literal["pyfast", "torch"] = "pyfast",
+    ) -> None:
+        super().__init__()
+        if transform not in _TRANSFORMS:
+            raise ValueError(
+                f"SpatialTransformer: expected transform to be one of {', '.join(_TRANSFORMS)}, "
+                f"got {transform!r}"
+            )
+        if backend not in ("pyfast", "torch"):
+            raise ValueError(
+                f"SpatialTransformer: expected backend to be pyfast or torch, got {backend!r}"
+            )
+        self.localisation = localisation
+        self.size = (size, size) if isinstance(size, int) else size
+        self.transform = transform
+        self.mode = mode
+        self.padding_mode = padding_mode
+        self.align_corners = align_corners
+        self.backend = backend
+        parameters = _TRANSFORMS[transform].parameters
+        self.head: TransformHead = (
+            LazyTransformHead(parameters)
+            if in_features is None
+            else TransformHead(in_features, parameters)
+        )
+
+    def localise(self, input: Tensor) -> Tensor:
+        """The transform that the module predicts for `input` (N, C, H, W): theta, (N, 2, 3)."""
+        features = self.localisation(input)
+        if features.dim() < 2 or features.shape[0] != input.shape[0]:
+            raise ValueError(
+                f"SpatialTransformer: expected localisation to return features of shape "
+                f"({input.shape[0]}, ...) for input {tuple(input.shape)}, "
+                f"got {tuple(features.shape)}"
+            )
+        return _TRANSFORMS[self.transform].theta(self.head(features.flatten(1)))
+
+    @overload
+    def forward(self, input: Tensor, return_theta: Literal[False] = False) -> Tensor: ...
+
+    @overload
+    def forward(self, input: Tensor, return_theta: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, input: Tensor, return_theta: bool = False) -> Tensor | tuple[Tensor, Tensor]:
+        """Resamples `input`, (N, C, H, W), to (N, C, *size); with `return_theta` theta as well."""
+        theta = self.localise(input)
+        size = self.size or tuple(input.shape[-2:])
+        if self.backend == "pyfast":
+            output = affine_grid_sample(
+                input, theta, size, self.mode, self.padding_mode, self.align_corners
+            )
+        else:
+            grid = F.affine_grid(theta, [*input.shape[:2], *size], self.align_corners)
+            output = F.grid_sample(input, grid, self.mode, self.padding_mode, self.align_corners)
+        return (output, theta) if return_theta else output
+
+    def extra_repr(self) -> str:
+        return (
+            f"size={self.size}, transform={self.transform!r}, mode={self.mode!r}, "
+            f"padding_mode={self.padding_mode!r}, align_corners={self.align_corners}, "
+            f"backend={self.backend!r}"
+        )

@@ -1,0 +1,274 @@
+"""nn.SpatialTransformer: the identity at first, whoever initialises the model; and the rest."""
+
+import copy
+import io
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyfast.nn import SpatialTransformer
+from pyfast.nn.spatial_transformer import TransformHead
+
+TRANSFORMS = ["affine", "attention", "similarity"]
+
+
+def localisation() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 5, stride=3), nn.BatchNorm2d(4), nn.ReLU())
+
+
+def image(*shape: int) -> Tensor:
+    return torch.rand(shape or (2, 3, 20, 17), generator=torch.Generator().manual_seed(0))
+
+
+def trained(module: SpatialTransformer) -> SpatialTransformer:
+    """The module with a head that is away from the identity."""
+    module(image())
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.head.parameters():
+            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    return module.eval()
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_starts_as_the_identity(transform: str, align_corners: bool) -> None:
+    module = SpatialTransformer(localisation(), transform=transform, align_corners=align_corners)
+    output, theta = module(image(), return_theta=True)
+    torch.testing.assert_close(theta, torch.eye(2, 3).expand(2, 2, 3))
+    torch.testing.assert_close(output, image())
+
+
+def by_type(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.constant_(module.bias, 0.3)
+
+
+def by_attribute(module: nn.Module) -> None:
+    if getattr(module, "weight", None) is not None:
+        nn.init.normal_(module.weight)
+    if getattr(module, "bias", None) is not None:
+        nn.init.normal_(module.bias)
+
+
+def by_class_name(module: nn.Module) -> None:
+    if any(word in type(module).__name__ for word in ("Linear", "Conv", "Norm")):
+        for parameter in module.parameters(recurse=False):
+            nn.init.normal_(parameter)
+
+
+def by_reset(module: nn.Module) -> None:
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
+
+
+def apply(init: Callable[[nn.Module], None]) -> Callable[[nn.Module], object]:
+    return lambda model: model.apply(init)
+
+
+def by_dimensions(model: nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            nn.init.xavier_uniform_(parameter)
+
+
+def by_parameter_name(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if "weight" in name or "bias" in name:
+            nn.init.normal_(parameter)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "initialise",
+    [
+        apply(by_type),
+        apply(by_attribute),
+        apply(by_class_name),
+        apply(by_reset),
+        by_dimensions,
+        by_parameter_name,
+    ],
+    ids=["type", "attribute", "class-name", "reset", "dimensions", "parameter-name"],
+)
+def test_identity_survives_initialisation_by_others(
+    initialise: Callable[[nn.Module], object], lazy: bool
+) -> None:
+    model = nn.Sequential(SpatialTransformer(localisation()), nn.Conv2d(3, 2, 3))
+    if not lazy or initialise is by_dimensions:  # a lazy parameter has no dimensions to ask for
+        model(image())
+    initialise(model)
+    _, theta = model[0](image(), return_theta=True)
+    torch.testing.assert_close(theta, torch.eye(2, 3).expand(2, 2, 3), rtol=0, atol=0)
+
+
+def test_parameters_mean_what_the_documentation_says() -> None:
+    def theta_of(transform: str, parameters: list[float]) -> Tensor:
+        module = SpatialTransformer(nn.Flatten(), transform=transform, in_features=4)
+        with torch.no_grad():
+            module.head.offset.copy_(torch.tensor(parameters))
+        return module.localise(torch.zeros(1, 1, 2, 2))[0]
+
+    torch.testing.assert_close(
+        theta_of("affine", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]),
+        torch.tensor([[1.1, 0.2, 0.3], [0.4, 1.5, 0.6]]),
+    )
+    torch.testing.assert_close(
+        theta_of("attention", [-0.5, 0.2, 0.3]), torch.tensor([[0.5, 0, 0.2], [0, 0.5, 0.3]])
+    )
+    torch.testing.assert_close(
+        theta_of("similarity", [math.log(2), math.pi / 2, 0.2, 0.3]),
+        torch.tensor([[0.0, -2, 0.2], [2, 0, 0.3]]),
+    )
+
+
+@pytest.mark.parametrize("size", [None, 9, (5, 7)])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("padding_mode", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_resamples_as_torch_does(
+    size: int | tuple[int, int] | None, mode: str, padding_mode: str, align_corners: bool
+) -> None:
+    module = trained(
+        SpatialTransformer(
+            localisation(),
+            size,
+            mode=mode,
+            padding_mode=padding_mode,
+            align_corners=align_corners,
+        )
+    )
+    output, theta = module(image(), return_theta=True)
+    wanted_size = {None: (20, 17), 9: (9, 9)}.get(size, size)
+    grid = F.affine_grid(theta, [2, 3, *wanted_size], align_corners)
+    torch.testing.assert_close(
+        output, F.grid_sample(image(), grid, mode, padding_mode, align_corners)
+    )
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_backends_agree_on_output_and_gradients(transform: str) -> None:
+    fast = trained(SpatialTransformer(localisation(), (11, 13), transform))
+    plain = copy.deepcopy(fast)
+    plain.backend = "torch"
+    gradients = []
+    for module in (fast, plain):
+        input = image().requires_grad_()
+        module(input).square().sum().backward()
+        gradients.append([input.grad, *(parameter.grad for parameter in module.parameters())])
+    torch.testing.assert_close(fast(image()), plain(image()))
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_training_moves_the_transform(transform: str) -> None:
+    torch.manual_seed(0)
+    module = SpatialTransformer(localisation(), transform=transform)
+    input = F.interpolate(image(4, 3, 4, 4), (24, 24), mode="bicubic")
+    theta = torch.tensor([[0.8, 0, 0.1], [0, 0.8, -0.1]]).expand(4, 2, 3)
+    grid = F.affine_grid(theta, [4, 3, 24, 24], align_corners=False)
+    target = F.grid_sample(input, grid, align_corners=False)
+    module(input)
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(30):
+        loss = F.mse_loss(module(input), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_identical_first_gradient_to_a_zeroed_linear_head() -> None:
+    """The head learns as the paper's does: a linear layer whose weight starts at zero."""
+    module = SpatialTransformer(nn.Flatten(), in_features=3 * 20 * 17)
+    module(image()).square().sum().backward()
+    linear = nn.Linear(3 * 20 * 17, 6)
+    nn.init.zeros_(linear.weight)
+    with torch.no_grad():
+        linear.bias.copy_(torch.eye(2, 3).flatten())
+    theta = linear(image().flatten(1)).view(-1, 2, 3)
+    grid = F.affine_grid(theta, [2, 3, 20, 17], align_corners=False)
+    F.grid_sample(image(), grid, align_corners=False).square().sum().backward()
+    torch.testing.assert_close(
+        module.head.slope.grad.view(6, -1), linear.weight.grad, rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(module.head.offset.grad, linear.bias.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("source_lazy", [False, True])
+@pytest.mark.parametrize("target_lazy", [False, True])
+def test_state_dict_round_trip(source_lazy: bool, target_lazy: bool) -> None:
+    features = localisation()(image()).flatten(1).shape[1]
+
+    def build(lazy: bool) -> SpatialTransformer:
+        return SpatialTransformer(localisation(), 8, in_features=None if lazy else features)
+
+    source, target = trained(build(source_lazy)), build(target_lazy).eval()
+    file = io.BytesIO()
+    torch.save(source.state_dict(), file)
+    file.seek(0)
+    target.load_state_dict(torch.load(file, weights_only=True))
+    torch.testing.assert_close(target(image()), source(image()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("before_first_call", [False, True])
+def test_deepcopy_is_independent(before_first_call: bool) -> None:
+    source = SpatialTransformer(localisation())
+    if not before_first_call:
+        source = trained(source)
+    duplicate = trained(copy.deepcopy(source))
+    with torch.no_grad():
+        duplicate.head.offset += 1
+    _, theta = source(image(), return_theta=True)
+    assert not torch.equal(theta, duplicate.localise(image()))
+    assert isinstance(source.head, TransformHead)
+
+
+def test_predicts_in_full_precision_under_autocast() -> None:
+    module = trained(SpatialTransformer(localisation(), 12))
+    plain = module(image())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output, theta = module(image(), return_theta=True)
+    assert theta.dtype == torch.float32
+    torch.testing.assert_close(output.float(), plain, rtol=0.05, atol=0.05)
+
+
+def test_double_and_channels_last() -> None:
+    module = trained(SpatialTransformer(localisation(), 12)).double()
+    input = image().double()
+    output = module(input)
+    assert output.dtype == torch.float64
+    torch.testing.assert_close(module(input.to(memory_format=torch.channels_last)), output)
+
+
+def test_gradcheck() -> None:
+    module = trained(SpatialTransformer(nn.AdaptiveAvgPool2d(2), (3, 4), "similarity")).double()
+    input = torch.rand(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(module, (input,))
+
+
+def test_compiles_without_a_graph_break() -> None:
+    module = trained(SpatialTransformer(localisation(), 12))
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(image()), module(image()))
+
+
+def test_empty_batch() -> None:
+    module = trained(SpatialTransformer(localisation(), 12))
+    assert module(image()[:0]).shape == (0, 3, 12, 12)
+
+
+def test_bad_arguments_are_named() -> None:
+    with pytest.raises(ValueError, match=r"transform to be one of affine, .* got 'shear'"):
+        SpatialTransformer(localisation(), transform="shear")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="backend to be pyfast or torch, got 'jax'"):
+        SpatialTransformer(localisation(), backend="jax")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"features of shape \(2, ...\).* got \(2040,\)"):
+        SpatialTransformer(nn.Flatten(0))(image())
