@@ -1,0 +1,78 @@
+"""Promises about wrong calls, repetition, threads and instruction sets."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from pyfast.testing._case import NotPromisedError, OpCase
+from pyfast.testing._tools import (
+    assert_same_bits,
+    compare_with_reference,
+    draw,
+    edges,
+    evaluate,
+    function_of,
+)
+
+
+def bad_calls(case: OpCase, device: str) -> None:
+    """Wrong calls fail with the documented error."""
+    if not case.bad_calls:
+        raise NotPromisedError("the case lists none")
+    for bad in case.bad_calls:
+        try:
+            bad.call()
+        except Exception as error:
+            if not isinstance(error, bad.error) or not re.search(bad.match, str(error)):
+                raise AssertionError(
+                    f"{bad.what}: expected {bad.error.__name__} with {bad.match!r}, got {error!r}"
+                ) from error
+        else:
+            raise AssertionError(f"{bad.what}: accepted")
+
+
+def repeats(case: OpCase, device: str) -> None:
+    """Two runs give the same bits."""
+    arguments = draw(case, device, case.dtypes[0], size=case.large)
+    first, second = (evaluate(case, function_of(case), arguments) for _ in range(2))
+    assert_same_bits(second, first, "second run")
+
+
+def threads(case: OpCase, device: str) -> None:
+    """One thread and two give the same bits."""
+    _only_on_cpu(device)
+    arguments = draw(case, device, case.dtypes[0], size=case.large)
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            results.append(evaluate(case, function_of(case), arguments))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_bits(results[1], results[0], "two threads")
+
+
+def capabilities(case: OpCase, device: str) -> None:
+    """The kernels of every instruction set agree with the reference at every tile edge."""
+    _only_on_cpu(device)
+    if not case.native:
+        raise NotPromisedError("there are no kernels for instruction sets")
+    from pyfast._native import _C
+
+    before = _C.cpu_capability()
+    try:
+        for capability in _C.cpu_capabilities():
+            _C.set_cpu_capability(capability)
+            for size in (*edges(case), case.large):
+                what = f"{capability}, size {size}"
+                compare_with_reference(case, device, case.dtypes[0], what, size=size)
+    finally:
+        _C.set_cpu_capability(before)
+
+
+def _only_on_cpu(device: str) -> None:
+    if torch.device(device).type != "cpu":
+        raise NotPromisedError("it is about the CPU")
