@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import common, machine, report
 from benchmarks.results import RESULTS, SCHEMA, Goal, Row, Run, Timing
 
 # Rounds, and seconds that each column gets in each of them.
-THOROUGH = (15, 20e-3)
-QUICK = (5, 4e-3)
+THOROUGH = (21, 10e-3)
+QUICK = (7, 3e-3)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +64,7 @@ class Recorder:
         compared = any(goal.measure == "torch" for goal in goals)
         return goals if compared else [Goal("torch", 1), *goals]
 
-    def row(self, case: common.Case, benchmark) -> Row:
+    def row(self, case: common.Case, benchmark: BenchmarkFixture) -> Row:
         device = torch.device(self.settings.device)
         with torch.set_grad_enabled(case.backward), common.quiet_interpreter():
             prepared = case.prepare(case, device)
@@ -104,15 +105,18 @@ class Recorder:
         )
 
 
+RECORDER = pytest.StashKey[Recorder]()
+
+
 @pytest.fixture(scope="session")
 def recorder(pytestconfig: pytest.Config) -> Recorder:
-    pytestconfig.recorder = Recorder(pytestconfig)
-    return pytestconfig.recorder
+    pytestconfig.stash[RECORDER] = Recorder(pytestconfig)
+    return pytestconfig.stash[RECORDER]
 
 
 @pytest.fixture
 def compare(
-    recorder: Recorder, benchmark, request: pytest.FixtureRequest
+    recorder: Recorder, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
 ) -> Callable[[common.Case], None]:
     family = request.path.stem.removeprefix("bench_")
 
@@ -125,7 +129,7 @@ def compare(
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:
-    recorder = getattr(config, "recorder", None)
+    recorder = config.stash.get(RECORDER, None)
     if recorder is None:
         return
     option = config.option

@@ -5,7 +5,9 @@ import platform
 import re
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -57,14 +59,15 @@ def describe(device: str) -> Machine:
 
 
 def settings(device: str, threads: int, rounds: int) -> Settings:
-    import pyfast._C
     import torch
+
+    from pyfast._native import _C
 
     return Settings(
         device=device,
         threads=threads,
         rounds=rounds,
-        capability=pyfast._C.cpu_capability(),
+        capability=_C.cpu_capability(),
         torch_capability=torch.backends.cpu.get_cpu_capability(),
         default_capability="PYFAST_CPU_CAPABILITY" not in os.environ,
     )
@@ -128,7 +131,7 @@ def measure_floor(device: str) -> Floor:
 
     from benchmarks.common import device_seconds
 
-    def best(call) -> float:
+    def best(call: Callable[[], Any]) -> float:
         if device == "cuda":
             return device_seconds(call, rounds=20).low
         call()

@@ -5,17 +5,19 @@
 
 import re
 from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from benchmarks.results import RESULTS, Goal, Row, Run, Spread
 
 ROOT = Path(__file__).parent.parent
-HEADER = ["case", "ours", "peer", "ratio [quartiles]", "must / stretch", "verdict", "floor"]
+METHOD = Path(__file__).parent / "method.md"
+HEADER = ["case", "pyfast", "peer", "ratio [quartiles]", "must / stretch", "verdict", "of floor"]
 NAMES = {"torch": "torch", "opencv": "OpenCV"}
 
 
 def duration(seconds: float) -> str:
-    unit, scale = ("ms", 1e3) if seconds >= 1e-3 else ("us", 1e6)
+    unit, scale = ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
     return f"{seconds * scale:.3g} {unit}"
 
 
@@ -52,37 +54,35 @@ def cells(row: Row) -> list[list[str]]:
                 f"{NAMES.get(peer, peer)} {theirs}",
                 ratio(spread),
                 ", ".join(aim(goal) for goal in goals),
-                ", ".join(goal.verdict(row.value(goal)) for goal in goals),
+                ", ".join(row.verdict(goal) for goal in goals),
                 f"{row.floor_share:.0%}",
             ]
         )
     return lines
 
 
-def summary(run: Run) -> str:
-    """The machine and the settings, in one sentence each."""
-    m, s = run.machine, run.settings
-    where = f"{m.gpu}, CUDA {m.cuda}" if m.gpu else f"{m.cpu}, {m.cpus} CPUs"
-    libraries = f"torch {m.torch}" + (f", OpenCV {m.opencv}" if m.opencv else "")
+def facts(run: Run) -> dict[str, str]:
+    """Machine and settings, by heading."""
+    m, s, floor = run.machine, run.settings, run.floor
+    ceilings = ", ".join(f"{rate / 1e9:.0f} at {size / 2**20:g} MiB" for size, rate in floor.copy)
     allocator = " ".join(f"{key}={value}" for key, value in m.allocator.items() if value)
-    sets = f"pyfast {s.capability}, torch {s.torch_capability}"
-    ceilings = ", ".join(f"{size / 2**20:g} MiB {rate / 1e9:.0f}" for size, rate in run.floor.copy)
-    return (
-        f"{m.name} ({where}), {libraries}, Python {m.python}, commit {run.commit}, {run.date}.\n"
-        f"Threads {s.threads}, instruction sets: {sets}; {s.rounds} rounds; "
-        f"allocator: {allocator or 'as the system sets it'}.\n"
-        f"Floor: copy in GB/s by bytes read and written: {ceilings}; "
-        f"float32 matrix product {run.floor.flops / 1e9:.0f} GFLOP/s."
-    )
+    return {
+        "machine": f"{m.name} ({m.gpu}, CUDA {m.cuda})"
+        if m.gpu
+        else f"{m.name} ({m.cpu}, {m.cpus} CPUs)",
+        "software": f"torch {m.torch}, Python {m.python}, "
+        + (f"OpenCV {m.opencv}, " if m.opencv else "")
+        + f"pyfast at commit {run.commit}, {run.date}",
+        "settings": f"{s.threads} thread{'s' * (s.threads > 1)}, {s.rounds} rounds, "
+        f"instruction sets: pyfast {s.capability}, torch {s.torch_capability}",
+        "allocator": allocator or "as the system sets it",
+        "floor": f"copy, GB/s read and written: {ceilings}; "
+        f"float32 matrix product: {floor.flops / 1e9:.0f} GFLOP/s",
+    }
 
 
 def tally(rows: Iterable[Row]) -> str:
-    verdicts = [
-        goal.verdict(value)
-        for row in rows
-        for goal in row.goals
-        if (value := row.value(goal)) is not None
-    ]
+    verdicts = [row.verdict(goal) for row in rows for goal in row.goals]
     counts = (f"{verdicts.count(kind)} {kind}" for kind in ("stretch", "met", "missed"))
     return f"Goals: {', '.join(counts)}."
 
@@ -94,9 +94,75 @@ def text(run: Run) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-    return f"{summary(run)}\n\n{table}\n\n{tally(run.rows)}"
+    head = "\n".join(f"{key}: {value}" for key, value in facts(run).items())
+    return f"{head}\n\n{table}\n\n{tally(run.rows)}"
 
 
 def markdown_table(header: list[str], lines: Iterable[list[str]]) -> str:
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join("| " + " | ".join(line) + " |" for line in [header, rule, *lines])
+
+
+def section(run: Run) -> str:
+    """A run as a section of the documentation."""
+    s = run.settings
+    where = "" if s.device == "cuda" else f", {s.capability}, threads: {s.threads}"
+    parts = [
+        f"## {run.name.capitalize()} on {run.machine.name}{where}",
+        "\n".join(f"- {key}: {value}" for key, value in facts(run).items()),
+        tally(run.rows),
+    ]
+    for op, rows in groupby(run.rows, lambda row: row.op):
+        lines = [[line[0].removeprefix(f"{op}-"), *line[1:]] for row in rows for line in cells(row)]
+        parts += [f"### `{op}`", markdown_table(HEADER, lines)]
+    return "\n\n".join(parts)
+
+
+def readme_table(run: Run) -> str:
+    """The fused operator against torch, forward and forward+backward side by side."""
+
+    def cell(row: Row) -> str:
+        torch = row.columns["torch"].seconds.median
+        ours = row.ours.seconds.median
+        return f"**{row.ratios['torch'].median:.1f}** ({duration(torch)} → {duration(ours)})"
+
+    rows = [row for row in run.rows if row.op == "affine_grid_sample"]
+    lines = []
+    for (shape, layout), pair in groupby(rows, lambda row: (row.shape, row.layout)):
+        size = " × ".join(map(str, shape))
+        lines.append([f"{size} {layout.replace('nchw', '')}".strip(), *map(cell, pair)])
+    m = run.machine
+    where = m.gpu or f"{m.cpu}, {m.cpus} CPUs, {run.settings.capability}"
+    table = markdown_table(["`affine_grid_sample`", "forward", "forward + backward"], lines)
+    return f"{table}\n\n{m.name} ({where}), torch {m.torch}, commit {run.commit}, {run.date}."
+
+
+def replace_between_markers(text: str, content: str) -> str:
+    marked = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+    if not marked.search(text):
+        raise ValueError("no <!-- benchmarks --> ... <!-- /benchmarks --> to fill")
+    return marked.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+
+
+def stored_runs() -> list[Run]:
+    return [Run.load(path) for path in sorted(RESULTS.glob("*/*.json"))]
+
+
+def page(runs: list[Run]) -> str:
+    """`docs/benchmarks.md`."""
+    return "\n\n".join([METHOD.read_text().rstrip(), *map(section, runs)]) + "\n"
+
+
+def main() -> None:
+    runs = stored_runs()
+    (ROOT / "docs/benchmarks.md").write_text(page(runs))
+    # The readme has one thread of a CPU, as most readers can repeat that.
+    plain = [run for run in runs if run.file == "sampling.json" and run.settings.device == "cpu"]
+    if plain:
+        readme = ROOT / "README.md"
+        newest = max(plain, key=lambda run: run.date)
+        readme.write_text(replace_between_markers(readme.read_text(), readme_table(newest)))
+
+
+if __name__ == "__main__":
+    main()

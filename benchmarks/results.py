@@ -1,7 +1,7 @@
 """What a run leaves behind: records, as JSON that is checked when it is read."""
 
 import json
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -78,6 +78,10 @@ class Row:
             return self.ours.seconds.median
         return self.ratios[goal.measure].median if goal.measure in self.ratios else None
 
+    def verdict(self, goal: Goal) -> str:
+        value = self.value(goal)
+        return "not measured" if value is None else goal.verdict(value)
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -149,12 +153,12 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     """`value`, read from JSON, as `kind`; a ValueError names the place that does not fit."""
     origin, args = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
-        names = {f.name for f in fields(kind)}
-        if not isinstance(value, dict) or value.keys() != names:
-            found = sorted(value) if isinstance(value, dict) else value
-            raise ValueError(f"{where}: expected the fields {sorted(names)}, got {found}")
         hints = get_type_hints(kind)
-        return kind(**{name: parse(hints[name], value[name], f"{where}.{name}") for name in names})
+        if not isinstance(value, dict) or value.keys() != hints.keys():
+            found = sorted(value) if isinstance(value, dict) else value
+            raise ValueError(f"{where}: expected the fields {sorted(hints)}, got {found}")
+        parts = {name: parse(hints[name], value[name], f"{where}.{name}") for name in hints}
+        return kind(**parts)  # type: ignore[operator]  # mypy takes kind for an instance
     if origin in (Union, UnionType):
         return None if value is None else parse(args[0], value, where)
     if origin is list and isinstance(value, list):

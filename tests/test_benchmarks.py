@@ -1,0 +1,100 @@
+"""The benchmark harness: one small case from the command to the table, and what is stored.
+
+How fast anything is, is never asserted here.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pytest_benchmark", reason="the extra `bench` is not installed")
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))  # `benchmarks` belongs to the tree and not to the package
+
+from benchmarks import report  # noqa: E402
+from benchmarks.results import Goal, Run  # noqa: E402
+
+CASE = "affine_grid_sample-64x1x28x28-forward"
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the command prints, and the file it writes."""
+    folder = tmp_path_factory.mktemp("results")
+    command = [sys.executable, "-m", "benchmarks", CASE, "and not backward"]
+    options = ["--quick", "--rounds=2", "--capability=baseline", f"--results={folder}"]
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (path,) = folder.iterdir()
+    return done.stdout, path
+
+
+def test_command_prints_settings_and_table(outcome: tuple[str, Path]) -> None:
+    printed, path = outcome
+    assert "MALLOC_TRIM_THRESHOLD_=" in printed.splitlines()[0]
+    assert report.text(Run.load(path)) in printed
+    assert any(line.startswith(CASE) and " torch " in line for line in printed.splitlines())
+
+
+def test_json_names_what_was_measured(outcome: tuple[str, Path]) -> None:
+    run = Run.load(outcome[1])
+    (row,) = run.rows
+    assert (run.name, run.settings.capability, run.settings.rounds) == ("sampling", "baseline", 2)
+    assert outcome[1].name == "sampling-baseline.json"
+    assert run.machine.allocator["MALLOC_MMAP_MAX_"] == "0"
+    assert row.case == CASE
+    assert row.goals == [Goal("torch", 1)]
+    assert row.columns["pyfast"].error < 1e-3
+    assert row.floor_share > 0
+    assert row.ratios["torch"].low <= row.ratios["torch"].median <= row.ratios["torch"].high
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda data: data.pop("commit"), "x.json: expected the fields"),
+        (lambda data: data["rows"][0].update(extra=1), r"x.json.rows\[0\]: expected the fields"),
+        (lambda data: data["machine"].update(cpus="2"), "x.json.machine.cpus: expected int"),
+        (lambda data: data.update(schema=0), "x.json: schema 0"),
+    ],
+)
+def test_json_that_does_not_fit_is_refused(outcome, tmp_path, change, place) -> None:
+    data = json.loads(outcome[1].read_text())
+    change(data)
+    (tmp_path / "x.json").write_text(json.dumps(data))
+    with pytest.raises(ValueError, match=place):
+        Run.load(tmp_path / "x.json")
+
+
+@pytest.mark.parametrize(
+    ("goal", "value", "verdict"),
+    [
+        (Goal("torch", 5, 7), 4.99, "missed"),
+        (Goal("torch", 5, 7), 5.0, "met"),
+        (Goal("torch", 5, 7), 7.0, "stretch"),
+        (Goal("torch", 1), 100.0, "met"),
+        (Goal("seconds", 8e-6), 9e-6, "missed"),
+        (Goal("seconds", 8e-6, 4e-6), 3e-6, "stretch"),
+    ],
+)
+def test_verdict(goal: Goal, value: float, verdict: str) -> None:
+    assert goal.verdict(value) == verdict
+
+
+def test_readme_table_goes_between_the_markers(outcome: tuple[str, Path]) -> None:
+    table = report.readme_table(Run.load(outcome[1]))
+    readme = report.replace_between_markers((ROOT / "README.md").read_text(), table)
+    assert "| 64 × 1 × 28 × 28 |" in readme
+    assert report.replace_between_markers(readme, table) == readme
+    with pytest.raises(ValueError, match="benchmarks -->"):
+        report.replace_between_markers("no markers", table)
+
+
+def test_page_shows_what_is_stored() -> None:
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    assert page == report.page(report.stored_runs()), "run `python -m benchmarks.report`"
