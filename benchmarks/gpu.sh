@@ -4,32 +4,37 @@
 #   bash benchmarks/gpu.sh
 #
 # Needs torch for CUDA, nvcc, cmake, ninja, pybind11, pytest, hypothesis and pytest-benchmark; asks
-# no registry for anything. OUT names the folder for logs and JSON (default: build/gpu), COMMIT what
-# to record where git is not at hand. Every step has a time limit, so that one that hangs or fails
-# leaves the others their turn; the log of each is in OUT, and a line for each comes last.
+# no registry for anything. OUT names the folder for the log and the JSON (default: build/gpu),
+# COMMIT what to record where git is not at hand. Every step has a time limit, so that one that
+# hangs or fails leaves the others their turn. A table and a line for each step come last.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 out=${OUT:-build/gpu}
 python=${PYTHON:-python3}
 mkdir -p "$out"
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+: >"$out/gpu.log"
 export PATH="$PATH:/usr/local/cuda/bin" PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 export PYTHONUNBUFFERED=1 PYFAST_CUDA=1
-steps=() failed=0
+steps=()
+failed=0
 
 # step NAME SECONDS COMMAND...
 step() {
-  local name=$1 limit=$2 begin=$SECONDS outcome=ok
+  local name=$1 limit=$2 begin=$SECONDS outcome=ok status
   shift 2
-  echo "== $name"
-  timeout "$limit" "$@" >"$out/$name.log" 2>&1
-  local status=$?
-  if ((status == 124)); then
-    outcome="stopped after $limit s"
-  elif ((status != 0)); then
+  echo "== $name" | tee -a "$out/gpu.log"
+  timeout "$limit" "$@" >"$logs/$name" 2>&1
+  status=$?
+  cat "$logs/$name" >>"$out/gpu.log"
+  if ((status != 0)); then
+    failed=1
     outcome="failed ($status)"
+    ((status == 124)) && outcome="stopped after $limit s"
+    tail -n 40 "$logs/$name"
   fi
-  ((status == 0)) || { failed=1; tail -n 40 "$out/$name.log"; }
-  steps+=("$(printf '%-14s %4d s  %s' "$name" $((SECONDS - begin)) "$outcome")")
+  steps+=("$(printf '%-12s %4d s  %s' "$name" $((SECONDS - begin)) "$outcome")")
 }
 
 # Every CUDA kernel once, on sizes that leave rests in every tile, in both layouts.
@@ -54,23 +59,23 @@ PYTHON
 
 sanitize() {
   # torch's allocator hands out pieces of larger blocks, which would hide an overrun.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$1" 60 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$1" 50 \
     compute-sanitizer --tool "$1" --error-exitcode 1 "$python" -c "$(small_cases)"
 }
 
-step machine 30 sh -c "nvidia-smi; nvcc --version; '$python' -c 'import torch; print(torch.__version__)'"
-step build 180 "$python" setup.py build_ext --inplace
-step environment 30 "$python" -m pyfast.env
-step smoke 60 "$python" -c "$(small_cases)"
-step benchmarks 150 "$python" -m benchmarks --device cuda --results "$out" ${COMMIT:+--commit "$COMMIT"}
-step tests 120 "$python" -m pytest --tb=short -m "not slow" tests/ops tests/nn
+step machine 20 sh -c "nvidia-smi; nvcc --version; '$python' -c 'import torch; print(torch.__version__)'"
+step build 150 "$python" setup.py build_ext --inplace
+step environment 20 "$python" -m pyfast.env
+step smoke 40 "$python" -c "$(small_cases)"
+step benchmarks 150 "$python" -m benchmarks --device cuda --results "$out" \
+  ${COMMIT:+--commit "$COMMIT"}
+step tests 100 "$python" -m pytest --tb=short -m "not slow" tests/ops tests/nn
 if command -v compute-sanitizer >/dev/null; then
   sanitize memcheck
   sanitize racecheck
 fi
 
 echo
-sed -n '/^machine: /,$p' "$out/benchmarks.log"
-echo
-printf '%s\n' "${steps[@]}"
+sed -n '/^machine: /,$p' "$logs/benchmarks" | tee "$out/table.txt"
+printf '%s\n' "" "${steps[@]}"
 exit "$failed"

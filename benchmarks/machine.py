@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,11 +153,11 @@ def measure_floor(device: str) -> Floor:
     for size in [2**31] if device == "cuda" else COPY_SIZES:
         source = torch.ones(size // 8, device=device)
         target = torch.ones_like(source)
-        copy.append([float(size), size / best(lambda s=source, t=target: t.copy_(s))])
+        copy.append([float(size), size / best(partial(target.copy_, source))])
     n = 8192 if device == "cuda" else 768
     matrix = torch.rand(n, n, device=device)
     product = torch.empty_like(matrix)
-    return Floor(copy=copy, flops=2 * n**3 / best(lambda: torch.mm(matrix, matrix, out=product)))
+    return Floor(copy=copy, flops=2 * n**3 / best(partial(torch.mm, matrix, matrix, out=product)))
 
 
 def floor_seconds(floor: Floor, size: int, flops: int) -> float:
