@@ -109,7 +109,8 @@ class Rounds:
         # As many calls a timing as fill `seconds`, so that the clock's own cost vanishes.
         self.calls = dict.fromkeys(columns, 1)
         for name in columns:
-            self.calls[name] = min(1000, math.ceil(seconds / min(self.time(name) for _ in "ab")))
+            once = min(self.time(name) for _ in range(2))
+            self.calls[name] = min(1000, math.ceil(seconds / once))
         self.seconds: dict[str, list[float]] = {name: [] for name in columns}
 
     def run(self, name: str) -> None:
