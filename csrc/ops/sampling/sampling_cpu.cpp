@@ -14,114 +14,135 @@ int64_t input_of(const SamplingParams<Real>& p, int64_t n) {
   return p.input_batch == 1 ? 0 : n;
 }
 
+template <class Body>
+void with_lanes(const Group& group, const Body& body) {
+  if (group.lanes == 1) body(Lanes<1>{});
+  if (group.lanes == 4) body(Lanes<4>{});
+  if (group.lanes == 16) body(Lanes<16>{});
+}
+
 // --- kPlanar ------------------------------------------------------------------------------------
 
 template <int kLanes, class Real>
 void forward_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
                   const Group& group, const Tile& tile, Real* packed, Real* line) {
-  const Box box = box_of(p, plan, n, tile);
+  const Places<Real> at(p, n);
+  const Box box = box_of(at, plan, tile);
   const int64_t b = input_of(p, n);
-  if (box.dense) pack_dense<kLanes>(p.input, b, group, p.in_h, p.in_w, box, packed);
-  Row<Real> row;
-  for (int r = 0; r < tile.rows; ++r) {
-    const int64_t i = tile.top + r;
-    locate<false>(p, n, i, tile.left, tile.columns, &row);
-    const int64_t below = place<kLanes>(box, tile.columns, &row);
-    if (!box.dense)
-      pack_sparse<kLanes>(p.input, b, group, p.in_h, p.in_w, row, tile.columns, packed);
-    Real* out = p.output.at(n, group.first, i, tile.left);
-    if (kLanes == 1 && p.output.w == 1) {
-      blend<kLanes>(packed, below, row, tile.columns, out);
-    } else {
-      blend<kLanes>(packed, below, row, tile.columns, line);
-      scatter_pixels<kLanes, false>(line, p.output.c, p.output.w, group.channels, tile.columns,
-                                    out);
-    }
+  if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
+  const bool straight = kLanes == 1 && p.output.w == 1 && p.output.h == tile.columns;
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<kLanes>(box, &run);
+    if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
+    Real* out = p.output.at(n, group.first, tile.top + r, tile.left);
+    blend<kLanes>(packed, below, run, straight ? out : line);
+    for (int k = 0; k < rows && !straight; ++k)
+      scatter_pixels<kLanes, false>(line + k * tile.columns * kLanes, p.output.c, p.output.w,
+                                    group.channels, tile.columns, out + k * p.output.h);
   }
 }
 
-// The gradients of a tile's row, kLanes values a pixel.
+// The incoming gradients of a run, kLanes values a pixel.
 template <int kLanes, class Real>
-const Real* gradient_row(const SamplingParams<Real>& p, int64_t n, const Group& group,
-                         const Tile& tile, int64_t i, Real* line) {
-  const Real* from = p.grad_output.at(n, group.first, i, tile.left);
-  if (kLanes == 1 && p.grad_output.w == 1) return from;
-  gather_pixels<kLanes>(from, p.grad_output.c, p.grad_output.w, group.channels, tile.columns,
-                        line);
+const Real* gradients(const SamplingParams<Real>& p, int64_t n, const Group& group,
+                      const Tile& tile, int r, int rows, Real* line) {
+  const auto& view = p.grad_output;
+  if (kLanes == 1 && view.w == 1 && (rows == 1 || view.h == tile.columns))
+    return view.at(n, group.first, tile.top + r, tile.left);
+  for (int k = 0; k < rows; ++k)
+    gather_pixels<kLanes>(view.at(n, group.first, tile.top + r + k, tile.left), view.c, view.w,
+                          group.channels, tile.columns, line + k * tile.columns * kLanes);
   return line;
 }
 
 template <int kLanes, class Real>
 Box spread_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
                 const Group& group, const Tile& tile, Real* packed, Real* line) {
-  const Box box = box_of(p, plan, n, tile);
+  const Places<Real> at(p, n);
+  const Box box = box_of(at, plan, tile);
   if (!box.dense) return box;
   constexpr int lanes = kSpreadLanes<kLanes>;
   std::memset(packed, 0, sizeof(Real) * lanes * box.columns * box.rows);
-  Row<Real> row;
-  for (int r = 0; r < tile.rows; ++r) {
-    locate<false>(p, n, tile.top + r, tile.left, tile.columns, &row);
-    const int64_t below = place<lanes>(box, tile.columns, &row);
-    const Real* grad = gradient_row<kLanes>(p, n, group, tile, tile.top + r, line);
-    spread<kLanes>(packed, below, row, grad, tile.columns);
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<lanes>(box, &run);
+    spread<kLanes>(packed, below, run, gradients<kLanes>(p, n, group, tile, r, rows, line));
   }
   return box;
 }
 
 template <int kLanes, class Real>
+void merge_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
+                  const Box& box, Real* line, int64_t begin, int64_t end) {
+  constexpr int lanes = kSpreadLanes<kLanes>;
+  const Places<Real> at(p, n);
+  Real* shares = line + lanes * kRun;
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<lanes>(box, &run);
+    std::memset(shares, 0, sizeof(Real) * lanes * kSparsePixels);
+    spread<kLanes>(shares, below, run, gradients<kLanes>(p, n, group, tile, r, rows, line));
+    add_sparse<kLanes>(p, input_of(p, n), group, run, shares, begin, end);
+  }
+}
+
+template <int kLanes, class Real>
 void merge_tile(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
                 const Box& box, const Real* packed, Real* line, int64_t begin, int64_t end) {
-  constexpr int lanes = kSpreadLanes<kLanes>;
-  const int64_t b = input_of(p, n);
-  if (!box.dense) {
-    Real* shares = line + lanes * kRow;
-    Row<Real> row;
-    for (int r = 0; r < tile.rows; ++r) {
-      locate<false>(p, n, tile.top + r, tile.left, tile.columns, &row);
-      const int64_t below = place<lanes>(box, tile.columns, &row);
-      std::memset(shares, 0, sizeof(Real) * lanes * kSparsePixels);
-      const Real* grad = gradient_row<kLanes>(p, n, group, tile, tile.top + r, line);
-      spread<kLanes>(shares, below, row, grad, tile.columns);
-      add_sparse<kLanes>(p, b, group, row, tile.columns, shares, begin, end);
-    }
-    return;
-  }
+  if (!box.dense) return merge_sparse<kLanes>(p, n, group, tile, box, line, begin, end);
   const int64_t first = begin > box.top ? begin : box.top;
   const int64_t last = end < box.top + box.rows ? end : box.top + box.rows;
   const int32_t from = clamp_index(box.left, 0, p.in_w);
   const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
-  const int64_t width = static_cast<int64_t>(box.columns) * lanes;
+  const int64_t width = static_cast<int64_t>(box.columns) * kSpreadLanes<kLanes>;
   for (int64_t y = first; y < last; ++y) {
     const Real* pixels = packed + (y - box.top) * width;
     if constexpr (kLanes == 1) {
-      const Real* upper = y > box.top ? pixels - width : nullptr;
-      // A box may be wider than a run of output pixels; the line is as wide as a box can be.
-      fold(upper, pixels, box.columns, line);
+      fold(y > box.top ? pixels - width : nullptr, pixels, box.columns, line);
       pixels = line;
     }
     scatter_pixels<kLanes, true>(pixels + static_cast<int64_t>(from - box.left) * kLanes,
                                  p.grad_input.c, p.grad_input.w, group.channels, to - from,
-                                 p.grad_input.at(b, group.first, y, from));
+                                 p.grad_input.at(input_of(p, n), group.first, y, from));
   }
 }
 
 // --- kWide --------------------------------------------------------------------------------------
 
-// The four neighbours of a sample, channel `first` onwards; those outside the image are `zeros`.
+// Calls body(i, j, run, k) for every pixel of a tile.
+template <bool kSlopes, class Real, class Body>
+void for_each_pixel(const Places<Real>& at, const Tile& tile, const Body& body) {
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<kSlopes>(at, tile, r, rows, &run);
+    for (int row = 0, k = 0; row < rows; ++row)
+      for (int column = 0; column < tile.columns; ++column, ++k)
+        body(tile.top + r + row, tile.left + column, run, k);
+  }
+}
+
+// The four neighbours of a sample; those outside the image are `zeros`.
 template <class Real>
 struct Taps {
-  const Real* tap[4];
-  bool inside[4];
+  const Real* at[4];
 };
 
 template <class Real>
-Taps<Real> taps_of(const SamplingParams<Real>& p, const Real* image, int64_t stride_h,
-                   int64_t stride_w, int32_t x, int32_t y, const Real* zeros) {
+Taps<Real> taps_of(const SamplingParams<Real>& p, const Real* image, int32_t x, int32_t y,
+                   const Real* zeros) {
   Taps<Real> taps;
   for (int t = 0; t < 4; ++t) {
     const int64_t u = x + (t & 1), v = y + (t >> 1);
-    taps.inside[t] = u >= 0 && u < p.in_w && v >= 0 && v < p.in_h;
-    taps.tap[t] = taps.inside[t] ? image + v * stride_h + u * stride_w : zeros;
+    const bool inside = u >= 0 && u < p.in_w && v >= 0 && v < p.in_h;
+    taps.at[t] = inside ? image + v * p.input.h + u * p.input.w : zeros;
   }
   return taps;
 }
@@ -129,17 +150,12 @@ Taps<Real> taps_of(const SamplingParams<Real>& p, const Real* image, int64_t str
 template <class Real>
 void forward_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile, Real* zeros) {
   std::memset(zeros, 0, sizeof(Real) * p.channels);
-  Row<Real> row;
-  for (int r = 0; r < tile.rows; ++r) {
-    const int64_t i = tile.top + r;
-    locate<false>(p, n, i, tile.left, tile.columns, &row);
-    const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-    Real* out = p.output.at(n, 0, i, tile.left);
-    for (int k = 0; k < tile.columns; ++k) {
-      const auto taps = taps_of(p, image, p.input.h, p.input.w, row.x[k], row.y[k], zeros);
-      blend_wide(taps.tap, row.fx[k], row.fy[k], p.channels, out + k * p.output.w);
-    }
-  }
+  const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
+  for_each_pixel<false>(
+      Places<Real>(p, n), tile, [&](int64_t i, int64_t j, const Run<Real>& run, int k) {
+        const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
+        blend_wide(taps.at, run.fx[k], run.fy[k], p.channels, p.output.at(n, 0, i, j));
+      });
 }
 
 // Channels of a pixel of the incoming gradient, contiguous.
@@ -154,104 +170,76 @@ const Real* gradient_pixel(const SamplingParams<Real>& p, const Real* grad, int6
 template <class Real>
 void spread_wide(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n, int64_t first,
                  int64_t channels, Real* line) {
-  const int64_t b = input_of(p, n);
-  Row<Real> row;
-  for (int64_t t = 0; t < plan.tiles(); ++t) {
-    const Tile tile = plan.tile(t, p.out_h, p.out_w);
-    for (int r = 0; r < tile.rows; ++r) {
-      const int64_t i = tile.top + r;
-      locate<false>(p, n, i, tile.left, tile.columns, &row);
-      const Real* grad_row = p.grad_output.at(n, first, i, tile.left);
-      for (int k = 0; k < tile.columns; ++k) {
-        const Real* grad =
-            gradient_pixel(p, grad_row + k * p.grad_output.w, channels, line);
-        const Real fx = row.fx[k], fy = row.fy[k];
-        const Real weight[4] = {(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy};
-        for (int tap = 0; tap < 4; ++tap) {
-          const int64_t x = row.x[k] + (tap & 1), y = row.y[k] + (tap >> 1);
-          if (x >= 0 && x < p.in_w && y >= 0 && y < p.in_h)
-            add_wide(grad, weight[tap], channels, p.grad_input.at(b, first, y, x));
-        }
-      }
+  const auto body = [&](int64_t i, int64_t j, const Run<Real>& run, int k) {
+    const Real* from = p.grad_output.at(n, first, i, j);
+    const Real* grad = gradient_pixel(p, from, channels, line);
+    const Real fx = run.fx[k], fy = run.fy[k];
+    const Real weight[4] = {(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy};
+    for (int tap = 0; tap < 4; ++tap) {
+      const int64_t x = run.x[k] + (tap & 1), y = run.y[k] + (tap >> 1);
+      if (x >= 0 && x < p.in_w && y >= 0 && y < p.in_h)
+        add_wide(grad, weight[tap], channels, p.grad_input.at(input_of(p, n), first, y, x));
     }
-  }
+  };
+  for (int64_t t = 0; t < plan.tiles(); ++t)
+    for_each_pixel<false>(Places<Real>(p, n), plan.tile(t, p.out_h, p.out_w), body);
 }
 
 // --- kNearest -----------------------------------------------------------------------------------
 
+// Calls body(i, j, y, x) for every pixel of a tile whose nearest neighbour lies in the image, and
+// outside(i, j) for the others.
+template <class Real, class Body, class Outside>
+void for_each_nearest(const Places<Real>& at, const Tile& tile, const Body& body,
+                      const Outside& outside) {
+  alignas(64) int32_t x[kRun + kSlack], y[kRun + kSlack];
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate_nearest(at, tile, r, rows, x, y);
+    for (int row = 0, k = 0; row < rows; ++row)
+      for (int column = 0; column < tile.columns; ++column, ++k) {
+        if (x[k] >= 0 && x[k] < at.p.in_w && y[k] >= 0 && y[k] < at.p.in_h) {
+          body(tile.top + r + row, tile.left + column, y[k], x[k]);
+        } else {
+          outside(tile.top + r + row, tile.left + column);
+        }
+      }
+  }
+}
+
 template <class Real>
 void forward_nearest(const SamplingParams<Real>& p, int64_t n, const Tile& tile) {
-  int32_t x[kRow], y[kRow];
-  int64_t offset[kRow];
-  for (int r = 0; r < tile.rows; ++r) {
-    const int64_t i = tile.top + r;
-    locate_nearest(p, n, i, tile.left, tile.columns, x, y);
-    for (int k = 0; k < tile.columns; ++k) {
-      const bool inside = x[k] >= 0 && x[k] < p.in_w && y[k] >= 0 && y[k] < p.in_h;
-      offset[k] = inside ? y[k] * p.input.h + x[k] * p.input.w : INT64_MIN;
-    }
-    const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-    Real* out = p.output.at(n, 0, i, tile.left);
-    if (p.input.c == 1 && p.output.c == 1) {
-      for (int k = 0; k < tile.columns; ++k)
-        for (int64_t c = 0; c < p.channels; ++c)
-          out[k * p.output.w + c] = offset[k] == INT64_MIN ? Real(0) : image[offset[k] + c];
-    } else {
-      for (int64_t c = 0; c < p.channels; ++c)
-        for (int k = 0; k < tile.columns; ++k)
-          out[c * p.output.c + k * p.output.w] =
-              offset[k] == INT64_MIN ? Real(0) : image[offset[k] + c * p.input.c];
-    }
-  }
+  const int64_t b = input_of(p, n);
+  for_each_nearest(
+      Places<Real>(p, n), tile,
+      [&](int64_t i, int64_t j, int32_t y, int32_t x) {
+        const Real* from = p.input.at(b, 0, y, x);
+        Real* out = p.output.at(n, 0, i, j);
+        for (int64_t c = 0; c < p.channels; ++c) out[c * p.output.c] = from[c * p.input.c];
+      },
+      [&](int64_t i, int64_t j) {
+        Real* out = p.output.at(n, 0, i, j);
+        for (int64_t c = 0; c < p.channels; ++c) out[c * p.output.c] = 0;
+      });
 }
 
 template <class Real>
 void spread_nearest(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
                     int64_t first, int64_t channels) {
-  int32_t x[kRow], y[kRow];
-  for (int64_t t = 0; t < plan.tiles(); ++t) {
-    const Tile tile = plan.tile(t, p.out_h, p.out_w);
-    for (int r = 0; r < tile.rows; ++r) {
-      const int64_t i = tile.top + r;
-      locate_nearest(p, n, i, tile.left, tile.columns, x, y);
-      for (int k = 0; k < tile.columns; ++k) {
-        if (x[k] < 0 || x[k] >= p.in_w || y[k] < 0 || y[k] >= p.in_h) continue;
-        Real* to = p.grad_input.at(input_of(p, n), first, y[k], x[k]);
-        const Real* grad = p.grad_output.at(n, first, i, tile.left + k);
-        for (int64_t c = 0; c < channels; ++c)
-          to[c * p.grad_input.c] += grad[c * p.grad_output.c];
-      }
-    }
-  }
+  const int64_t b = input_of(p, n);
+  for (int64_t t = 0; t < plan.tiles(); ++t)
+    for_each_nearest(
+        Places<Real>(p, n), plan.tile(t, p.out_h, p.out_w),
+        [&](int64_t i, int64_t j, int32_t y, int32_t x) {
+          Real* to = p.grad_input.at(b, first, y, x);
+          const Real* grad = p.grad_output.at(n, first, i, j);
+          for (int64_t c = 0; c < channels; ++c)
+            to[c * p.grad_input.c] += grad[c * p.grad_output.c];
+        },
+        [](int64_t, int64_t) {});
 }
 
 // --- gradients of the coordinates ---------------------------------------------------------------
-
-template <int kLanes, class Real>
-void slopes_group(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
-                  const Box& box, int64_t i, Row<Real>* row, Real* packed, Real* line, Real* by_x,
-                  Real* by_y) {
-  const int64_t below = place<kLanes>(box, tile.columns, row);
-  if (!box.dense)
-    pack_sparse<kLanes>(p.input, input_of(p, n), group, p.in_h, p.in_w, *row, tile.columns,
-                        packed);
-  const Real* grad = gradient_row<kLanes>(p, n, group, tile, i, line);
-  slopes<kLanes>(packed, below, *row, grad, tile.columns, by_x, by_y);
-}
-
-template <class Real>
-void slopes_wide_row(const SamplingParams<Real>& p, int64_t n, const Tile& tile, int64_t i,
-                     const Row<Real>& row, Real* line, Real* by_x, Real* by_y) {
-  Real* zeros = line + p.channels;
-  std::memset(zeros, 0, sizeof(Real) * p.channels);
-  const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-  for (int k = 0; k < tile.columns; ++k) {
-    const Real* grad = gradient_pixel(
-        p, static_cast<const Real*>(p.grad_output.at(n, 0, i, tile.left + k)), p.channels, line);
-    const auto taps = taps_of(p, image, p.input.h, p.input.w, row.x[k], row.y[k], zeros);
-    slopes_wide(taps.tap, grad, row.fx[k], row.fy[k], p.channels, by_x + k, by_y + k);
-  }
-}
 
 // sums += (sum g, sum k * g) of a run, the runs of a tile being added in double.
 template <class Real>
@@ -275,79 +263,94 @@ void add_moments(const Real* g, int count, double* sum, double* first_moment) {
   *first_moment += moment;
 }
 
-// Turns derivatives by position into a row of grad_grid, or adds them to a tile's sums for theta:
-// sum g, sum xb * g, sum yb * g of both components, with (xb, yb) the base coordinates.
+// Turns a run's derivatives by position into rows of grad_grid, or adds them to a tile's sums for
+// theta: sum xb * g, sum yb * g, sum g of both components, with (xb, yb) the base coordinates.
 template <class Real>
-void finish_row(const SamplingParams<Real>& p, int64_t n, const Tile& tile, int64_t i,
-                const Row<Real>& row, Real* by_x, Real* by_y, double* sums) {
-  const auto sx = pixel_scale<Real>(p.in_w, p.align_corners);
-  const auto sy = pixel_scale<Real>(p.in_h, p.align_corners);
+void finish_run(const Places<Real>& at, int64_t n, const Tile& tile, int r, int rows,
+                const Run<Real>& run, Real* by_x, Real* by_y, double* sums) {
+  const SamplingParams<Real>& p = at.p;
 #pragma omp simd
-  for (int k = 0; k < tile.columns; ++k) {
-    by_x[k] *= row.slope_x[k] * sx.scale;
-    by_y[k] *= row.slope_y[k] * sy.scale;
-  }
-  if (p.grad_grid != nullptr) {
-    Real* out = p.grad_grid + 2 * ((n * p.out_h + i) * p.out_w + tile.left);
-#pragma omp simd
-    for (int k = 0; k < tile.columns; ++k) {
-      out[2 * k] = by_x[k];
-      out[2 * k + 1] = by_y[k];
-    }
-    return;
+  for (int k = 0; k < run.count; ++k) {
+    by_x[k] *= run.slope_x[k] * at.scale_x.scale;
+    by_y[k] *= run.slope_y[k] * at.scale_y.scale;
   }
   const auto bx = base_scale<double>(p.out_w, p.align_corners);
   const auto by = base_scale<double>(p.out_h, p.align_corners);
-  const double yb = static_cast<double>(i) * by.scale + by.shift;
   const double xb = static_cast<double>(tile.left) * bx.scale + bx.shift;
-  const Real* components[2] = {by_x, by_y};
-  for (int c = 0; c < 2; ++c) {
-    double sum = 0, moment = 0;
-    add_moments(components[c], tile.columns, &sum, &moment);
-    sums[3 * c] += bx.scale * moment + xb * sum;
-    sums[3 * c + 1] += yb * sum;
-    sums[3 * c + 2] += sum;
+  for (int k = 0; k < rows; ++k) {
+    const Real* row[2] = {by_x + k * tile.columns, by_y + k * tile.columns};
+    const int64_t i = tile.top + r + k;
+    if (p.grad_grid != nullptr) {
+      Real* out = p.grad_grid + 2 * ((n * p.out_h + i) * p.out_w + tile.left);
+#pragma omp simd
+      for (int j = 0; j < tile.columns; ++j) {
+        out[2 * j] = row[0][j];
+        out[2 * j + 1] = row[1][j];
+      }
+      continue;
+    }
+    const double yb = static_cast<double>(i) * by.scale + by.shift;
+    for (int c = 0; c < 2; ++c) {
+      double sum = 0, moment = 0;
+      add_moments(row[c], tile.columns, &sum, &moment);
+      sums[3 * c] += bx.scale * moment + xb * sum;
+      sums[3 * c + 1] += yb * sum;
+      sums[3 * c + 2] += sum;
+    }
   }
 }
 
 template <class Real>
-void coordinates_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-                      const Tile& tile, Real* packed, Real* line, double* sums) {
-  Row<Real> row;
-  if (plan.route == Route::kWide) {
-    Real by_x[kRow], by_y[kRow];
-    for (int r = 0; r < tile.rows; ++r) {
-      locate<true>(p, n, tile.top + r, tile.left, tile.columns, &row);
-      slopes_wide_row(p, n, tile, tile.top + r, row, line, by_x, by_y);
-      finish_row(p, n, tile, tile.top + r, row, by_x, by_y, sums);
+void coordinates_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile, Real* line,
+                      double* sums) {
+  const Places<Real> at(p, n);
+  const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
+  Real* zeros = line + p.channels;
+  std::memset(zeros, 0, sizeof(Real) * p.channels);
+  Run<Real> run;
+  alignas(64) Real by_x[kRun], by_y[kRun];
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<true>(at, tile, r, rows, &run);
+    for (int k = 0; k < run.count; ++k) {
+      const Real* from = p.grad_output.at(n, 0, tile.top + r + k / tile.columns,
+                                          tile.left + k % tile.columns);
+      const Real* grad = gradient_pixel(p, from, p.channels, line);
+      const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
+      slopes_wide(taps.at, grad, run.fx[k], run.fy[k], p.channels, by_x + k, by_y + k);
     }
-    return;
+    finish_run(at, n, tile, r, rows, run, by_x, by_y, sums);
   }
+}
+
+template <class Real>
+void coordinates_planar(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
+                        const Tile& tile, Real* packed, Real* line, double* sums) {
+  const Places<Real> at(p, n);
+  const Box box = box_of(at, plan, tile);
+  const int64_t b = input_of(p, n);
   // Derivatives of the whole tile, summed over the groups.
-  const Box box = box_of(p, plan, n, tile);
   const int64_t pixels = static_cast<int64_t>(tile.rows) * tile.columns;
-  Real *by_x = line + 16 * kRow, *by_y = by_x + pixels;
-  std::memset(by_x, 0, sizeof(Real) * 2 * pixels);
+  Real *by_x = line + 16 * (kRun + kSlack), *by_y = by_x + pixels + kSlack;
+  std::memset(by_x, 0, sizeof(Real) * 2 * (pixels + kSlack));
+  Run<Real> run;
   for (int64_t g = 0; g < plan.groups; ++g) {
     const Group group = group_of(p.channels, g);
-    const auto run = [&](auto lanes) {
+    const bool last = g + 1 == plan.groups;
+    with_lanes(group, [&](auto lanes) {
       constexpr int kLanes = decltype(lanes)::value;
-      if (box.dense)
-        pack_dense<kLanes>(p.input, input_of(p, n), group, p.in_h, p.in_w, box, packed);
-      for (int r = 0; r < tile.rows; ++r) {
-        locate<true>(p, n, tile.top + r, tile.left, tile.columns, &row);
-        slopes_group<kLanes>(p, n, group, tile, box, tile.top + r, &row, packed, line,
-                             by_x + r * tile.columns, by_y + r * tile.columns);
+      if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
+      for (int r = 0, rows; r < tile.rows; r += rows) {
+        rows = rows_of_run(tile, r);
+        locate<true>(at, tile, r, rows, &run);
+        const int64_t below = place<kLanes>(box, &run);
+        if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
+        const Real* grad = gradients<kLanes>(p, n, group, tile, r, rows, line);
+        const int64_t first = static_cast<int64_t>(r) * tile.columns;
+        slopes<kLanes>(packed, below, run, grad, by_x + first, by_y + first);
+        if (last) finish_run(at, n, tile, r, rows, run, by_x + first, by_y + first, sums);
       }
-    };
-    if (group.lanes == 1) run(Lanes<1>{});
-    if (group.lanes == 4) run(Lanes<4>{});
-    if (group.lanes == 16) run(Lanes<16>{});
-  }
-  for (int r = 0; r < tile.rows; ++r) {
-    locate<true>(p, n, tile.top + r, tile.left, tile.columns, &row);
-    finish_row(p, n, tile, tile.top + r, row, by_x + r * tile.columns, by_y + r * tile.columns,
-               sums);
+    });
   }
 }
 
@@ -355,7 +358,7 @@ void coordinates_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, i
 
 template <class Real>
 void forward(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t begin, int64_t end,
-             Real* box, Real* rows) {
+             Real* box, Real* line) {
   for (int64_t task = begin; task < end; ++task) {
     const Tile tile = plan.tile(task % plan.tiles(), p.out_h, p.out_w);
     const int64_t rest = task / plan.tiles();
@@ -363,31 +366,32 @@ void forward(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t be
     if (plan.route == Route::kNearest) {
       forward_nearest(p, n, tile);
     } else if (plan.route == Route::kWide) {
-      forward_wide(p, n, tile, rows);
+      forward_wide(p, n, tile, line);
     } else {
       const Group group = group_of(p.channels, rest % plan.groups);
-      if (group.lanes == 1) forward_tile<1>(p, plan, n, group, tile, box, rows);
-      if (group.lanes == 4) forward_tile<4>(p, plan, n, group, tile, box, rows);
-      if (group.lanes == 16) forward_tile<16>(p, plan, n, group, tile, box, rows);
+      with_lanes(group, [&](auto lanes) {
+        forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, box, line);
+      });
     }
   }
 }
 
 template <class Real>
 Box spread_any(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-               const Group& group, const Tile& tile, Real* box, Real* rows) {
-  if (group.lanes == 1) return spread_tile<1>(p, plan, n, group, tile, box, rows);
-  if (group.lanes == 4) return spread_tile<4>(p, plan, n, group, tile, box, rows);
-  return spread_tile<16>(p, plan, n, group, tile, box, rows);
+               const Group& group, const Tile& tile, Real* packed, Real* line) {
+  Box box;
+  with_lanes(group, [&](auto lanes) {
+    box = spread_tile<decltype(lanes)::value>(p, plan, n, group, tile, packed, line);
+  });
+  return box;
 }
 
 template <class Real>
-void merge_any(const SamplingParams<Real>& p, const SamplingPlan&, int64_t n, const Group& group,
-               const Tile& tile, const Box& box, const Real* packed, Real* rows, int64_t begin,
-               int64_t end) {
-  if (group.lanes == 1) merge_tile<1>(p, n, group, tile, box, packed, rows, begin, end);
-  if (group.lanes == 4) merge_tile<4>(p, n, group, tile, box, packed, rows, begin, end);
-  if (group.lanes == 16) merge_tile<16>(p, n, group, tile, box, packed, rows, begin, end);
+void merge_any(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
+               const Box& box, const Real* packed, Real* line, int64_t begin, int64_t end) {
+  with_lanes(group, [&](auto lanes) {
+    merge_tile<decltype(lanes)::value>(p, n, group, tile, box, packed, line, begin, end);
+  });
 }
 
 template <class Real>
@@ -412,26 +416,31 @@ void clear(const SamplingParams<Real>& p, int64_t b, int64_t first, int64_t chan
 
 template <class Real>
 void spread_channels(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t b,
-                     int64_t first, int64_t channels, Real* rows) {
+                     int64_t first, int64_t channels, Real* line) {
   clear(p, b, first, channels);
   const int64_t begin = p.input_batch == 1 ? 0 : b, end = p.input_batch == 1 ? p.batch : b + 1;
   for (int64_t n = begin; n < end; ++n) {
     if (plan.route == Route::kNearest) {
       spread_nearest(p, plan, n, first, channels);
     } else {
-      spread_wide(p, plan, n, first, channels, rows);
+      spread_wide(p, plan, n, first, channels, line);
     }
   }
 }
 
 template <class Real>
 void coordinates(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t begin,
-                 int64_t end, Real* box, Real* rows, double* theta_sums) {
+                 int64_t end, Real* box, Real* line, double* theta_sums) {
   for (int64_t task = begin; task < end; ++task) {
     const Tile tile = plan.tile(task % plan.tiles(), p.out_h, p.out_w);
+    const int64_t n = task / plan.tiles();
     double* sums = theta_sums + 6 * task;
     for (int c = 0; c < 6; ++c) sums[c] = 0;
-    coordinates_tile(p, plan, task / plan.tiles(), tile, box, rows, sums);
+    if (plan.route == Route::kWide) {
+      coordinates_wide(p, n, tile, line, sums);
+    } else {
+      coordinates_planar(p, plan, n, tile, box, line, sums);
+    }
   }
 }
 
@@ -466,11 +475,11 @@ void affine_grid_backward(const AffineGridParams<Real>& p, int64_t begin, int64_
       const double yb = static_cast<double>(i) * by.scale + by.shift;
       for (int c = 0; c < 2; ++c) {
         double sum = 0, moment = 0;
-        for (int64_t j = 0; j < p.out_w; j += kRow) {
-          const int count = static_cast<int>(p.out_w - j < kRow ? p.out_w - j : kRow);
+        for (int64_t j = 0; j < p.out_w; j += kRun) {
+          const int count = static_cast<int>(p.out_w - j < kRun ? p.out_w - j : kRun);
           const int64_t* s = p.grad_grid_stride;
           const Real* from = p.grad_grid + n * s[0] + i * s[1] + j * s[2] + c * s[3];
-          Real line[kRow];
+          Real line[kRun];
           for (int k = 0; k < count; ++k) line[k] = from[k * s[2]];
           double part = 0, part_moment = 0;
           add_moments(line, count, &part, &part_moment);

@@ -9,8 +9,8 @@
 
 namespace pyfast {
 
-// Widest run of output pixels that is handled at once; no tile is wider.
-constexpr int kRow = 256;
+// Output pixels that are handled at once: some rows of a tile. No tile is wider.
+constexpr int kRun = 256;
 
 // The three ways in which the channels of an image are met:
 //   kPlanar    groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small box
@@ -68,30 +68,30 @@ struct Box {
 
 // Memory of one task, in values of Real.
 struct ScratchSize {
-  int64_t box, rows;
+  int64_t box, line;
 };
 
 template <class Real>
 struct SamplingKernels {
   // output: tasks are (n, group, tile), groups 1 on the routes kWide and kNearest.
   void (*forward)(const SamplingParams<Real>&, const SamplingPlan&, int64_t begin, int64_t end,
-                  Real* box, Real* rows);
+                  Real* box, Real* line);
 
   // grad_input, kPlanar: add a tile's gradient to a box that `spread` first clears; then add the
   // boxes' rows [begin, end) of the image to grad_input.
   Box (*spread)(const SamplingParams<Real>&, const SamplingPlan&, int64_t n, const Group&,
-                const Tile&, Real* box, Real* rows);
-  void (*merge)(const SamplingParams<Real>&, const SamplingPlan&, int64_t n, const Group&,
-                const Tile&, const Box&, const Real* box, Real* rows, int64_t begin, int64_t end);
+                const Tile&, Real* box, Real* line);
+  void (*merge)(const SamplingParams<Real>&, int64_t n, const Group&, const Tile&, const Box&,
+                const Real* box, Real* line, int64_t begin, int64_t end);
   void (*clear)(const SamplingParams<Real>&, int64_t b, int64_t first, int64_t channels);
 
   // grad_input, kWide and kNearest: a range of channels of input b, over all its outputs.
   void (*spread_channels)(const SamplingParams<Real>&, const SamplingPlan&, int64_t b,
-                          int64_t first, int64_t channels, Real* rows);
+                          int64_t first, int64_t channels, Real* line);
 
   // grad_grid, and a tile's share of grad_theta (6 sums at task * 6): tasks are (n, tile).
   void (*coordinates)(const SamplingParams<Real>&, const SamplingPlan&, int64_t begin, int64_t end,
-                      Real* box, Real* rows, double* theta_sums);
+                      Real* box, Real* line, double* theta_sums);
 
   // The base grid and its adjoint: tasks are the rows (n, i) and the outputs n.
   void (*affine_grid)(const AffineGridParams<Real>&, int64_t begin, int64_t end);

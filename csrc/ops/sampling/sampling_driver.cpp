@@ -36,7 +36,7 @@ SamplingPlan make_plan(const SamplingParams<Real>& p, bool channels_last) {
                : channels_last && p.channels > 4          ? Route::kWide
                                                           : Route::kPlanar;
   plan.groups = plan.route == Route::kPlanar ? count_groups(p.channels) : 1;
-  int64_t rows = 8, columns = kRow;
+  int64_t rows = 8, columns = kRun;
   if (plan.route == Route::kPlanar) {
     const int lanes = group_of(p.channels, 0).lanes;
     rows = columns = lanes == 16 ? 64 : lanes == 4 ? 128 : 256;
@@ -55,9 +55,10 @@ ScratchSize scratch_size(const SamplingParams<Real>& p, const SamplingPlan& plan
   if (plan.route == Route::kWide) return {1, 2 * p.channels};
   const int lanes = std::max(group_of(p.channels, 0).lanes, backward ? 4 : 1);
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
-  return {std::max<int64_t>(plan.box_pixels, 4 * kRow) * lanes,
+  return {std::max<int64_t>(plan.box_pixels, 4 * kRun) * lanes,
           // a line of pixels, then the samples fetched one by one or the derivatives of a tile
-          std::max<int64_t>(int64_t{16} * kRow + std::max<int64_t>(2 * tile, 4 * kRow * lanes),
+          std::max<int64_t>(int64_t{16} * 2 * kRun +
+                                std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
                             plan.box_pixels)};
 }
 
@@ -66,10 +67,10 @@ template <class Real>
 void spread_group(const SamplingParams<Real>& p, const SamplingPlan& plan,
                   const SamplingKernels<Real>& kernel, const ScratchSize& size, int64_t b,
                   const Group& group, int wave) {
-  Scratch<Real> memory(wave * (size.box + size.rows));
+  Scratch<Real> memory(wave * (size.box + size.line));
   std::vector<Box> boxes(wave);
-  const auto box = [&](int64_t k) { return memory.data() + k * (size.box + size.rows); };
-  const auto rows = [&](int64_t k) { return box(k) + size.box; };
+  const auto box = [&](int64_t k) { return memory.data() + k * (size.box + size.line); };
+  const auto line = [&](int64_t k) { return box(k) + size.box; };
   const bool shared = p.input_batch == 1;
   const int64_t first_n = shared ? 0 : b, outputs = shared ? p.batch : 1;
   kernel.clear(p, b, group.first, group.channels);
@@ -83,14 +84,14 @@ void spread_group(const SamplingParams<Real>& p, const SamplingPlan& plan,
     parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k)
         boxes[k] = kernel.spread(p, plan, n_of(start + k), group, tile_of(start + k), box(k),
-                                 rows(k));
+                                 line(k));
     });
     const int64_t part = std::max<int64_t>(ceil_div(p.in_h, wave), 1);
     parallel_for(0, ceil_div(p.in_h, part), 1, [&](int64_t begin, int64_t end) {
       for (int64_t part_index = begin; part_index < end; ++part_index)
         for (int64_t k = 0; k < count; ++k)
-          kernel.merge(p, plan, n_of(start + k), group, tile_of(start + k), boxes[k], box(k),
-                       rows(part_index), part_index * part,
+          kernel.merge(p, n_of(start + k), group, tile_of(start + k), boxes[k], box(k),
+                       line(part_index), part_index * part,
                        std::min(p.in_h, (part_index + 1) * part));
     });
   }
@@ -115,12 +116,12 @@ void backward_input(const SamplingParams<Real>& p, const SamplingPlan& plan,
   const int64_t parts = std::min(ceil_div(p.channels, 16), ceil_div(threads, p.input_batch));
   const int64_t width = ceil_div(ceil_div(p.channels, parts), 16) * 16;
   parallel_for(0, p.input_batch * parts, 1, [&](int64_t begin, int64_t end) {
-    Scratch<Real> rows(size.rows);
+    Scratch<Real> line(size.line);
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task % parts * width;
       const int64_t channels = std::min(width, p.channels - first);
       if (channels > 0)
-        kernel.spread_channels(p, plan, task / parts, first, channels, rows.data());
+        kernel.spread_channels(p, plan, task / parts, first, channels, line.data());
     }
   });
 }
@@ -140,8 +141,8 @@ void backward_coordinates(const SamplingParams<Real>& p, const SamplingPlan& pla
   const int64_t grain = std::max<int64_t>(
       1, kGrain / (int64_t{plan.tile_rows} * plan.tile_columns * p.channels));
   parallel_for(0, tasks, grain, [&](int64_t begin, int64_t end) {
-    Scratch<Real> box(size.box), rows(size.rows);
-    kernel.coordinates(p, plan, begin, end, box.data(), rows.data(), sums.data());
+    Scratch<Real> box(size.box), line(size.line);
+    kernel.coordinates(p, plan, begin, end, box.data(), line.data(), sums.data());
   });
   if (p.grad_theta == nullptr) return;
   for (int64_t n = 0; n < p.batch; ++n)
@@ -162,8 +163,8 @@ void sampling_forward_cpu(const SamplingParams<Real>& p) {
   const int64_t work = int64_t{plan.tile_rows} * plan.tile_columns * p.channels / plan.groups;
   parallel_for(0, p.batch * plan.groups * plan.tiles(), std::max<int64_t>(1, kGrain / work),
                [&](int64_t begin, int64_t end) {
-                 Scratch<Real> box(size.box), rows(size.rows);
-                 kernels<Real>().forward(p, plan, begin, end, box.data(), rows.data());
+                 Scratch<Real> box(size.box), line(size.line);
+                 kernels<Real>().forward(p, plan, begin, end, box.data(), line.data());
                });
 }
 

@@ -57,65 +57,108 @@ inline Neighbourhood load_neighbourhood(const float* box, const int32_t* base) {
                typename MakeIndices<2 * kPairs>::type{});
 }
 
-// --- one lane ---------------------------------------------------------------------------------
+// --- one lane: a vector of samples at a time -------------------------------------------------------
 
-inline int blend_pairs(const float* box, int64_t below, const Row<float>& row, int count,
-                       float* out) {
+// The first `count` values of a vector, or all of them where there are as many.
+template <int N, class Real>
+inline Vec<Real, N> load_part(const Real* from, int count) {
+  if (count >= N) return load<N>(from);
+  Vec<Real, N> value{};
+  std::memcpy(&value, from, count * sizeof(Real));
+  return value;
+}
+
+template <int N, class Real>
+inline void store_part(Real* to, const Vec<Real, N>& value, int count) {
+  if (count >= N) {
+    store(to, value);
+  } else {
+    std::memcpy(to, &value, count * sizeof(Real));
+  }
+}
+
+inline void blend_one_lane(const float* box, int64_t below, const Run<float>& run, float* out) {
   constexpr int kStep = 2 * kPairs;
-  int k = 0;
-  for (; k + kStep <= count; k += kStep) {
-    const auto fx = load<kStep>(row.fx + k), fy = load<kStep>(row.fy + k);
-    const auto top = load_neighbourhood(box, row.base + k);
-    const auto bottom = load_neighbourhood(box + below, row.base + k);
+  for (int k = 0; k < run.count; k += kStep) {
+    const auto fx = load<kStep>(run.fx + k), fy = load<kStep>(run.fy + k);
+    const auto top = load_neighbourhood(box, run.base + k);
+    const auto bottom = load_neighbourhood(box + below, run.base + k);
     const auto left = top.left * (1 - fy) + bottom.left * fy;
     const auto right = top.right * (1 - fy) + bottom.right * fy;
-    store(out + k, left * (1 - fx) + right * fx);
+    store_part<kStep>(out + k, left * (1 - fx) + right * fx, run.count - k);
   }
-  return k;
 }
-inline int blend_pairs(const double*, int64_t, const Row<double>&, int, double*) { return 0; }
 
-inline int slope_pairs(const float* box, int64_t below, const Row<float>& row, const float* grad,
-                       int count, float* by_x, float* by_y) {
+inline void blend_one_lane(const double* box, int64_t below, const Run<double>& run, double* out) {
+  for (int k = 0; k < run.count; ++k) {
+    const double *top = box + run.base[k], *bottom = top + below;
+    const double fx = run.fx[k], fy = run.fy[k];
+    const double left = top[0] * (1 - fy) + bottom[0] * fy;
+    const double right = top[1] * (1 - fy) + bottom[1] * fy;
+    out[k] = left * (1 - fx) + right * fx;
+  }
+}
+
+inline void slopes_one_lane(const float* box, int64_t below, const Run<float>& run,
+                            const float* grad, float* by_x, float* by_y) {
   constexpr int kStep = 2 * kPairs;
-  int k = 0;
-  for (; k + kStep <= count; k += kStep) {
-    const auto fx = load<kStep>(row.fx + k), fy = load<kStep>(row.fy + k);
-    const auto g = load<kStep>(grad + k);
-    const auto top = load_neighbourhood(box, row.base + k);
-    const auto bottom = load_neighbourhood(box + below, row.base + k);
+  for (int k = 0; k < run.count; k += kStep) {
+    const auto fx = load<kStep>(run.fx + k), fy = load<kStep>(run.fy + k);
+    const int left = run.count - k;
+    const auto g = load_part<kStep>(grad + k, left);
+    const auto top = load_neighbourhood(box, run.base + k);
+    const auto bottom = load_neighbourhood(box + below, run.base + k);
     const auto dx = (top.right - top.left) * (1 - fy) + (bottom.right - bottom.left) * fy;
     const auto dy = (bottom.left - top.left) * (1 - fx) + (bottom.right - top.right) * fx;
-    store(by_x + k, load<kStep>(by_x + k) + g * dx);
-    store(by_y + k, load<kStep>(by_y + k) + g * dy);
+    store_part<kStep>(by_x + k, load_part<kStep>(by_x + k, left) + g * dx, left);
+    store_part<kStep>(by_y + k, load_part<kStep>(by_y + k, left) + g * dy, left);
   }
-  return k;
 }
-inline int slope_pairs(const double*, int64_t, const Row<double>&, const double*, int, double*,
-                       double*) {
-  return 0;
+
+inline void slopes_one_lane(const double* box, int64_t below, const Run<double>& run,
+                            const double* grad, double* by_x, double* by_y) {
+  for (int k = 0; k < run.count; ++k) {
+    const double *top = box + run.base[k], *bottom = top + below;
+    const double fx = run.fx[k], fy = run.fy[k];
+    by_x[k] += grad[k] * ((top[1] - top[0]) * (1 - fy) + (bottom[1] - bottom[0]) * fy);
+    by_y[k] += grad[k] * ((bottom[0] - top[0]) * (1 - fx) + (bottom[1] - top[1]) * fx);
+  }
 }
 
 // --- kLanes = 1, 4 or 16 ------------------------------------------------------------------------
 
+template <int kLanes, class Real>
+inline Vec<Real, kLanes> lower_half(const Vec<Real, 2 * kLanes>& v) {
+  Vec<Real, kLanes> half;
+  std::memcpy(&half, &v, sizeof(half));
+  return half;
+}
+
+template <int kLanes, class Real>
+inline Vec<Real, kLanes> upper_half(const Vec<Real, 2 * kLanes>& v) {
+  Vec<Real, kLanes> half;
+  std::memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof(half), sizeof(half));
+  return half;
+}
+
 // out[k][lane]: the bilinear mean of the four neighbours.
 template <int kLanes, class Real>
-void blend(const Real* box, int64_t below, const Row<Real>& row, int count, Real* out) {
+void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
   if constexpr (kLanes == 1) {
-    for (int k = blend_pairs(box, below, row, count, out); k < count; ++k) {
-      const Real *top = box + row.base[k], *bottom = top + below;
-      const Real fx = row.fx[k], fy = row.fy[k];
-      const Real left = top[0] * (1 - fy) + bottom[0] * fy;
-      const Real right = top[1] * (1 - fy) + bottom[1] * fy;
-      out[k] = left * (1 - fx) + right * fx;
-    }
+    blend_one_lane(box, below, run, out);
   } else {
-    for (int k = 0; k < count; ++k) {
-      const Real *top = box + row.base[k], *bottom = top + below;
-      const Real fx = row.fx[k], fy = row.fy[k];
-      const auto left = load<kLanes>(top) * (1 - fy) + load<kLanes>(bottom) * fy;
-      const auto right = load<kLanes>(top + kLanes) * (1 - fy) + load<kLanes>(bottom + kLanes) * fy;
-      store(out + k * kLanes, left * (1 - fx) + right * fx);
+    for (int k = 0; k < run.count; ++k) {
+      const Real *top = box + run.base[k], *bottom = top + below;
+      const Real fx = run.fx[k], fy = run.fy[k];
+      if constexpr (kLanes == 4) {
+        const auto both = load<8>(top) * (1 - fy) + load<8>(bottom) * fy;
+        store(out + k * 4, lower_half<4, Real>(both) * (1 - fx) + upper_half<4, Real>(both) * fx);
+      } else {
+        const auto left = load<kLanes>(top) * (1 - fy) + load<kLanes>(bottom) * fy;
+        const auto right =
+            load<kLanes>(top + kLanes) * (1 - fy) + load<kLanes>(bottom + kLanes) * fy;
+        store(out + k * kLanes, left * (1 - fx) + right * fx);
+      }
     }
   }
 }
@@ -126,18 +169,18 @@ template <int kLanes>
 constexpr int kSpreadLanes = kLanes == 1 ? 4 : kLanes;
 
 template <int kLanes, class Real>
-void spread(Real* box, int64_t below, const Row<Real>& row, const Real* grad, int count) {
-  for (int k = 0; k < count; ++k) {
-    const Real fx = row.fx[k], fy = row.fy[k];
+void spread(Real* box, int64_t below, const Run<Real>& run, const Real* grad) {
+  for (int k = 0; k < run.count; ++k) {
+    const Real fx = run.fx[k], fy = run.fy[k];
     if constexpr (kLanes == 1) {
-      Real* at = box + row.base[k];
+      Real* at = box + run.base[k];
       const Vec<Real, 4> share = {(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy};
       store(at, load<4>(at) + grad[k] * share);
     } else {
       // Equal widths of loads and stores: a load that straddles two recent stores would stall.
       const auto g = load<kLanes>(grad + k * kLanes);
       const auto upper = g * (1 - fy), lower = g * fy;
-      Real *top = box + row.base[k], *bottom = top + below;
+      Real *top = box + run.base[k], *bottom = top + below;
       store(top, load<kLanes>(top) + upper * (1 - fx));
       store(top + kLanes, load<kLanes>(top + kLanes) + upper * fx);
       store(bottom, load<kLanes>(bottom) + lower * (1 - fx));
@@ -173,19 +216,14 @@ Real add_lanes(const Vec<Real, kLanes>& v) {
 
 // by_x, by_y += derivative of sum(grad * sample) by the position in pixels.
 template <int kLanes, class Real>
-void slopes(const Real* box, int64_t below, const Row<Real>& row, const Real* grad, int count,
-            Real* by_x, Real* by_y) {
+void slopes(const Real* box, int64_t below, const Run<Real>& run, const Real* grad, Real* by_x,
+            Real* by_y) {
   if constexpr (kLanes == 1) {
-    for (int k = slope_pairs(box, below, row, grad, count, by_x, by_y); k < count; ++k) {
-      const Real *top = box + row.base[k], *bottom = top + below;
-      const Real fx = row.fx[k], fy = row.fy[k];
-      by_x[k] += grad[k] * ((top[1] - top[0]) * (1 - fy) + (bottom[1] - bottom[0]) * fy);
-      by_y[k] += grad[k] * ((bottom[0] - top[0]) * (1 - fx) + (bottom[1] - top[1]) * fx);
-    }
+    slopes_one_lane(box, below, run, grad, by_x, by_y);
   } else {
-    for (int k = 0; k < count; ++k) {
-      const Real *top = box + row.base[k], *bottom = top + below;
-      const Real fx = row.fx[k], fy = row.fy[k];
+    for (int k = 0; k < run.count; ++k) {
+      const Real *top = box + run.base[k], *bottom = top + below;
+      const Real fx = run.fx[k], fy = run.fy[k];
       const auto g = load<kLanes>(grad + k * kLanes);
       const auto a = load<kLanes>(top), b = load<kLanes>(top + kLanes);
       const auto c = load<kLanes>(bottom), d = load<kLanes>(bottom + kLanes);
