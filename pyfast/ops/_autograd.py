@@ -70,11 +70,16 @@ def differentiable(
             return op(*args)
         # The dispatcher casts before it differentiates, so this route does too.
         device_type = next(a.device.type for a in args if isinstance(a, torch.Tensor))
-        if autocast is not None and torch.is_autocast_enabled(device_type):
+        if autocast is not None and is_autocast_on(device_type):
             args = _cast(args, device_type, autocast)
         return function.apply(*args)
 
     return call
+
+
+def is_autocast_on(device_type: str) -> bool:
+    """`torch.is_autocast_enabled`, for devices without autocast too, where that raises."""
+    return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
 def _is_transformed() -> bool:

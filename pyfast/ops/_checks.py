@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from pyfast.ops._autograd import is_autocast_on
+
 FLOATS = (torch.float32, torch.float64)
 
 
@@ -29,7 +31,7 @@ def expect_floats(op: str, **tensors: torch.Tensor) -> None:
     Under autocast dtypes may differ: the dispatcher casts them.
     """
     (first, leader), *others = tensors.items()
-    casts = torch.is_autocast_enabled(leader.device.type)
+    casts = is_autocast_on(leader.device.type)
     for name, tensor in tensors.items():
         if tensor.dtype not in FLOATS and not (casts and tensor.is_floating_point()):
             raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -48,13 +49,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     """
     expect_tensor("affine_grid", "theta", theta)
     expect_floats("affine_grid", theta=theta)
+    height, width = _output_size("affine_grid", size)
     if len(size) != 4:
         raise ValueError(f"affine_grid: expected size (N, C, H, W), got {tuple(size)}")
     if theta.dim() != 3 or theta.shape[0] != size[0] or theta.shape[1:] != (2, 3):
         raise shape_error("affine_grid", "theta", f"({size[0]}, 2, 3)", theta)
     if min(size) <= 0:
         raise ValueError(f"affine_grid: expected positive sizes, got {tuple(size)}")
-    height, width = _output_size("affine_grid", size)
     return _affine_grid(theta, height, width, bool(align_corners))
 
 
@@ -154,16 +155,16 @@ def affine_grid_sample(
         )
     if height <= 0 or width <= 0:
         raise ValueError(f"affine_grid_sample: expected positive sizes, got {tuple(size)}")
-    return _affine_grid_sample(
-        input, theta, height, width, mode, padding_mode, bool(align_corners)
-    )
+    return _affine_grid_sample(input, theta, height, width, mode, padding_mode, bool(align_corners))
 
 
 def _output_size(op: str, size: Sequence[int]) -> tuple[int, int]:
+    if not isinstance(size, Sequence):
+        raise TypeError(f"{op}: expected size to hold integers, got {size!r}")
     if len(size) not in (2, 4):
         raise ValueError(f"{op}: expected size (H, W) or (N, C, H, W), got {tuple(size)}")
     for length in size:
-        if isinstance(length, (bool, float)) or not hasattr(length, "__index__"):
+        if isinstance(length, bool) or not isinstance(length, (Integral, torch.SymInt)):
             raise TypeError(f"{op}: expected size to hold integers, got {length!r}")
     if max(size) > _LARGEST or math.prod(size) > 2**48:
         raise ValueError(f"{op}: expected a size that memory can hold, got {tuple(size)}")

@@ -46,9 +46,15 @@ def create_graph(case: OpCase, device: str) -> None:
 
     def penalty(function: Function, points: tuple[Tensor, ...]) -> Any:
         leaves = [p.clone().requires_grad_() for p in points]
-        first = torch.autograd.grad(loss_of(function)(*leaves), leaves, create_graph=True)
+
+        def gradients(scalar: Tensor, **options: Any) -> tuple[Tensor, ...]:
+            return torch.autograd.grad(
+                scalar, leaves, allow_unused=True, materialize_grads=True, **options
+            )
+
+        first = gradients(loss_of(function)(*leaves), create_graph=True)
         total = torch.stack([g.square().sum() for g in first]).sum()
-        return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
+        return gradients(total)
 
     if case.second_order:
         compare_transform(case, device, penalty, "create_graph")
