@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CACHE = ROOT / "build" / "simt"
-FLAGS = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-DPF_ISA=simt"]
+FLAGS = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-DPF_ISA=on_host"]
 FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
 PLAIN = ["-O2"]
 SANITIZED = [

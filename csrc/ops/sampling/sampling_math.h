@@ -54,7 +54,16 @@ PF_HD Padded<Real> clip(Real x, Real slope, Real last) {
   return {low < last ? low : last, inside ? slope : Real(0)};
 }
 
-// Reflects about 0 and size-1 (align_corners) or about the outer edges -.5 and size-.5.
+// Reflection mirrors about 0 and size-1 (align_corners) or about the outer edges -.5 and size-.5.
+// The line between two mirrors is a fold; fold 0 is the image itself. How many folds from it x is.
+template <class Real>
+PF_HD Real fold_of(Real x, Real size, bool align_corners) {
+  const Real from_low = x - (align_corners ? Real(0) : Real(-0.5));
+  const Real span = align_corners ? size - 1 : size;
+  const Real turns = span > 0 ? std::floor((from_low < 0 ? -from_low : from_low) / span) : Real(0);
+  return from_low < 0 && span > 0 ? -1 - turns : turns;
+}
+
 template <class Real>
 PF_HD Padded<Real> reflect(Real x, Real size, bool align_corners) {
   const Real low = align_corners ? Real(0) : Real(-0.5);
