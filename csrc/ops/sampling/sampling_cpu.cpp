@@ -241,26 +241,20 @@ void spread_nearest(const SamplingParams<Real>& p, const SamplingPlan& plan, int
 
 // --- gradients of the coordinates ---------------------------------------------------------------
 
-// sums += (sum g, sum k * g) of a run, the runs of a tile being added in double.
+// sum += sum g, moment += sum k * g of a line; lines are added up in double.
 template <class Real>
-void add_moments(const Real* g, int count, double* sum, double* first_moment) {
-  constexpr int kStep = 16;
+void add_moments(const Real* g, int count, double* sum, double* moment) {
+  constexpr int kStep = kNative<Real>;
   Vec<Real, kStep> s{}, m{}, index;
   for (int l = 0; l < kStep; ++l) index[l] = static_cast<Real>(l);
-  int k = 0;
-  for (; k + kStep <= count; k += kStep) {
-    const auto v = load<kStep>(g + k);
+  for (int k = 0; k < count; k += kStep) {
+    const auto v = load_part<kStep>(g + k, count - k);
     s += v;
     m += v * index;
-    index += Real(kStep);
+    index += static_cast<Real>(kStep);
   }
-  double total = add_lanes<kStep, Real>(s), moment = add_lanes<kStep, Real>(m);
-  for (; k < count; ++k) {
-    total += g[k];
-    moment += static_cast<double>(g[k]) * k;
-  }
-  *sum += total;
-  *first_moment += moment;
+  *sum += add_lanes<Real, kStep>(s);
+  *moment += add_lanes<Real, kStep>(m);
 }
 
 // Turns a run's derivatives by position into rows of grad_grid, or adds them to a tile's sums for

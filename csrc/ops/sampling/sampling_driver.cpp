@@ -55,11 +55,13 @@ ScratchSize scratch_size(const SamplingParams<Real>& p, const SamplingPlan& plan
   if (plan.route == Route::kWide) return {1, 2 * p.channels};
   const int lanes = std::max(group_of(p.channels, 0).lanes, backward ? 4 : 1);
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
-  return {std::max<int64_t>(plan.box_pixels, 4 * kRun) * lanes,
+  const auto round_up = [](int64_t size) { return ceil_div(size, 64) * 64; };  // keeps alignment
+  return {round_up(std::max<int64_t>(plan.box_pixels, 4 * kRun) * lanes),
           // a line of pixels, then the samples fetched one by one or the derivatives of a tile
-          std::max<int64_t>(int64_t{16} * 2 * kRun +
-                                std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
-                            plan.box_pixels)};
+          round_up(std::max<int64_t>(
+              int64_t{16} * 2 * kRun +
+                  std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
+              plan.box_pixels))};
 }
 
 // Boxes are filled in parallel, a wave at a time, and merged in the order of the tiles.
@@ -172,9 +174,8 @@ template <class Real>
 void sampling_backward_cpu(const SamplingParams<Real>& p) {
   const bool has_output = p.batch * p.channels * p.out_h * p.out_w != 0;
   if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
-    const SamplingPlan plan = make_plan(p, p.grad_input.c == 1);
     if (has_output) {
-      backward_input(p, plan, kernels<Real>());
+      backward_input(p, make_plan(p, p.grad_input.c == 1), kernels<Real>());
     } else {
       for (int64_t b = 0; b < p.input_batch; ++b) kernels<Real>().clear(p, b, 0, p.channels);
     }

@@ -11,9 +11,8 @@
 namespace pyfast {
 namespace PF_ISA {
 
-#if defined(__AVX512F__)
-constexpr int kPairs = 8;
-#elif defined(__AVX__)
+// Pairs that fill a vector. Wider ones are slower to put together than they save.
+#if defined(__AVX__)
 constexpr int kPairs = 4;
 #else
 constexpr int kPairs = 2;
@@ -127,19 +126,9 @@ inline void slopes_one_lane(const double* box, int64_t below, const Run<double>&
 
 // --- kLanes = 1, 4 or 16 ------------------------------------------------------------------------
 
+// Lanes that are handled together: as many as a register holds.
 template <int kLanes, class Real>
-inline Vec<Real, kLanes> lower_half(const Vec<Real, 2 * kLanes>& v) {
-  Vec<Real, kLanes> half;
-  std::memcpy(&half, &v, sizeof(half));
-  return half;
-}
-
-template <int kLanes, class Real>
-inline Vec<Real, kLanes> upper_half(const Vec<Real, 2 * kLanes>& v) {
-  Vec<Real, kLanes> half;
-  std::memcpy(&half, reinterpret_cast<const char*>(&v) + sizeof(half), sizeof(half));
-  return half;
-}
+constexpr int kStepOf = kLanes < kNative<Real> ? kLanes : kNative<Real>;
 
 // out[k][lane]: the bilinear mean of the four neighbours.
 template <int kLanes, class Real>
@@ -147,17 +136,20 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
   if constexpr (kLanes == 1) {
     blend_one_lane(box, below, run, out);
   } else {
+    constexpr int kStep = kStepOf<kLanes, Real>;
     for (int k = 0; k < run.count; ++k) {
       const Real *top = box + run.base[k], *bottom = top + below;
       const Real fx = run.fx[k], fy = run.fy[k];
-      if constexpr (kLanes == 4) {
+      if constexpr (kLanes == 4 && kNative<Real> >= 8) {
         const auto both = load<8>(top) * (1 - fy) + load<8>(bottom) * fy;
-        store(out + k * 4, lower_half<4, Real>(both) * (1 - fx) + upper_half<4, Real>(both) * fx);
+        store(out + k * 4, half<0>(both) * (1 - fx) + half<1>(both) * fx);
       } else {
-        const auto left = load<kLanes>(top) * (1 - fy) + load<kLanes>(bottom) * fy;
-        const auto right =
-            load<kLanes>(top + kLanes) * (1 - fy) + load<kLanes>(bottom + kLanes) * fy;
-        store(out + k * kLanes, left * (1 - fx) + right * fx);
+        for (int l = 0; l < kLanes; l += kStep) {
+          const auto left = load<kStep>(top + l) * (1 - fy) + load<kStep>(bottom + l) * fy;
+          const auto right = load<kStep>(top + kLanes + l) * (1 - fy) +
+                             load<kStep>(bottom + kLanes + l) * fy;
+          store(out + k * kLanes + l, left * (1 - fx) + right * fx);
+        }
       }
     }
   }
@@ -168,28 +160,45 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
 template <int kLanes>
 constexpr int kSpreadLanes = kLanes == 1 ? 4 : kLanes;
 
-template <int kLanes, class Real>
-void spread(Real* box, int64_t below, const Run<Real>& run, const Real* grad) {
-  for (int k = 0; k < run.count; ++k) {
-    const Real fx = run.fx[k], fy = run.fy[k];
-    if constexpr (kLanes == 1) {
-      Real* at = box + run.base[k];
-      const Vec<Real, 4> share = {(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy};
-      store(at, load<4>(at) + grad[k] * share);
-    } else {
-      // Equal widths of loads and stores: a load that straddles two recent stores would stall.
-      const auto g = load<kLanes>(grad + k * kLanes);
-      const auto upper = g * (1 - fy), lower = g * fy;
-      Real *top = box + run.base[k], *bottom = top + below;
-      store(top, load<kLanes>(top) + upper * (1 - fx));
-      store(top + kLanes, load<kLanes>(top + kLanes) + upper * fx);
-      store(bottom, load<kLanes>(bottom) + lower * (1 - fx));
-      store(bottom + kLanes, load<kLanes>(bottom + kLanes) + lower * fx);
+template <class Real>
+void spread_one_lane(Real* box, const Run<Real>& run, const Real* grad) {
+  for (int k = 0; k < run.count; k += 4) {
+    const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
+    const auto g = load_part<4>(grad + k, run.count - k);
+    const Vec<Real, 4> right = g * fx, left = g - right;
+    Vec<Real, 4> share[4] = {left - left * fy, right - right * fy, left * fy, right * fy};
+    transpose4<Real>(share[0], share[1], share[2], share[3]);
+    for (int l = 0; l < 4 && k + l < run.count; ++l) {
+      Real* at = box + run.base[k + l];
+      store(at, load<4>(at) + share[l]);
     }
   }
 }
 
-// One line of a box that was filled with one lane: line[k] = sum of the four shares that met there.
+template <int kLanes, class Real>
+void spread(Real* box, int64_t below, const Run<Real>& run, const Real* grad) {
+  if constexpr (kLanes == 1) {
+    spread_one_lane(box, run, grad);
+  } else {
+    // Equal widths of loads and stores: a load that straddles two recent stores would stall.
+    constexpr int kStep = kStepOf<kLanes, Real>;
+    for (int k = 0; k < run.count; ++k) {
+      const Real fx = run.fx[k], fy = run.fy[k];
+      Real *top = box + run.base[k], *bottom = top + below;
+      for (int l = 0; l < kLanes; l += kStep) {
+        const auto g = load<kStep>(grad + k * kLanes + l);
+        const auto upper = g * (1 - fy), lower = g * fy;
+        store(top + l, load<kStep>(top + l) + upper * (1 - fx));
+        store(bottom + l, load<kStep>(bottom + l) + lower * (1 - fx));
+        Real *top_right = top + kLanes + l, *bottom_right = bottom + kLanes + l;
+        store(top_right, load<kStep>(top_right) + upper * fx);
+        store(bottom_right, load<kStep>(bottom_right) + lower * fx);
+      }
+    }
+  }
+}
+
+// One line of a box that was filled with one lane: out[k] = sum of the four shares that met there.
 template <class Real>
 void fold(const Real* upper, const Real* line, int columns, Real* out) {
   for (int k = 0; k < columns; ++k) {
@@ -199,38 +208,70 @@ void fold(const Real* upper, const Real* line, int columns, Real* out) {
   }
 }
 
-template <int kLanes, class Real>
-Real add_lanes(const Vec<Real, kLanes>& v) {
-  if constexpr (kLanes == 4) {
-    return (v[0] + v[2]) + (v[1] + v[3]);
+// sum(grad * neighbour) over the lanes, for four samples: a vector for each of the neighbours.
+template <class Real>
+struct Products {
+  Vec<Real, 4> top_left, top_right, bottom_left, bottom_right;
+};
+
+// The sums of four vectors, in one.
+template <class Real>
+inline Vec<Real, 4> add_across(Vec<Real, 4> a, Vec<Real, 4> b, Vec<Real, 4> c, Vec<Real, 4> d) {
+  transpose4<Real>(a, b, c, d);
+  return (a + b) + (c + d);
+}
+
+template <int kStep, class Real>
+inline Vec<Real, 4> to_four(const Vec<Real, kStep>& v) {
+  if constexpr (kStep == 2) {
+    return Vec<Real, 4>{v[0], v[1], Real(0), Real(0)};
+  } else if constexpr (kStep == 4) {
+    return v;
   } else {
-    Vec<Real, 4> sum{};
-    for (int l = 0; l < kLanes; l += 4) {
-      Vec<Real, 4> part;
-      std::memcpy(&part, reinterpret_cast<const char*>(&v) + l * sizeof(Real), sizeof(part));
-      sum += part;
-    }
-    return add_lanes<4, Real>(sum);
+    return to_four<kStep / 2, Real>(half<0>(v) + half<1>(v));
   }
 }
 
-// by_x, by_y += derivative of sum(grad * sample) by the position in pixels.
+template <int kLanes, class Real>
+inline Products<Real> products(const Real* box, int64_t below, const int32_t* base,
+                               const Real* grad) {
+  // Half a large register: the four sums of a sample and their reduction then stay in registers.
+  constexpr int kStep = kStepOf<kLanes, Real> < 8 ? kStepOf<kLanes, Real> : 8;
+  Vec<Real, 4> sum[4][4];
+  for (int k = 0; k < 4; ++k) {
+    const Real* top = box + base[k];
+    const Real* at[4] = {top, top + kLanes, top + below, top + below + kLanes};
+    Vec<Real, kStep> total[4] = {};
+    for (int l = 0; l < kLanes; l += kStep) {
+      const auto g = load<kStep>(grad + k * kLanes + l);
+      for (int tap = 0; tap < 4; ++tap) total[tap] += g * load<kStep>(at[tap] + l);
+    }
+    for (int tap = 0; tap < 4; ++tap) sum[tap][k] = to_four<kStep, Real>(total[tap]);
+  }
+  const auto add = [](const Vec<Real, 4>(&s)[4]) {
+    return add_across<Real>(s[0], s[1], s[2], s[3]);
+  };
+  return {add(sum[0]), add(sum[1]), add(sum[2]), add(sum[3])};
+}
+
+// by_x, by_y += derivative of sum(grad * sample) by the position in pixels. `grad` has room for
+// four samples more than the run.
 template <int kLanes, class Real>
 void slopes(const Real* box, int64_t below, const Run<Real>& run, const Real* grad, Real* by_x,
             Real* by_y) {
   if constexpr (kLanes == 1) {
     slopes_one_lane(box, below, run, grad, by_x, by_y);
   } else {
-    for (int k = 0; k < run.count; ++k) {
-      const Real *top = box + run.base[k], *bottom = top + below;
-      const Real fx = run.fx[k], fy = run.fy[k];
-      const auto g = load<kLanes>(grad + k * kLanes);
-      const auto a = load<kLanes>(top), b = load<kLanes>(top + kLanes);
-      const auto c = load<kLanes>(bottom), d = load<kLanes>(bottom + kLanes);
-      const Vec<Real, kLanes> dx = g * ((b - a) * (1 - fy) + (d - c) * fy);
-      const Vec<Real, kLanes> dy = g * ((c - a) * (1 - fx) + (d - b) * fx);
-      by_x[k] += add_lanes<kLanes, Real>(dx);
-      by_y[k] += add_lanes<kLanes, Real>(dy);
+    for (int k = 0; k < run.count; k += 4) {
+      const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
+      const auto p = products<kLanes>(box, below, run.base + k, grad + k * kLanes);
+      const Vec<Real, 4> dx =
+          (p.top_right - p.top_left) * (1 - fy) + (p.bottom_right - p.bottom_left) * fy;
+      const Vec<Real, 4> dy =
+          (p.bottom_left - p.top_left) * (1 - fx) + (p.bottom_right - p.top_right) * fx;
+      const int left = run.count - k;
+      store_part<4>(by_x + k, load_part<4>(by_x + k, left) + dx, left);
+      store_part<4>(by_y + k, load_part<4>(by_y + k, left) + dy, left);
     }
   }
 }
@@ -256,7 +297,7 @@ template <class Real>
 void slopes_wide(const Real* const tap[4], const Real* grad, Real fx, Real fy, int64_t channels,
                  Real* by_x, Real* by_y) {
   // The order of this sum depends on the number of channels alone.
-  constexpr int kStep = 16;
+  constexpr int kStep = kNative<Real> < 4 ? 4 : kNative<Real>;
   const Real *a = tap[0], *b = tap[1], *c = tap[2], *d = tap[3];
   Vec<Real, kStep> sum_x{}, sum_y{};
   int64_t l = 0;
@@ -267,7 +308,7 @@ void slopes_wide(const Real* const tap[4], const Real* grad, Real fx, Real fy, i
     sum_x += g * ((vb - va) * (1 - fy) + (vd - vc) * fy);
     sum_y += g * ((vc - va) * (1 - fx) + (vd - vb) * fx);
   }
-  Real x = add_lanes<kStep, Real>(sum_x), y = add_lanes<kStep, Real>(sum_y);
+  Real x = add_lanes<Real, kStep>(sum_x), y = add_lanes<Real, kStep>(sum_y);
   for (; l < channels; ++l) {
     x += grad[l] * ((b[l] - a[l]) * (1 - fy) + (d[l] - c[l]) * fy);
     y += grad[l] * ((c[l] - a[l]) * (1 - fx) + (d[l] - b[l]) * fx);
