@@ -1,10 +1,10 @@
-// The native module: importing it registers the operators with torch, and it tells how it was
-// built. The only file that includes pybind11.
-#include <pybind11/pybind11.h>
-
+// The native module: importing it registers the operators with torch; it tells how it was built,
+// and opens the kernels to arrays of other libraries.
 #include "core/cpu_dispatch.h"
 #include "core/parallel.h"
+#include "core/python_glue.h"
 #include "core/workspace.h"
+#include "ops/sampling/sampling_arrays.h"
 
 #if !defined(PF_CUDA_ARCHS)
 #define PF_CUDA_ARCHS ""
@@ -14,20 +14,20 @@
 extern "C" __attribute__((weak)) int32_t aoti_torch_get_current_cuda_stream(int32_t, void**);
 
 namespace py = pybind11;
+using namespace py::literals;
 
-PYBIND11_MODULE(_C, m) {
-#if defined(PF_WITH_CUDA)
-  m.attr("with_cuda") = true;
-#else
-  m.attr("with_cuda") = false;
-#endif
+namespace {
+
+void add_facts(py::module_& m) {
+  m.attr("with_cuda") = pyfast::kWithCuda;
   m.attr("cuda_archs") = PF_CUDA_ARCHS;
   m.def("torch_has_cuda_shim", [] { return aoti_torch_get_current_cuda_stream != nullptr; });
   m.def("cpu_capability", [] { return pyfast::cpu_level_name(pyfast::cpu_level()); });
   m.def("set_cpu_capability", [](const char* name) {
     if (!pyfast::set_cpu_level(name))
       throw py::value_error(std::string("set_cpu_capability: expected one of "
-                                        "cpu_capabilities(), got ") + name);
+                                        "cpu_capabilities(), got ") +
+                            name);
   });
   m.def("cpu_capabilities", [] {
     const auto now = pyfast::cpu_level_name(pyfast::cpu_level());
@@ -39,4 +39,40 @@ PYBIND11_MODULE(_C, m) {
   });
   m.def("clear_scratch", &pyfast::clear_scratch);
   m.def("after_fork", &pyfast::run_serially_from_now_on);
+}
+
+// The array doors, by family. The number is that of results.
+
+void add_sampling(py::module_& m) {
+  using namespace pyfast;
+  const auto mode = "mode"_a = "bilinear";
+  const auto padding = "padding_mode"_a = "zeros";
+  const auto corners = "align_corners"_a = false;
+  add_door(m, "affine_grid", 1, &arrays::affine_grid,
+           "(N, 2, 3) -> (N, height, width, 2): pyfast.affine_grid on an array.", "theta"_a,
+           "height"_a, "width"_a, corners);
+  add_door(m, "affine_grid_backward", 1, &arrays::affine_grid_backward,
+           "(N, H, W, 2) -> grad_theta (N, 2, 3).", "grad_grid"_a, corners);
+  add_door(m, "grid_sample", 1, &arrays::grid_sample,
+           "(N or 1, C, H_in, W_in), (N, H, W, 2) -> (N, C, H, W): pyfast.grid_sample on arrays.",
+           "input"_a, "grid"_a, mode, padding, corners);
+  add_door(m, "grid_sample_backward", 2, &arrays::grid_sample_backward,
+           "-> (grad_input, grad_grid), with the shapes of input and grid.", "grad_output"_a,
+           "input"_a, "grid"_a, mode, padding, corners);
+  add_door(m, "affine_grid_sample", 1, &arrays::affine_grid_sample,
+           "(N or 1, C, H_in, W_in), (N, 2, 3) -> (N, C, height, width): "
+           "pyfast.affine_grid_sample on arrays.",
+           "input"_a, "theta"_a, "height"_a, "width"_a, mode, padding, corners);
+  add_door(m, "affine_grid_sample_backward", 2, &arrays::affine_grid_sample_backward,
+           "-> (grad_input, grad_theta), with the shapes of input and theta.", "grad_output"_a,
+           "input"_a, "theta"_a, mode, padding, corners);
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_C, m) {
+  add_facts(m);
+  py::options options;
+  options.disable_function_signatures();  // pyfast/_C.pyi has them, with types
+  add_sampling(m);
 }

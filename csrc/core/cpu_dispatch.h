@@ -18,14 +18,13 @@ bool set_cpu_level(const char* name);
 // Every kernel file exports one table of function pointers from its own namespace;
 // PF_PICK_CPU(f) calls the `f()` of the level in force.
 #if defined(PF_HAS_AVX512) && defined(PF_HAS_AVX2)
-#define PF_PICK_CPU(function)                                     \
+#define PF_PICK_CPU(function)                                                \
   (::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx512 ? avx512::function() \
    : ::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx2 ? avx2::function()   \
                                                         : baseline::function())
 #elif defined(PF_HAS_AVX2)
-#define PF_PICK_CPU(function)                                                 \
-  (::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx2 ? avx2::function() \
-                                                      : baseline::function())
+#define PF_PICK_CPU(function) \
+  (::pyfast::cpu_level() == ::pyfast::CpuLevel::kAvx2 ? avx2::function() : baseline::function())
 #else
 #define PF_PICK_CPU(function) (baseline::function())
 #endif

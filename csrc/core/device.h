@@ -22,7 +22,7 @@
 #include <cuda_runtime.h>
 #define PF_LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
   kernel<<<grid, block, shared_bytes, stream>>>(__VA_ARGS__)
-#define PF_DYN_SMEM(Type, name)                                  \
+#define PF_DYN_SMEM(Type, name)                                 \
   extern __shared__ __align__(16) unsigned char name##_bytes[]; \
   Type* name = reinterpret_cast<Type*>(name##_bytes)
 #endif

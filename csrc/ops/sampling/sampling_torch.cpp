@@ -2,23 +2,10 @@
 // behind those of pyfast/ops/sampling.py, which say more.
 #include "core/torch_glue.h"
 #include "ops/sampling/sampling.h"
+#include "ops/sampling/sampling_options.h"
 
 namespace pyfast {
 namespace {
-
-Interpolation parse_mode(const std::string& mode) {
-  if (mode == "bilinear") return Interpolation::kBilinear;
-  STD_TORCH_CHECK(mode == "nearest", "mode must be bilinear or nearest, got ", mode);
-  return Interpolation::kNearest;
-}
-
-Padding parse_padding(const std::string& padding) {
-  if (padding == "zeros") return Padding::kZeros;
-  if (padding == "border") return Padding::kBorder;
-  STD_TORCH_CHECK(padding == "reflection", "padding_mode must be zeros, border or reflection, got ",
-                  padding);
-  return Padding::kReflection;
-}
 
 template <class Real>
 ImageView<Real> view(const Tensor& t) {

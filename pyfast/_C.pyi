@@ -1,0 +1,167 @@
+"""The native module: facts about the build, and the kernels on arrays of any library.
+
+An array is whatever has the buffer protocol (NumPy), DLPack (torch, JAX, CuPy) or
+`__cuda_array_interface__` (PyCUDA, Numba), of float32 or float64, with any strides. Results are new
+NumPy arrays, or what is given as `out`, which arrays on CUDA need. `stream` is a cudaStream_t.
+"""
+
+from typing import Any, Protocol, TypeAlias, TypeVar, overload
+
+from numpy import floating
+from numpy.typing import NDArray
+from typing_extensions import Buffer
+
+class _DLPack(Protocol):
+    def __dlpack__(self, *, stream: Any = None) -> Any: ...
+    def __dlpack_device__(self) -> Any: ...
+
+class _CudaArray(Protocol):
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+_Array: TypeAlias = Buffer | _DLPack | _CudaArray
+_Result: TypeAlias = NDArray[floating[Any]]
+_Out = TypeVar("_Out", bound=_Array)
+_Out2 = TypeVar("_Out2", bound=_Array)
+
+with_cuda: bool
+cuda_archs: str
+
+def torch_has_cuda_shim() -> bool: ...
+def cpu_capability() -> str: ...
+def set_cpu_capability(name: str) -> None: ...
+def cpu_capabilities() -> list[str]: ...
+def clear_scratch() -> int: ...
+def after_fork() -> None: ...
+@overload
+def affine_grid(
+    theta: _Array,
+    height: int,
+    width: int,
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def affine_grid(
+    theta: _Array,
+    height: int,
+    width: int,
+    align_corners: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def affine_grid_backward(
+    grad_grid: _Array,
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def affine_grid_backward(
+    grad_grid: _Array,
+    align_corners: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def grid_sample(
+    input: _Array,
+    grid: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def grid_sample(
+    input: _Array,
+    grid: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def grid_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    grid: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result]: ...
+@overload
+def grid_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    grid: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: tuple[_Out, _Out2],
+    stream: int = 0,
+) -> tuple[_Out, _Out2]: ...
+@overload
+def affine_grid_sample(
+    input: _Array,
+    theta: _Array,
+    height: int,
+    width: int,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def affine_grid_sample(
+    input: _Array,
+    theta: _Array,
+    height: int,
+    width: int,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def affine_grid_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    theta: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result]: ...
+@overload
+def affine_grid_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    theta: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    *,
+    out: tuple[_Out, _Out2],
+    stream: int = 0,
+) -> tuple[_Out, _Out2]: ...
