@@ -102,10 +102,12 @@ void merge_tile(const SamplingParams<Real>& p, int64_t n, const Group& group, co
   const int32_t from = clamp_index(box.left, 0, p.in_w);
   const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
   const int64_t width = static_cast<int64_t>(box.columns) * kSpreadLanes<kLanes>;
+  Real* zeros = line + box.columns;  // above the first line
+  if (kLanes == 1) std::memset(zeros, 0, sizeof(Real) * width);
   for (int64_t y = first; y < last; ++y) {
     const Real* pixels = packed + (y - box.top) * width;
     if constexpr (kLanes == 1) {
-      fold(y > box.top ? pixels - width : nullptr, pixels, box.columns, line);
+      fold(y > box.top ? pixels - width : zeros, pixels, box.columns, line);
       pixels = line;
     }
     scatter_pixels<kLanes, true>(pixels + static_cast<int64_t>(from - box.left) * kLanes,
@@ -241,55 +243,70 @@ void spread_nearest(const SamplingParams<Real>& p, const SamplingPlan& plan, int
 
 // --- gradients of the coordinates ---------------------------------------------------------------
 
-// sum += sum g, moment += sum k * g of a line; lines are added up in double.
+// Moments of a block of derivatives, `stride` values from row to row: sum g, sum column * g,
+// sum row * g, in the order of the runs and added up in double.
 template <class Real>
-void add_moments(const Real* g, int count, double* sum, double* moment) {
+void add_moments(const Real* g, int rows, int columns, int64_t stride, double moments[3]) {
   constexpr int kStep = kNative<Real>;
-  Vec<Real, kStep> s{}, m{}, index;
-  for (int l = 0; l < kStep; ++l) index[l] = static_cast<Real>(l);
-  for (int k = 0; k < count; k += kStep) {
-    const auto v = load_part<kStep>(g + k, count - k);
-    s += v;
-    m += v * index;
-    index += static_cast<Real>(kStep);
+  Vec<Real, kStep> sum{}, by_column{}, by_row{}, first;
+  for (int l = 0; l < kStep; ++l) first[l] = static_cast<Real>(l);
+  for (int r = 0; r < rows; ++r) {
+    auto column = first;
+    Vec<Real, kStep> of_row{};
+    for (int k = 0; k < columns; k += kStep) {
+      const auto v = load_part<kStep>(g + r * stride + k, columns - k);
+      of_row += v;
+      by_column += v * column;
+      column += static_cast<Real>(kStep);
+    }
+    sum += of_row;
+    by_row += of_row * static_cast<Real>(r);
   }
-  *sum += add_lanes<Real, kStep>(s);
-  *moment += add_lanes<Real, kStep>(m);
+  moments[0] += add_lanes<Real, kStep>(sum);
+  moments[1] += add_lanes<Real, kStep>(by_column);
+  moments[2] += add_lanes<Real, kStep>(by_row);
+}
+
+// Adds the gradient of theta's three entries for one component: sum xb * g, sum yb * g, sum g,
+// where (xb, yb) are the base coordinates and `moments` count from pixel (top, left).
+template <class Params>
+void add_theta(const Params& p, const double moments[3], int64_t top, int64_t left, double* sums) {
+  const auto bx = base_scale<double>(p.out_w, p.align_corners);
+  const auto by = base_scale<double>(p.out_h, p.align_corners);
+  const double xb = static_cast<double>(left) * bx.scale + bx.shift;
+  const double yb = static_cast<double>(top) * by.scale + by.shift;
+  sums[0] += bx.scale * moments[1] + xb * moments[0];
+  sums[1] += by.scale * moments[2] + yb * moments[0];
+  sums[2] += moments[0];
 }
 
 // Turns a run's derivatives by position into rows of grad_grid, or adds them to a tile's sums for
-// theta: sum xb * g, sum yb * g, sum g of both components, with (xb, yb) the base coordinates.
+// theta.
 template <class Real>
 void finish_run(const Places<Real>& at, int64_t n, const Tile& tile, int r, int rows,
                 const Run<Real>& run, Real* by_x, Real* by_y, double* sums) {
   const SamplingParams<Real>& p = at.p;
+  const Real scale_x = at.scale_x.scale, scale_y = at.scale_y.scale;
 #pragma omp simd
   for (int k = 0; k < run.count; ++k) {
-    by_x[k] *= run.slope_x[k] * at.scale_x.scale;
-    by_y[k] *= run.slope_y[k] * at.scale_y.scale;
+    by_x[k] *= run.slope_x[k] * scale_x;
+    by_y[k] *= run.slope_y[k] * scale_y;
   }
-  const auto bx = base_scale<double>(p.out_w, p.align_corners);
-  const auto by = base_scale<double>(p.out_h, p.align_corners);
-  const double xb = static_cast<double>(tile.left) * bx.scale + bx.shift;
-  for (int k = 0; k < rows; ++k) {
-    const Real* row[2] = {by_x + k * tile.columns, by_y + k * tile.columns};
-    const int64_t i = tile.top + r + k;
-    if (p.grad_grid != nullptr) {
-      Real* out = p.grad_grid + 2 * ((n * p.out_h + i) * p.out_w + tile.left);
+  if (p.grad_grid == nullptr) {
+    double of_x[3] = {0, 0, 0}, of_y[3] = {0, 0, 0};
+    add_moments(by_x, rows, tile.columns, tile.columns, of_x);
+    add_moments(by_y, rows, tile.columns, tile.columns, of_y);
+    add_theta(p, of_x, tile.top + r, tile.left, sums);
+    add_theta(p, of_y, tile.top + r, tile.left, sums + 3);
+    return;
+  }
+  for (int row = 0; row < rows; ++row) {
+    const Real *x = by_x + row * tile.columns, *y = by_y + row * tile.columns;
+    Real* out = p.grad_grid + 2 * ((n * p.out_h + tile.top + r + row) * p.out_w + tile.left);
 #pragma omp simd
-      for (int j = 0; j < tile.columns; ++j) {
-        out[2 * j] = row[0][j];
-        out[2 * j + 1] = row[1][j];
-      }
-      continue;
-    }
-    const double yb = static_cast<double>(i) * by.scale + by.shift;
-    for (int c = 0; c < 2; ++c) {
-      double sum = 0, moment = 0;
-      add_moments(row[c], tile.columns, &sum, &moment);
-      sums[3 * c] += bx.scale * moment + xb * sum;
-      sums[3 * c + 1] += yb * sum;
-      sums[3 * c + 2] += sum;
+    for (int j = 0; j < tile.columns; ++j) {
+      out[2 * j] = x[j];
+      out[2 * j + 1] = y[j];
     }
   }
 }
@@ -461,30 +478,21 @@ void affine_grid(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
 
 template <class Real>
 void affine_grid_backward(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
-  const auto bx = base_scale<double>(p.out_w, p.align_corners);
-  const auto by = base_scale<double>(p.out_h, p.align_corners);
+  const int64_t* stride = p.grad_grid_stride;
   for (int64_t n = begin; n < end; ++n) {
     double sums[6] = {0, 0, 0, 0, 0, 0};
-    for (int64_t i = 0; i < p.out_h; ++i) {
-      const double yb = static_cast<double>(i) * by.scale + by.shift;
-      for (int c = 0; c < 2; ++c) {
-        double sum = 0, moment = 0;
-        for (int64_t j = 0; j < p.out_w; j += kRun) {
-          const int count = static_cast<int>(p.out_w - j < kRun ? p.out_w - j : kRun);
-          const int64_t* s = p.grad_grid_stride;
-          const Real* from = p.grad_grid + n * s[0] + i * s[1] + j * s[2] + c * s[3];
+    for (int64_t i = 0; i < p.out_h; ++i)
+      for (int64_t j = 0; j < p.out_w; j += kRun) {
+        const int count = static_cast<int>(p.out_w - j < kRun ? p.out_w - j : kRun);
+        const Real* from = p.grad_grid + n * stride[0] + i * stride[1] + j * stride[2];
+        for (int c = 0; c < 2; ++c) {
           Real line[kRun];
-          for (int k = 0; k < count; ++k) line[k] = from[k * s[2]];
-          double part = 0, part_moment = 0;
-          add_moments(line, count, &part, &part_moment);
-          sum += part;
-          moment += part_moment + static_cast<double>(j) * part;
+          for (int k = 0; k < count; ++k) line[k] = from[k * stride[2] + c * stride[3]];
+          double moments[3] = {0, 0, 0};
+          add_moments(line, 1, count, count, moments);
+          add_theta(p, moments, i, j, sums + 3 * c);
         }
-        sums[3 * c] += bx.scale * moment + bx.shift * sum;
-        sums[3 * c + 1] += yb * sum;
-        sums[3 * c + 2] += sum;
       }
-    }
     for (int c = 0; c < 6; ++c) p.grad_theta[6 * n + c] = static_cast<Real>(sums[c]);
   }
 }

@@ -61,7 +61,7 @@ ScratchSize scratch_size(const SamplingParams<Real>& p, const SamplingPlan& plan
           round_up(std::max<int64_t>(
               int64_t{16} * 2 * kRun +
                   std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
-              plan.box_pixels))};
+              5 * plan.box_pixels))};
 }
 
 // Boxes are filled in parallel, a wave at a time, and merged in the order of the tiles.

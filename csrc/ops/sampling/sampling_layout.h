@@ -77,6 +77,32 @@ inline void transpose4(Vec<T, 4>& a, Vec<T, 4>& b, Vec<T, 4>& c, Vec<T, 4>& d) {
   d = __builtin_shufflevector(ac1, bd1, 2, 6, 3, 7);
 }
 
+// Four pixels of three channels: twelve contiguous values into one vector a pixel, and back.
+template <class T>
+inline void load_triples(const T* from, Vec<T, 4> pixel[4]) {
+  const auto a = load<4>(from), b = load<4>(from + 4), c = load<4>(from + 8);
+  const Vec<T, 4> second = __builtin_shufflevector(a, b, 3, 4, 5, 5);
+  const Vec<T, 4> third = __builtin_shufflevector(b, c, 2, 3, 4, 4);
+  pixel[0] = __builtin_shufflevector(a, Vec<T, 4>{}, 0, 1, 2, 4);
+  pixel[1] = __builtin_shufflevector(second, Vec<T, 4>{}, 0, 1, 2, 4);
+  pixel[2] = __builtin_shufflevector(third, Vec<T, 4>{}, 0, 1, 2, 4);
+  pixel[3] = __builtin_shufflevector(c, Vec<T, 4>{}, 1, 2, 3, 4);
+}
+
+template <bool kAdd, class T>
+inline void put(T* to, const Vec<T, 4>& value) {
+  store(to, kAdd ? load<4>(to) + value : value);
+}
+
+template <bool kAdd, class T>
+inline void put_triples(T* to, const T* pixels, int lanes) {
+  const auto a = load<4>(pixels), b = load<4>(pixels + lanes);
+  const auto c = load<4>(pixels + 2 * lanes), d = load<4>(pixels + 3 * lanes);
+  put<kAdd, T>(to, __builtin_shufflevector(a, b, 0, 1, 2, 4));
+  put<kAdd, T>(to + 4, __builtin_shufflevector(b, c, 1, 2, 4, 5));
+  put<kAdd, T>(to + 8, __builtin_shufflevector(c, d, 2, 4, 5, 6));
+}
+
 // `count` pixels of `channels` <= kLanes channels, at c_stride and w_stride, into kLanes values a
 // pixel; unused lanes become zero.
 template <int kLanes, class T>
@@ -98,13 +124,13 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
     if (used <= 0) {
       for (; k < count; ++k) store(to + k * kLanes, Vec<T, 4>{});
     } else if (c_stride == 1) {
-      // A load of four values stays inside the pixel, or reads what the next pixel begins with.
       if (used == 4) {
         for (; k < count; ++k) store(to + k * kLanes, load<4>(a + k * w_stride));
       } else if (used == 3 && w_stride == 3) {
-        for (; k < count - 1; ++k) {
-          const Vec<T, 4> v = load<4>(a + k * w_stride);
-          store(to + k * kLanes, __builtin_shufflevector(v, Vec<T, 4>{}, 0, 1, 2, 4));
+        for (; k + 4 <= count; k += 4) {
+          Vec<T, 4> pixel[4];
+          load_triples(a + 3 * k, pixel);
+          for (int l = 0; l < 4; ++l) store(to + (k + l) * kLanes, pixel[l]);
         }
       }
     } else if (w_stride == 1) {
@@ -137,14 +163,6 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
 template <int kLanes, bool kAdd, class T>
 void scatter_pixels(const T* pixels, int64_t c_stride, int64_t w_stride, int64_t channels,
                     int count, T* out) {
-  const auto put = [](T* to, const auto& value, auto width) {
-    constexpr int n = decltype(width)::value;
-    if constexpr (kAdd) {
-      store(to, load<n>(to) + value);
-    } else {
-      store(to, value);
-    }
-  };
   const auto put_one = [](T* to, T value) { *to = kAdd ? *to + value : value; };
   if (kLanes == 1) {
     if (w_stride == 1) {
@@ -161,20 +179,19 @@ void scatter_pixels(const T* pixels, int64_t c_stride, int64_t w_stride, int64_t
     T* a = out + c * c_stride;
     int k = 0;
     if (c_stride == 1 && used == 4) {
-      for (; k < count; ++k) put(a + k * w_stride, load<4>(from + k * kLanes), Lanes<4>{});
-    } else if (c_stride == 1 && used == 3 && w_stride == 3 && !kAdd) {
-      // The fourth value is overwritten by the next pixel, so the last pixel goes alone.
-      for (; k < count - 1; ++k) store(a + k * 3, load<4>(from + k * kLanes));
+      for (; k < count; ++k) put<kAdd, T>(a + k * w_stride, load<4>(from + k * kLanes));
+    } else if (c_stride == 1 && used == 3 && w_stride == 3) {
+      for (; k + 4 <= count; k += 4) put_triples<kAdd>(a + k * 3, from + k * kLanes, kLanes);
     } else if (w_stride == 1) {
       for (; k + 4 <= count; k += 4) {
         const T* q = from + k * kLanes;
         Vec<T, 4> v0 = load<4>(q), v1 = load<4>(q + kLanes), v2 = load<4>(q + 2 * kLanes),
                   v3 = load<4>(q + 3 * kLanes);
         transpose4<T>(v0, v1, v2, v3);
-        put(a + k, v0, Lanes<4>{});
-        if (used > 1) put(a + c_stride + k, v1, Lanes<4>{});
-        if (used > 2) put(a + 2 * c_stride + k, v2, Lanes<4>{});
-        if (used > 3) put(a + 3 * c_stride + k, v3, Lanes<4>{});
+        put<kAdd, T>(a + k, v0);
+        if (used > 1) put<kAdd, T>(a + c_stride + k, v1);
+        if (used > 2) put<kAdd, T>(a + 2 * c_stride + k, v2);
+        if (used > 3) put<kAdd, T>(a + 3 * c_stride + k, v3);
       }
     }
     for (; k < count; ++k)

@@ -198,13 +198,24 @@ void spread(Real* box, int64_t below, const Run<Real>& run, const Real* grad) {
   }
 }
 
-// One line of a box that was filled with one lane: out[k] = sum of the four shares that met there.
+// One line of a box that was filled with one lane: out[k] = sum of the four shares that met there,
+// two of this line and two of the one above.
 template <class Real>
 void fold(const Real* upper, const Real* line, int columns, Real* out) {
-  for (int k = 0; k < columns; ++k) {
-    Real sum = line[4 * k] + (k > 0 ? line[4 * k - 3] : Real(0));
-    if (upper != nullptr) sum += upper[4 * k + 2] + (k > 0 ? upper[4 * k - 1] : Real(0));
-    out[k] = sum;
+  Vec<Real, 4> before{};  // shares of the previous four pixels for their right neighbours
+  for (int k = 0; k < columns; k += 4) {
+    const int count = columns - k < 4 ? columns - k : 4;
+    Vec<Real, 4> share[4] = {};
+    for (int l = 0; l < count; ++l) {
+      const auto below = load<4>(line + 4 * (k + l)), above = load<4>(upper + 4 * (k + l));
+      share[l] = __builtin_shufflevector(below, above, 0, 1, 6, 7);
+    }
+    transpose4<Real>(share[0], share[1], share[2], share[3]);
+    const Vec<Real, 4> right = share[1] + share[3];
+    const Vec<Real, 4> sum =
+        share[0] + share[2] + __builtin_shufflevector(before, right, 3, 4, 5, 6);
+    before = right;
+    store_part<4>(out + k, sum, count);
   }
 }
 
