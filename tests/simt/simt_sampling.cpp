@@ -10,8 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "ops/sampling/sampling.cuh"
+// clang-format off: the shim defines the words that the kernels are written in
 #include "simt.h"
+#include "ops/sampling/sampling.cuh"
+// clang-format on
 
 namespace py = pybind11;
 using pyfast::AffineGridParams;

@@ -136,10 +136,11 @@ PF_HD AffineMap affine_map(const Real* theta, int64_t in_h, int64_t in_w, int64_
           py.scale * (d * bx.shift + e * by.shift + f) + py.shift};
 }
 
-// False where the composed map would overflow or meet infinity minus infinity although the grid
-// itself is defined: such maps are evaluated coordinate by coordinate, as torch does.
+// False where the composed map would lose its small terms beside large ones, overflow or meet
+// infinity minus infinity although the grid itself is defined: such maps are evaluated coordinate
+// by coordinate, as torch does.
 PF_HD bool is_moderate(const AffineMap& map) {
-  const double bound = 1e30;
+  const double bound = 1e9;
   const double all[] = {map.xj, map.xi, map.x0, map.yj, map.yi, map.y0};
   for (double value : all)
     if (!(value < bound && value > -bound)) return false;
