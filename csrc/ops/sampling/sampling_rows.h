@@ -50,6 +50,12 @@ struct Places {
   bool moderate = false;
 };
 
+// The input image of output n.
+template <class Real>
+int64_t input_of(const SamplingParams<Real>& p, int64_t n) {
+  return p.input_batch == 1 ? 0 : n;
+}
+
 // Positions in pixels, before padding, of output pixels (i, j .. j + count), and of some more.
 template <class Real>
 void positions(const Places<Real>& at, int64_t i, int64_t j, int count, Real* x, Real* y) {

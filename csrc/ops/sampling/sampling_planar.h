@@ -1,0 +1,116 @@
+// Groups of channels repacked into a box: the forward call and the gradient of the input, a tile at
+// a time.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "ops/sampling/sampling_box.h"
+#include "ops/sampling/sampling_pixels.h"
+
+namespace pyfast {
+namespace PF_ISA {
+
+// Calls body(Lanes<n>{}) with the group's number of lanes.
+template <class Body>
+void with_lanes(const Group& group, const Body& body) {
+  if (group.lanes == 1) body(Lanes<1>{});
+  if (group.lanes == 4) body(Lanes<4>{});
+  if (group.lanes == 16) body(Lanes<16>{});
+}
+
+template <int kLanes, class Real>
+void forward_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
+                  const Group& group, const Tile& tile, Real* packed, Real* line) {
+  const Places<Real> at(p, n);
+  const Box box = box_of(at, plan, tile);
+  const int64_t b = input_of(p, n);
+  if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
+  const bool straight = kLanes == 1 && p.output.w == 1 && p.output.h == tile.columns;
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<kLanes>(box, &run);
+    if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
+    Real* out = p.output.at(n, group.first, tile.top + r, tile.left);
+    blend<kLanes>(packed, below, run, straight ? out : line);
+    for (int k = 0; k < rows && !straight; ++k)
+      scatter_pixels<kLanes, false>(line + k * tile.columns * kLanes, p.output.c, p.output.w,
+                                    group.channels, tile.columns, out + k * p.output.h);
+  }
+}
+
+// The incoming gradients of a run, kLanes values a pixel.
+template <int kLanes, class Real>
+const Real* gradients(const SamplingParams<Real>& p, int64_t n, const Group& group,
+                      const Tile& tile, int r, int rows, Real* line) {
+  const auto& view = p.grad_output;
+  if (kLanes == 1 && view.w == 1 && (rows == 1 || view.h == tile.columns))
+    return view.at(n, group.first, tile.top + r, tile.left);
+  for (int k = 0; k < rows; ++k)
+    gather_pixels<kLanes>(view.at(n, group.first, tile.top + r + k, tile.left), view.c, view.w,
+                          group.channels, tile.columns, line + k * tile.columns * kLanes);
+  return line;
+}
+
+template <int kLanes, class Real>
+Box spread_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
+                const Group& group, const Tile& tile, Real* packed, Real* line) {
+  const Places<Real> at(p, n);
+  const Box box = box_of(at, plan, tile);
+  if (!box.dense) return box;
+  constexpr int lanes = kSpreadLanes<kLanes>;
+  std::memset(packed, 0, sizeof(Real) * lanes * box.columns * box.rows);
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<lanes>(box, &run);
+    spread<kLanes>(packed, below, run, gradients<kLanes>(p, n, group, tile, r, rows, line));
+  }
+  return box;
+}
+
+template <int kLanes, class Real>
+void merge_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
+                  const Box& box, Real* line, int64_t begin, int64_t end) {
+  constexpr int lanes = kSpreadLanes<kLanes>;
+  const Places<Real> at(p, n);
+  Real* shares = line + lanes * kRun;
+  Run<Real> run;
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    locate<false>(at, tile, r, rows, &run);
+    const int64_t below = place<lanes>(box, &run);
+    std::memset(shares, 0, sizeof(Real) * lanes * kSparsePixels);
+    spread<kLanes>(shares, below, run, gradients<kLanes>(p, n, group, tile, r, rows, line));
+    add_sparse<kLanes>(p, input_of(p, n), group, run, shares, begin, end);
+  }
+}
+
+template <int kLanes, class Real>
+void merge_tile(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
+                const Box& box, const Real* packed, Real* line, int64_t begin, int64_t end) {
+  if (!box.dense) return merge_sparse<kLanes>(p, n, group, tile, box, line, begin, end);
+  const int64_t first = begin > box.top ? begin : box.top;
+  const int64_t last = end < box.top + box.rows ? end : box.top + box.rows;
+  const int32_t from = clamp_index(box.left, 0, p.in_w);
+  const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
+  const int64_t width = static_cast<int64_t>(box.columns) * kSpreadLanes<kLanes>;
+  Real* zeros = line + box.columns;  // above the first line
+  if (kLanes == 1) std::memset(zeros, 0, sizeof(Real) * width);
+  for (int64_t y = first; y < last; ++y) {
+    const Real* pixels = packed + (y - box.top) * width;
+    if constexpr (kLanes == 1) {
+      fold(y > box.top ? pixels - width : zeros, pixels, box.columns, line);
+      pixels = line;
+    }
+    scatter_pixels<kLanes, true>(pixels + static_cast<int64_t>(from - box.left) * kLanes,
+                                 p.grad_input.c, p.grad_input.w, group.channels, to - from,
+                                 p.grad_input.at(input_of(p, n), group.first, y, from));
+  }
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
