@@ -494,6 +494,12 @@ class TestCuda:
         for grad, wanted in zip(grads, want, strict=True):
             np.testing.assert_allclose(grad.cpu(), wanted, atol=1e-10)
 
+    def test_memory_that_is_not_aligned(self) -> None:
+        theta = self.Interface(torch.zeros(1, 2, 3, device="cuda"))
+        theta.__cuda_array_interface__["strides"] = (24, 12, 5)
+        with pytest.raises(ValueError, match="affine_grid: expected theta to be aligned"):
+            _C.affine_grid(theta, 6, 7)
+
     def test_out_is_needed_on_the_same_device(self) -> None:
         x, theta = torch.tensor(image(), device="cuda"), torch.tensor(THETA, device="cuda")
         with pytest.raises(ValueError, match="expected out on the device of input, cuda:0, got N"):

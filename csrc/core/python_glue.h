@@ -170,7 +170,11 @@ inline Exported export_memory(const std::string& name, const py::object& object,
                      type_name(object));
 }
 
-// Nothing, where the memory is not aligned to items of the dtype.
+inline std::invalid_argument alignment_error(const std::string& name) {
+  return std::invalid_argument("expected " + name + " to be aligned to its items");
+}
+
+// Nothing, where memory on the CPU is not aligned to items of the dtype: NumPy can copy it.
 inline std::optional<Exported> view_of(const std::string& name, const py::object& object,
                                        uintptr_t stream) {
   Exported e = export_memory(name, object, stream);
@@ -181,12 +185,14 @@ inline std::optional<Exported> view_of(const std::string& name, const py::object
   e.view.name = name;
   e.view.dtype = *e.dtype;
   const int64_t item_size = e.view.item_size();
-  if (reinterpret_cast<uintptr_t>(e.view.data) % item_size != 0) return std::nullopt;
+  bool aligned = reinterpret_cast<uintptr_t>(e.view.data) % item_size == 0;
   for (int64_t& stride : e.view.strides) {
-    if (stride % item_size != 0) return std::nullopt;
+    aligned = aligned && stride % item_size == 0;
     stride /= item_size;
   }
-  return e;
+  if (aligned) return e;
+  if (e.view.device != kCpu) throw alignment_error(name);
+  return std::nullopt;
 }
 
 // --- one call ---
@@ -223,7 +229,7 @@ class PythonCall final : public ArrayCall {
                                   device_text(like.device) + ", got None");
     made_.push_back(out_.empty() ? new_array(like.dtype, shape) : out_[index]);
     const std::optional<Exported> memory = view_of(name, made_.back(), stream_);
-    if (!memory) throw std::invalid_argument("expected " + name + " to be aligned to its items");
+    if (!memory) throw alignment_error(name);
     expect_result(memory->view, like, shape);
     for (const ArrayView& other : views_)
       if (memory->view.overlaps(other))
