@@ -1,0 +1,78 @@
+"""Trains a network on disturbed digits and tests it."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pyfast.data import Digits
+from pyfast.demo.sampling.digits import EVERYTHING, Backend, Disturbance, Split, draw
+
+
+@dataclass
+class Training:
+    """One network's way through its training; an epoch is one look at every digit."""
+
+    network: nn.Module
+    split: Split
+    epochs: int
+    disturbance: Disturbance = EVERYTHING
+    seed: int = 0
+    backend: Backend = "pyfast"  # what draws the digits
+    batch: int = 64
+    learning_rate: float = 3e-3
+    seconds: float = 0.0
+    history: list[float] = field(default_factory=list)  # test accuracy after each epoch
+
+    def __post_init__(self) -> None:
+        count = len(self.split.train.labels)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), self.learning_rate, weight_decay=1e-4
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser,
+            self.learning_rate,
+            total_steps=self.epochs * math.ceil(count / self.batch),
+            pct_start=0.2,
+        )
+
+    def epoch(self, number: int) -> None:
+        images, labels = self.split.train
+        # Test digits are drawn with small seeds; these are far away from them.
+        seed = 1_000_000 * (self.seed + 1) + number
+        drawn = draw(images, self.disturbance.maps(len(images), seed), self.backend)
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+        for index in order.split(self.batch):
+            loss = F.cross_entropy(self.network(drawn[index]), labels[index])
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            self.schedule.step()
+
+    def run(self) -> Iterator[float]:
+        """Trains epoch by epoch and yields the test accuracy after each.
+
+        `seconds` counts the training alone, without the tests.
+        """
+        for number in range(self.epochs):
+            start = time.perf_counter()
+            self.epoch(number)
+            self.seconds += time.perf_counter() - start
+            self.history.append(accuracy(self.network, self.split.test, self.disturbance))
+            yield self.history[-1]
+
+
+@torch.no_grad()
+def accuracy(
+    network: nn.Module, digits: Digits, disturbance: Disturbance, renderings: int = 1
+) -> float:
+    """Part of `digits` that the network reads right, each drawn `renderings` times."""
+    right = 0
+    for seed in range(renderings):
+        drawn = draw(digits.images, disturbance.maps(len(digits.images), seed))
+        right += int((network(drawn).argmax(1) == digits.labels).sum())
+    return right / (renderings * len(digits.labels))

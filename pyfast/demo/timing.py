@@ -1,0 +1,57 @@
+"""Times two ways to do the same, in turns, so that a busy machine slows both."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from statistics import median
+
+import torch
+
+ROUNDS = 9
+
+
+@dataclass(frozen=True)
+class Comparison:
+    ours: float  # seconds, median
+    theirs: float
+    ratio: float  # theirs / ours, median over the rounds
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object], seconds: float) -> Comparison:
+    """Both in turns for about `seconds`, a call of each at the least in every round."""
+
+    def timed(call: Callable[[], object], calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        return (time.perf_counter() - start) / calls
+
+    warm = [(timed(ours, 1), timed(theirs, 1)) for _ in range(2)][-1]
+    calls = [ceil(seconds / (2 * ROUNDS) / one) for one in warm]
+    rounds = [(timed(ours, calls[0]), timed(theirs, calls[1])) for _ in range(ROUNDS)]
+    return Comparison(
+        ours=median(a for a, _ in rounds),
+        theirs=median(b for _, b in rounds),
+        ratio=median(b / a for a, b in rounds),
+    )
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch, and with it pyfast, on one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: 12.3 ms."""
+    for unit, factor in (("µs", 1e6), ("ms", 1e3)):
+        if seconds * factor < 1000:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds:.3g} s"
