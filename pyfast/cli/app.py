@@ -1,0 +1,15 @@
+"""The commands of `pyfast` put together."""
+
+import typer
+
+from pyfast.cli import demo, env
+
+app = typer.Typer(
+    name="pyfast",
+    help="Fast vision operators for PyTorch, and what can be done with them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (demo.demo, env.env):
+    app.command()(command)
