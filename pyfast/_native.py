@@ -3,6 +3,7 @@
 Everything that needs the native module takes it from here: `from pyfast._native import _C`.
 """
 
+import os
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -51,5 +52,9 @@ try:
     from pyfast import _C
 except (ImportError, OSError) as error:
     raise ImportError(_advice(error)) from error
+
+if hasattr(os, "register_at_fork"):
+    # torch's threads do not survive a fork: without this, the first kernel in a child hangs.
+    os.register_at_fork(after_in_child=_C.after_fork)
 
 __all__ = ["OLDEST_TORCH", "_C"]

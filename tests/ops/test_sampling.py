@@ -1,13 +1,9 @@
-"""Sampling: the case table, torch as the truth beside our own reference, and properties."""
+"""The case table of sampling."""
 
 import itertools
-import math
 
 import pytest
 import torch
-import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import pyfast
 from pyfast.ops import sampling
@@ -205,6 +201,8 @@ def sampler_cases():
             "keeps_channels_last": (0,),
             "tiles": (16, 256),
             "large": 301,
+            # Position 300 is known to 2e-5 in float32, and neighbours differ by up to 8.
+            "tolerances": {torch.float32: 2e-4},
             "inductor": is_first,
         }
         yield OpCase(
@@ -299,8 +297,14 @@ def affine_grid_bad_calls():
 CASES = [*sampler_cases(), *affine_grid_cases()]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("promise", PROMISES)
+def checks():
+    """Each promise of each case. What takes a second and hardly depends on the options is slow."""
+    for promise, case in itertools.product(PROMISES, CASES):
+        marks = pytest.mark.slow if promise == "opcheck" and not case.inductor else ()
+        yield pytest.param(case, promise, id=f"{case}-{promise}", marks=marks)
+
+
+@pytest.mark.parametrize(("case", "promise"), checks())
 def test_promise(case, promise):
     verdict = check_op(case, only=[promise])[promise]
     if verdict != "kept":

@@ -1,0 +1,123 @@
+"""Sampling: what holds for every image and every map."""
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+import pyfast
+
+IDENTITY = torch.eye(2, 3, dtype=torch.float64)[None]
+modes = st.sampled_from(["bilinear", "nearest"])
+paddings = st.sampled_from(["zeros", "border", "reflection"])
+lengths = st.integers(1, 40)
+seeds = st.integers(0, 2**31 - 1)
+check = settings(max_examples=40, deadline=None, derandomize=True)
+
+
+@st.composite
+def images(draw, batch=None):
+    batch = draw(st.integers(1, 3)) if batch is None else batch
+    shape = batch, draw(st.integers(1, 20)), draw(lengths), draw(lengths)
+    image = torch.rand(shape, dtype=torch.float64, generator=generator(draw(seeds)))
+    layouts = st.sampled_from([torch.contiguous_format, torch.channels_last])
+    return image.contiguous(memory_format=draw(layouts))
+
+
+@st.composite
+def thetas(draw, batch):
+    random = torch.randn(batch, 2, 3, dtype=torch.float64, generator=generator(draw(seeds)))
+    return random * draw(st.sampled_from([0.1, 1.0, 4.0]))
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@check
+@given(images(), modes, paddings, st.booleans())
+def test_the_identity_returns_its_input(image, mode, padding, align_corners):
+    theta = IDENTITY.expand(len(image), 2, 3)
+    options = (mode, padding, align_corners)
+    assert_close(pyfast.affine_grid_sample(image, theta, image.shape[2:], *options), image)
+
+
+@check
+@given(images(), modes, paddings)
+def test_turning_four_times_returns_the_input(image, mode, padding):
+    turn = torch.tensor([[[0.0, 1, 0], [-1, 0, 0]]]).double().expand(len(image), 2, 3)
+    turned = pyfast.affine_grid_sample(image, turn, image.shape[:1:-1], mode, padding)
+    assert_close(turned, image.rot90(-1, (2, 3)))
+    for _ in range(3):
+        turned = pyfast.affine_grid_sample(turned, turn, turned.shape[:1:-1], mode, padding)
+    assert_close(turned, image)
+
+
+@check
+@given(images(), modes, paddings, st.booleans())
+def test_mirroring_is_flipping(image, mode, padding, align_corners):
+    mirror = torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]).double().expand(len(image), 2, 3)
+    options = (mode, padding, align_corners)
+    assert_close(pyfast.affine_grid_sample(image, mirror, image.shape[2:], *options), image.flip(3))
+
+
+@check
+@given(images(), modes, st.integers(-3, 3), st.integers(-3, 3))
+def test_whole_pixels_shift(image, mode, down, right):
+    height, width = image.shape[2:]
+    rows = [[1, 0, 2 * right / width], [0, 1, 2 * down / height]]
+    theta = torch.tensor([rows], dtype=torch.float64)
+    shifted = pyfast.affine_grid_sample(
+        image, theta.expand(len(image), 2, 3), (height, width), mode
+    )
+    padded = torch.nn.functional.pad(image, (3, 3, 3, 3))
+    window = padded[:, :, 3 + down : 3 + down + height, 3 + right : 3 + right + width]
+    assert_close(shifted, window)
+
+
+@check
+@given(st.data(), lengths, lengths, modes, st.booleans())
+def test_a_constant_image_stays_constant(data, height, width, mode, align_corners):
+    image = torch.full((1, 2, 7, 5), 0.7, dtype=torch.float64)
+    theta = data.draw(thetas(2))
+    for padding in ("border", "reflection"):
+        options = (mode, padding, align_corners)
+        result = pyfast.affine_grid_sample(image, theta, (height, width), *options)
+        assert_close(result, torch.full_like(result, 0.7))
+
+
+@check
+@given(st.data(), images(batch=2), lengths, lengths, modes, paddings, st.booleans())
+def test_both_ways_agree_and_stay_in_range(data, image, height, width, mode, padding, corners):
+    theta = data.draw(thetas(2))
+    size, options = (height, width), (mode, padding, corners)
+    fused = pyfast.affine_grid_sample(image, theta, size, *options)
+    if mode == "bilinear":
+        grid = pyfast.affine_grid(theta, (*image.shape[:2], *size), corners)
+        assert_close(fused, pyfast.grid_sample(image, grid, *options), rtol=0, atol=1e-9)
+    low = min(0.0, image.min()) if padding == "zeros" else image.min()
+    assert ((fused >= low - 1e-12) & (fused <= image.max() + 1e-12)).all()
+
+
+@check
+@given(st.data(), images(batch=2), lengths, lengths, modes, paddings, st.booleans())
+def test_the_gradient_of_the_input_is_the_adjoint(
+    data, image, height, width, mode, padding, corners
+):
+    """<sample(x), y> = <x, gradient(y)>, as sampling is linear in the image."""
+    theta = data.draw(thetas(2))
+    image.requires_grad_()
+    result = pyfast.affine_grid_sample(image, theta, (height, width), mode, padding, corners)
+    other = torch.rand(result.shape, dtype=torch.float64, generator=generator(7))
+    (adjoint,) = torch.autograd.grad(result, image, other)
+    assert_close((result * other).sum(), (image * adjoint).sum())
+
+
+@check
+@given(st.data(), images(batch=1), lengths, lengths, modes, paddings)
+def test_a_shared_image_is_a_repeated_image(data, image, height, width, mode, padding):
+    theta = data.draw(thetas(3))
+    size = (height, width)
+    shared = pyfast.affine_grid_sample(image, theta, size, mode, padding)
+    repeated = pyfast.affine_grid_sample(image.repeat(3, 1, 1, 1), theta, size, mode, padding)
+    assert_close(shared, repeated)

@@ -1,0 +1,43 @@
+"""Every operator of the library is in a case table, and so is checked by `check_op`."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+
+import pyfast
+
+TESTS = Path(__file__).parent
+
+
+def registered_operators():
+    schemas = torch._C._jit_get_all_schemas()
+    return {schema.name for schema in schemas if schema.name.startswith("pyfast::")}
+
+
+def case_tables():
+    for path in sorted((TESTS / "ops").glob("test_*.py")):
+        spec = importlib.util.spec_from_file_location(f"cases_of_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield from getattr(module, "CASES", ())
+
+
+def test_every_operator_is_in_a_case_table():
+    checked = {operator for case in case_tables() for operator in case.operators}
+    assert pyfast.ops.__all__
+    assert registered_operators() - checked == set(), "operators without a case"
+    assert checked - registered_operators() == set(), "cases without an operator"
+
+
+def test_every_public_operator_has_a_case():
+    functions = {case.function for case in case_tables()}
+    public = {getattr(pyfast.ops, name) for name in pyfast.ops.__all__}
+    assert public - functions == set()
+
+
+def test_one_case_of_each_function_lists_wrong_calls_and_runs_inductor():
+    for name in pyfast.ops.__all__:
+        cases = [case for case in case_tables() if case.op == name]
+        assert any(case.bad_calls for case in cases), name
+        assert any(case.inductor for case in cases), name
