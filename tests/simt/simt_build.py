@@ -12,7 +12,15 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CACHE = ROOT / "build" / "simt"
-FLAGS = ["-std=c++20", "-g1", "-Wall", "-Wextra", "-Wno-unknown-pragmas", "-DPF_ISA=on_host"]
+FLAGS = [
+    "-std=c++20",
+    "-g1",
+    "-Wall",
+    "-Wextra",
+    "-Wno-unknown-pragmas",
+    "-DPF_ISA=on_host",
+    "-DPF_ENOUGH_THREADS=512",
+]
 FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
 PLAIN = ["-O2"]
 SANITIZED = [

@@ -6,15 +6,24 @@
 namespace pyfast {
 namespace PF_ISA {
 
+// No image takes part: the steps to pixels, sized 1, are not used.
+template <class Real>
+AffineFrame frame_of(const AffineGridParams<Real>& p) {
+  return affine_frame(1, 1, p.out_h, p.out_w, p.align_corners);
+}
+
+template <class Real>
+Plan plan_grid(const AffineGridParams<Real>& p) {
+  return plan_tiles(p.batch, p.out_h, p.out_w, 1, Slots{0, false, 1}, 1, 1);
+}
+
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
-    affine_grid(const AffineGridParams<Real> p, const Plan plan) {
+    affine_grid(const AffineGridParams<Real> p, const Plan plan, const AffineFrame frame) {
   const Place place = place_of(plan, blockIdx.x, threadIdx.x, 1);
   if (place.x >= plan.width || place.y >= plan.height) return;
-  const auto along_x = base_scale<Real>(p.out_w, p.align_corners);
-  const auto along_y = base_scale<Real>(p.out_h, p.align_corners);
-  const Real x = std::fma(Real(place.x), along_x.scale, along_x.shift);
-  const Real y = std::fma(Real(place.y), along_y.scale, along_y.shift);
+  const Real x = std::fma(Real(place.x), Real(frame.bx.scale), Real(frame.bx.shift));
+  const Real y = std::fma(Real(place.y), Real(frame.by.scale), Real(frame.by.shift));
   const Real* theta = p.theta + kThetaSize * place.image;
   Real* out = p.grid + 2 * ((place.image * p.out_h + place.y) * p.out_w + place.x);
   out[0] = theta[0] * x + theta[1] * y + theta[2];
@@ -22,34 +31,28 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class Real>
-Plan plan_grid(const AffineGridParams<Real>& p) {
-  return plan_tiles(p.batch, p.out_h, p.out_w, 1, 1, false, 1);
-}
-
-template <class Real>
 int launch_affine_grid(const AffineGridParams<Real>& p, cudaStream_t stream) {
   if (p.out_h >= kMaxSide || p.out_w >= kMaxSide) return cudaErrorInvalidValue;
   if (p.batch * p.out_h * p.out_w == 0) return cudaSuccess;
   const Plan plan = plan_grid(p);
-  if (plan.blocks() > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  PF_LAUNCH(affine_grid<Real>, unsigned(plan.blocks()), kThreads, 0, stream, p, plan);
+  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
+  PF_LAUNCH(affine_grid<Real>, unsigned(plan.blocks), kThreads, 0, stream, p, plan, frame_of(p));
   return cudaGetLastError();
 }
 
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
-    affine_grid_gradient(const AffineGridParams<Real> p, const Plan plan, int32_t partials,
-                         double* out) {
+    affine_grid_gradient(const AffineGridParams<Real> p, const Plan plan, const AffineFrame frame,
+                         uint32_t partials, double* out) {
   Place place = place_of(plan, 0, threadIdx.x, 1);
   place.image = blockIdx.x / partials;
-  const ThetaBase base(p.out_h, p.out_w, p.align_corners);
   ThetaSum sum{};
-  for (int64_t tile = blockIdx.x % partials; tile < plan.tiles(); tile += partials) {
+  for (uint32_t tile = blockIdx.x % partials; tile < plan.tiles; tile += partials) {
     move_to_tile(plan, tile, threadIdx.x, &place);
     if (place.x >= plan.width || place.y >= plan.height) continue;
     const Real* g = p.grad_grid + place.image * p.grad_grid_stride[0] +
                     place.y * p.grad_grid_stride[1] + place.x * p.grad_grid_stride[2];
-    sum.add(g[0], g[p.grad_grid_stride[3]], base.x(place.x), base.y(place.y));
+    sum.add(g[0], g[p.grad_grid_stride[3]], frame, place.x, place.y);
   }
   write_block_sum(sum, out + int64_t{blockIdx.x} * kThetaSize);
 }
@@ -62,9 +65,11 @@ int launch_affine_grid_gradient(const AffineGridParams<Real>& p, double* partial
   if (p.out_h * p.out_w == 0)
     return cudaMemsetAsync(p.grad_theta, 0, p.batch * kThetaSize * sizeof(Real), stream);
   const int64_t partials = partials_of_image(p.out_h, p.out_w);
-  if (p.batch * partials > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  PF_LAUNCH(affine_grid_gradient<Real>, unsigned(p.batch * partials), kThreads, 0, stream, p,
-            plan_grid(p), int32_t(partials), partial_sums);
+  const Plan plan = plan_grid(p);
+  if (plan.blocks > kMaxBlocks || p.batch * partials > kMaxBlocks)
+    return cudaErrorInvalidConfiguration;
+  PF_LAUNCH(affine_grid_gradient<Real>, unsigned(p.batch * partials), kThreads, 0, stream, p, plan,
+            frame_of(p), uint32_t(partials), partial_sums);
   return launch_partial_sums(p.batch, partials, partial_sums, p.grad_theta, stream);
 }
 

@@ -20,7 +20,7 @@ __device__ __forceinline__ Point<Real> position_gradient(const SamplingParams<Re
   const Real* grad = p.grad_output.at(place.image, 0, place.y, place.x);
   Point<Real> sum{};
 #pragma unroll 2
-  for (int c = place.channel; c < place.channels_end; c += plan.slots * V) {
+  for (int c = place.channel; c < place.channels_end; c += plan.slots() * V) {
     const auto g = load<V>(grad + c * p.grad_output.c);
     Pack<V, Real> pixel[4];
     for (int k = 0; k < 4; ++k)
@@ -39,15 +39,14 @@ __device__ __forceinline__ Point<Real> position_gradient(const SamplingParams<Re
 
 // The channels of a pixel are divided among enough threads; all of them in one block.
 template <class Real>
-Plan plan_coordinates(const SamplingParams<Real>& p, bool vectors) {
-  const int32_t inner = slots_for<Real>(p.input.c, p.grad_output.c, p.channels, vectors);
-  int32_t slots = inner > 0 ? inner : 1;
+Plan plan_coordinates(const SamplingParams<Real>& p, Slots* slots) {
+  *slots = slots_for<Real>(p.input, p.grad_output, p.channels);
   const int64_t pixels = p.batch * p.out_h * p.out_w;
-  if (inner == 0)  // 8 pixels side by side still fill the smallest transfer from memory
-    while (slots < kThreads / 8 && 8 * slots <= p.channels && pixels * slots < kEnoughThreads)
-      slots *= 2;
-  const int64_t channels = p.channels > 0 ? p.channels : 1;
-  return plan_tiles(p.batch, p.out_h, p.out_w, channels, slots, inner > 0, channels);
+  if (!slots->inner)  // 8 pixels side by side still fill the smallest transfer from memory
+    while (slots->log2 < kThreadsLog2 - 3 && (8 << slots->log2) <= p.channels &&
+           pixels << slots->log2 < PF_ENOUGH_THREADS)
+      ++slots->log2;
+  return plan_tiles(p.batch, p.out_h, p.out_w, p.channels, *slots, 0, 1);
 }
 
 template <int V, class Real>
@@ -62,8 +61,8 @@ __global__ void __launch_bounds__(kThreads)
   of_slot[threadIdx.x] = sum;
   __syncthreads();
   if (!active || place.slot > 0) return;
-  const int next = plan.slots_inner ? 1 : kThreads / plan.slots;
-  for (int s = 1; s < plan.slots; ++s) {
+  const int next = plan.slots_inner ? 1 : 1 << plan.pixels_log2();
+  for (int s = 1; s < plan.slots(); ++s) {
     sum.x += of_slot[threadIdx.x + s * next].x;
     sum.y += of_slot[threadIdx.x + s * next].y;
   }
@@ -78,33 +77,32 @@ int launch_grid_gradient(const SamplingParams<Real>& p, cudaStream_t stream) {
   if (count == 0) return cudaSuccess;
   if (p.interpolation == Interpolation::kNearest || p.channels == 0)
     return cudaMemsetAsync(p.grad_grid, 0, count * sizeof(Real), stream);
-  const bool vectors =
-      fits_vectors<Real>(p.input, p.channels) && fits_vectors<Real>(p.grad_output, p.channels);
-  const Plan plan = plan_coordinates(p, vectors);
-  if (plan.blocks() > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = vectors ? grid_gradient<kVector<Real>, Real> : grid_gradient<1, Real>;
-  PF_LAUNCH(kernel, unsigned(plan.blocks()), kThreads, 0, stream, p, plan);
+  Slots slots;
+  const Plan plan = plan_coordinates(p, &slots);
+  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
+  const auto kernel =
+      slots.vector > 1 ? grid_gradient<kVector<Real>, Real> : grid_gradient<1, Real>;
+  PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan);
   return cudaGetLastError();
 }
 
 // One block adds up its share of the tiles of one image.
 template <int V, class Real>
 __global__ void __launch_bounds__(kThreads)
-    theta_gradient(const SamplingParams<Real> p, const Plan plan, int32_t partials, double* out) {
-  __shared__ AffineImage<Real> image;
+    theta_gradient(const SamplingParams<Real> p, const Plan plan, const AffineFrame frame,
+                   uint32_t partials, double* out) {
+  __shared__ AffineImage<Real> map;
   Place place = place_of(plan, 0, threadIdx.x, V);
   place.image = blockIdx.x / partials;
-  if (threadIdx.x == 0) image.set(p, place.image);
+  if (threadIdx.x == 0) map.set(p.theta, frame, place.image);
   __syncthreads();
-  const ThetaBase base(p.out_h, p.out_w, p.align_corners);
-  const double scale_x = pixel_scale<double>(p.in_w, p.align_corners).scale;
-  const double scale_y = pixel_scale<double>(p.in_h, p.align_corners).scale;
   ThetaSum sum{};
-  for (int64_t tile = blockIdx.x % partials; tile < plan.tiles(); tile += partials) {
+  for (uint32_t tile = blockIdx.x % partials; tile < plan.tiles; tile += partials) {
     move_to_tile(plan, tile, threadIdx.x, &place);
     if (place.x >= plan.width || place.y >= plan.height) continue;
-    const Point<Real> g = position_gradient<V>(p, plan, place, image.at(place.y, place.x));
-    sum.add(g.x * scale_x, g.y * scale_y, base.x(place.x), base.y(place.y));
+    const Point<Real> at = map.at(frame, place.y, place.x);
+    const Point<Real> g = position_gradient<V>(p, plan, place, at);
+    sum.add(g.x * frame.px.scale, g.y * frame.py.scale, frame, place.x, place.y);
   }
   write_block_sum(sum, out + int64_t{blockIdx.x} * kThetaSize);
 }
@@ -115,14 +113,15 @@ int launch_theta_gradient(const SamplingParams<Real>& p, double* partial_sums,
   if (p.batch == 0) return cudaSuccess;
   if (p.interpolation == Interpolation::kNearest || p.channels * p.out_h * p.out_w == 0)
     return cudaMemsetAsync(p.grad_theta, 0, p.batch * kThetaSize * sizeof(Real), stream);
-  const bool vectors =
-      fits_vectors<Real>(p.input, p.channels) && fits_vectors<Real>(p.grad_output, p.channels);
-  const Plan plan = plan_coordinates(p, vectors);
+  Slots slots;
+  const Plan plan = plan_coordinates(p, &slots);
   const int64_t partials = partials_of_image(p.out_h, p.out_w);
-  if (p.batch * partials > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = vectors ? theta_gradient<kVector<Real>, Real> : theta_gradient<1, Real>;
-  PF_LAUNCH(kernel, unsigned(p.batch * partials), kThreads, 0, stream, p, plan, int32_t(partials),
-            partial_sums);
+  if (plan.blocks > kMaxBlocks || p.batch * partials > kMaxBlocks)
+    return cudaErrorInvalidConfiguration;
+  const auto kernel =
+      slots.vector > 1 ? theta_gradient<kVector<Real>, Real> : theta_gradient<1, Real>;
+  PF_LAUNCH(kernel, unsigned(p.batch * partials), kThreads, 0, stream, p, plan, frame_of(p),
+            uint32_t(partials), partial_sums);
   return launch_partial_sums(p.batch, partials, partial_sums, p.grad_theta, stream);
 }
 

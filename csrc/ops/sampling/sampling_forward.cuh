@@ -7,47 +7,49 @@ namespace pyfast {
 namespace PF_ISA {
 
 template <Interpolation I, bool kAffine, int V, class Real>
-__global__ void __launch_bounds__(kThreads) sample(const SamplingParams<Real> p, const Plan plan) {
+__global__ void __launch_bounds__(kThreads)
+    sample(const SamplingParams<Real> p, const Plan plan, const AffineFrame frame) {
+  __shared__ AffineImage<Real> map;
   const Place place = place_of(plan, blockIdx.x, threadIdx.x, V);
-  Point<Real> at{};
   if constexpr (kAffine) {
-    __shared__ AffineImage<Real> image;
-    if (threadIdx.x == 0) image.set(p, place.image);
+    if (threadIdx.x == 0) map.set(p.theta, frame, place.image);
     __syncthreads();
-    at = image.at(place.y, place.x);
   }
-  if (place.x >= plan.width || place.y >= plan.height) return;
-  if constexpr (!kAffine) at = grid_position(p, place.image, place.y, place.x);
-  const Taps<I, Real> taps(p, pad(p.padding, at.x, Real(p.in_w), p.align_corners).position,
-                           pad(p.padding, at.y, Real(p.in_h), p.align_corners).position, p.input.h,
-                           p.input.w);
+  if (place.x >= plan.width) return;
   const Real* input = p.input.data + (p.input_batch == 1 ? 0 : place.image * p.input.n);
-  Real* output = p.output.at(place.image, 0, place.y, place.x);
-#pragma unroll 4
-  for (int c = place.channel; c < place.channels_end; c += plan.slots * V) {
-    Pack<V, Real> sum{};
-    for (int k = 0; k < taps.kCount; ++k) {
-      const auto pixel = load_inside<V>(input, taps.offset[k] + c * p.input.c, taps.inside[k]);
-      for (int v = 0; v < V; ++v) sum.value[v] += taps.weight[k] * pixel.value[v];
+  for (int t = 0; t < plan.stack; ++t) {
+    const int32_t y = place.y + t * plan.tile_height;
+    if (y >= plan.height) return;
+    Point<Real> at;
+    if constexpr (kAffine) {
+      at = map.at(frame, y, place.x);
+    } else {
+      at = grid_position(p, place.image, y, place.x);
     }
-    store<V>(output + c * p.output.c, sum);
+    const Taps<I, Real> taps(p, pad(p.padding, at.x, Real(p.in_w), p.align_corners).position,
+                             pad(p.padding, at.y, Real(p.in_h), p.align_corners).position,
+                             p.input.h, p.input.w);
+    Real* output = p.output.at(place.image, 0, y, place.x);
+#pragma unroll (4 / V)
+    for (int c = place.channel; c < place.channels_end; c += plan.slots() * V) {
+      Pack<V, Real> sum{};
+      for (int k = 0; k < taps.kCount; ++k) {
+        const auto pixel = load_inside<V>(input, taps.offset[k] + c * p.input.c, taps.inside[k]);
+        for (int v = 0; v < V; ++v) sum.value[v] += taps.weight[k] * pixel.value[v];
+      }
+      store<V>(output + c * p.output.c, sum);
+    }
   }
 }
 
 template <Interpolation I, bool kAffine, class Real>
 int launch_sample(const SamplingParams<Real>& p, cudaStream_t stream) {
-  const bool vectors =
-      fits_vectors<Real>(p.input, p.channels) && fits_vectors<Real>(p.output, p.channels);
-  const int32_t inner = slots_for<Real>(p.input.c, p.output.c, p.channels, vectors);
-  const int32_t slots = inner > 0 ? inner : 1;
-  const int64_t step = slots * (vectors ? kVector<Real> : 1);
-  const Plan plan = plan_tiles(
-      p.batch, p.out_h, p.out_w, p.channels, slots, inner > 0,
-      step * repeats(8, p.batch * p.out_h * p.out_w * slots, ceil_div(p.channels, step)));
-  if (plan.blocks() > kMaxBlocks) return cudaErrorInvalidConfiguration;
+  const Slots slots = slots_for<Real>(p.input, p.output, p.channels);
+  const Plan plan = plan_tiles(p.batch, p.out_h, p.out_w, p.channels, slots, 8, 8);
+  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
   const auto kernel =
-      vectors ? sample<I, kAffine, kVector<Real>, Real> : sample<I, kAffine, 1, Real>;
-  PF_LAUNCH(kernel, unsigned(plan.blocks()), kThreads, 0, stream, p, plan);
+      slots.vector > 1 ? sample<I, kAffine, kVector<Real>, Real> : sample<I, kAffine, 1, Real>;
+  PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan, frame_of(p));
   return cudaGetLastError();
 }
 

@@ -9,15 +9,16 @@ namespace PF_ISA {
 
 constexpr int kMapsAtOnce = 8;  // prepared in shared memory, where one input serves many outputs
 
-// Adds what the outputs of map n give to one pixel, for its channels place.channel + k * step.
+// Adds what the outputs of map n give to pixel (place.x, py), for its channels place.channel +
+// k * step.
 template <Interpolation I, int K, int V, class Real>
 __device__ __forceinline__ void gather_map(const SamplingParams<Real>& p, const Place& place,
-                                           int step, const Search<Real>& search, int64_t n,
-                                           Pack<V, Real> (&sum)[K]) {
+                                           int32_t py, int step, const Search<Real>& search,
+                                           int64_t n, Pack<V, Real> (&sum)[K]) {
   const bool align = p.align_corners;
   const Real radius = I == Interpolation::kBilinear ? Real(1) : Real(0.5);
   for (int fy = search.y.fold; fy < search.y.fold + search.y.folds; ++fy) {
-    const auto window_y = search.y.window(place.y, fy, p.in_h, radius, p.padding, align);
+    const auto window_y = search.y.window(py, fy, p.in_h, radius, p.padding, align);
     for (int fx = search.x.fold; fx < search.x.fold + search.x.folds; ++fx) {
       const auto window_x = search.x.window(place.x, fx, p.in_w, radius, p.padding, align);
       const Indices rows = search.rows(window_x, window_y, int32_t(p.out_h));
@@ -35,7 +36,7 @@ __device__ __forceinline__ void gather_map(const SamplingParams<Real>& p, const 
           const Real y = pad(p.padding, at.y, Real(p.in_h), align).position;
           Real weight_x, weight_y;
           if (!share<I>(x, place.x, Real(p.in_w), &weight_x) ||
-              !share<I>(y, place.y, Real(p.in_h), &weight_y))
+              !share<I>(y, py, Real(p.in_h), &weight_y))
             continue;
           const Real weight = weight_x * weight_y;
           const Real* grad = p.grad_output.at(n, place.channel, i, j);
@@ -54,21 +55,21 @@ __device__ __forceinline__ void gather_map(const SamplingParams<Real>& p, const 
 // For maps that the search does not serve, which no training in its senses produces: one thread a
 // channel walks over all outputs. Slow, but finite, in a fixed order and without atomics.
 template <Interpolation I, class Real>
-__device__ void scatter_in_order(const SamplingParams<Real>& p, int32_t channel,
-                                 int32_t channels_end, int64_t image, int64_t first_n,
-                                 int64_t last_n, AffineImage<Real>* map) {
+__device__ void scatter_in_order(const SamplingParams<Real>& p, const AffineFrame& frame,
+                                 int32_t channel, int32_t channels_end, int64_t image,
+                                 int64_t first_n, int64_t last_n, AffineImage<Real>* map) {
   for (int c = channel; c < channels_end; ++c) {
     for (int64_t k = threadIdx.x; k < p.in_h * p.in_w; k += kThreads)
       *p.grad_input.at(image, c, k / p.in_w, k % p.in_w) = 0;
   }
   for (int64_t n = first_n; n < last_n; ++n) {
     __syncthreads();
-    if (threadIdx.x == 0) map->set(p, n);
+    if (threadIdx.x == 0) map->set(p.theta, frame, n);
     __syncthreads();
     for (int c = channel + threadIdx.x; c < channels_end; c += kThreads) {
       for (int64_t pixel = 0; pixel < p.out_h * p.out_w; ++pixel) {
         const int32_t i = int32_t(pixel / p.out_w), j = int32_t(pixel % p.out_w);
-        const Point<Real> at = map->at(i, j);
+        const Point<Real> at = map->at(frame, i, j);
         const Taps<I, Real> taps(p, pad(p.padding, at.x, Real(p.in_w), p.align_corners).position,
                                  pad(p.padding, at.y, Real(p.in_h), p.align_corners).position,
                                  p.grad_input.h, p.grad_input.w);
@@ -84,62 +85,58 @@ __device__ void scatter_in_order(const SamplingParams<Real>& p, int32_t channel,
 // K packs of V channels a thread. Without the 1 the compiler spills registers to fit more blocks.
 template <Interpolation I, int K, int V, class Real>
 __global__ void __launch_bounds__(kThreads, 1)
-    gather(const SamplingParams<Real> p, const Plan plan) {
+    gather(const SamplingParams<Real> p, const Plan plan, const AffineFrame frame) {
   __shared__ Search<Real> searches[kMapsAtOnce];
   __shared__ int beyond_search;
   const int thread = threadIdx.x;
   const Place place = place_of(plan, blockIdx.x, thread, V);
   const int64_t first = p.input_batch == 1 ? 0 : place.image;
   const int64_t last = p.input_batch == 1 ? p.batch : place.image + 1;
-
-  const int step = plan.slots * V;
-  const bool active = place.x < plan.width && place.y < plan.height;
+  const int step = plan.slots() * V;
   if (thread == 0) beyond_search = 0;
-  Pack<V, Real> sum[K] = {};
-  for (int64_t start = first; start < last; start += kMapsAtOnce) {
-    const int maps = last - start < kMapsAtOnce ? int(last - start) : kMapsAtOnce;
-    __syncthreads();
-    if (thread < maps && !searches[thread].set(p, start + thread)) beyond_search = 1;
-    __syncthreads();
-    if (beyond_search) {
-      if (blockIdx.x % plan.tiles() == 0)
-        scatter_in_order<I>(p, place.channel - place.slot * V, place.channels_end, place.image,
-                            first, last, &searches[0].image);
-      return;
+  for (int t = 0; t < plan.stack; ++t) {
+    const int32_t y = place.y + t * plan.tile_height;
+    const bool active = place.x < plan.width && y < plan.height;
+    Pack<V, Real> sum[K] = {};
+    for (int64_t start = first; start < last; start += kMapsAtOnce) {
+      const int maps = last - start < kMapsAtOnce ? int(last - start) : kMapsAtOnce;
+      if (t == 0 || last - first > kMapsAtOnce) {
+        __syncthreads();
+        if (thread < maps && !searches[thread].set(p, frame, start + thread)) beyond_search = 1;
+        __syncthreads();
+      }
+      if (beyond_search) {
+        if (blockIdx.x % plan.tiles == 0)
+          scatter_in_order<I>(p, frame, place.channel - place.slot * V, place.channels_end,
+                              place.image, first, last, &searches[0].image);
+        return;
+      }
+      for (int m = 0; active && m < maps; ++m)
+        gather_map<I>(p, place, y, step, searches[m], start + m, sum);
     }
-    for (int m = 0; active && m < maps; ++m)
-      gather_map<I>(p, place, step, searches[m], start + m, sum);
-  }
-  if (!active) return;
-  Real* pixel = p.grad_input.at(place.image, place.channel, place.y, place.x);
+    if (!active) continue;
+    Real* pixel = p.grad_input.at(place.image, place.channel, y, place.x);
 #pragma unroll
-  for (int k = 0; k < K; ++k) {
-    if (place.channel + k * step < place.channels_end)
-      store<V>(pixel + k * step * p.grad_input.c, sum[k]);
+    for (int k = 0; k < K; ++k) {
+      if (place.channel + k * step < place.channels_end)
+        store<V>(pixel + k * step * p.grad_input.c, sum[k]);
+    }
   }
 }
 
 template <Interpolation I, class Real>
 int launch_gather_as(const SamplingParams<Real>& p, cudaStream_t stream) {
   constexpr int V = kVector<Real>;
-  const bool vectors =
-      fits_vectors<Real>(p.grad_input, p.channels) && fits_vectors<Real>(p.grad_output, p.channels);
-  const int32_t inner = slots_for<Real>(p.grad_input.c, p.grad_output.c, p.channels, vectors);
-  const int32_t slots = inner > 0 ? inner : 1;
+  const Slots slots = slots_for<Real>(p.grad_input, p.grad_output, p.channels);
   // Channels share the search.
-  const int most = p.channels == 1 ? 1 : p.channels <= 4 && inner == 0 ? 4 : 8;
-  const int vector = vectors ? V : 1;
-  const int64_t step = slots * vector;
-  const Plan plan =
-      plan_tiles(p.input_batch, p.in_h, p.in_w, p.channels, slots, inner > 0,
-                 step * repeats(most / vector, p.input_batch * p.in_h * p.in_w * slots,
-                                ceil_div(p.channels, step)));
-  if (plan.blocks() > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = vectors     ? gather<I, 8 / V, V, Real>
-                      : most == 1 ? gather<I, 1, 1, Real>
-                      : most == 4 ? gather<I, 4, 1, Real>
-                                  : gather<I, 8, 1, Real>;
-  PF_LAUNCH(kernel, unsigned(plan.blocks()), kThreads, 0, stream, p, plan);
+  const int most = p.channels == 1 ? 1 : p.channels <= 4 && !slots.inner ? 4 : 8;
+  const Plan plan = plan_tiles(p.input_batch, p.in_h, p.in_w, p.channels, slots, most, 8);
+  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
+  const auto kernel = slots.vector > 1 ? gather<I, 8 / V, V, Real>
+                      : most == 1      ? gather<I, 1, 1, Real>
+                      : most == 4      ? gather<I, 4, 1, Real>
+                                       : gather<I, 8, 1, Real>;
+  PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan, frame_of(p));
   return cudaGetLastError();
 }
 

@@ -120,20 +120,33 @@ struct AffineMap {
   double xj, xi, x0, yj, yi, y0;
 };
 
+// What a composed map takes from the sizes: base grid (bx, by) and step to pixels (px, py).
+struct AffineFrame {
+  PixelScale<double> bx, by, px, py;
+};
+
+PF_HD AffineFrame affine_frame(int64_t in_h, int64_t in_w, int64_t out_h, int64_t out_w,
+                               bool align_corners) {
+  return {base_scale<double>(out_w, align_corners), base_scale<double>(out_h, align_corners),
+          pixel_scale<double>(in_w, align_corners), pixel_scale<double>(in_h, align_corners)};
+}
+
 // Composes base grid, theta (2 x 3) and the step to pixels.
 template <class Real>
-PF_HD AffineMap affine_map(const Real* theta, int64_t in_h, int64_t in_w, int64_t out_h,
-                           int64_t out_w, bool align_corners) {
-  const auto bx = base_scale<double>(out_w, align_corners);
-  const auto by = base_scale<double>(out_h, align_corners);
-  const auto px = pixel_scale<double>(in_w, align_corners);
-  const auto py = pixel_scale<double>(in_h, align_corners);
+PF_HD AffineMap affine_map(const Real* theta, const AffineFrame& frame) {
+  const PixelScale<double> bx = frame.bx, by = frame.by, px = frame.px, py = frame.py;
   const double a = theta[0], b = theta[1], c = theta[2];
   const double d = theta[3], e = theta[4], f = theta[5];
   return {px.scale * a * bx.scale, px.scale * b * by.scale,
           px.scale * (a * bx.shift + b * by.shift + c) + px.shift,
           py.scale * d * bx.scale, py.scale * e * by.scale,
           py.scale * (d * bx.shift + e * by.shift + f) + py.shift};
+}
+
+template <class Real>
+PF_HD AffineMap affine_map(const Real* theta, int64_t in_h, int64_t in_w, int64_t out_h,
+                           int64_t out_w, bool align_corners) {
+  return affine_map(theta, affine_frame(in_h, in_w, out_h, out_w, align_corners));
 }
 
 // False where the composed map would lose its small terms beside large ones, overflow or meet

@@ -11,25 +11,33 @@
 namespace pyfast {
 namespace PF_ISA {
 
-constexpr int kThreads = 128;                // of every block
-constexpr int64_t kEnoughThreads = 1 << 18;  // fill the largest GPUs; fewer wait for memory
+// Threads that fill the largest GPUs: with more than these, a thread takes several pixels or
+// channels. The run on the host asks for few, so that small cases are divided as large ones are.
+#ifndef PF_ENOUGH_THREADS
+#define PF_ENOUGH_THREADS (1 << 18)
+#endif
+
+constexpr int kThreadsLog2 = 7;
+constexpr int kThreads = 1 << kThreadsLog2;  // of every block
 constexpr int64_t kMaxSide = 1 << 30;        // of an image: indices are 32-bit, offsets 64-bit
 constexpr int64_t kMaxBlocks = 0x7fffffff;
 
-// How the pixels and channels of a batch of images are divided. A block owns a tile of pixels and
-// a group of channels of one image. In it `slots` threads share a pixel: thread s takes channels
-// s * vector, (s + slots) * vector and so on. Neighbouring threads are slots of one pixel where
-// channels are neighbours in memory, otherwise neighbouring pixels.
+// How the pixels and channels of a batch of images are divided. A block owns a group of channels
+// in `stack` tiles of one image, one below the other. 2^slots_log2 threads, the slots, share a
+// pixel: slot s takes channels s * vector, (s + slots) * vector and so on. Neighbouring threads
+// are slots of one pixel where channels are neighbours in memory, otherwise neighbouring pixels.
 struct Plan {
   int32_t width, height;  // of the images
-  int32_t tile_width, tile_height, tiles_x, tiles_y;
-  int32_t slots;
+  int32_t tile_width_log2, tile_height, stack;
+  uint32_t tiles_x, tiles;  // of an image; `tiles` counts stacks
+  int32_t slots_log2;
   bool slots_inner;
-  int32_t channels, group_channels, groups;
-  int64_t images;
+  int32_t channels, group_channels;
+  uint32_t groups;
+  int64_t blocks;
 
-  PF_HD int64_t tiles() const { return int64_t{tiles_x} * tiles_y; }
-  int64_t blocks() const { return tiles() * groups * images; }
+  PF_HD int32_t slots() const { return 1 << slots_log2; }
+  PF_HD int32_t pixels_log2() const { return kThreadsLog2 - slots_log2; }  // of a tile
 };
 
 // What one thread works on.
@@ -39,20 +47,20 @@ struct Place {
   int32_t channel, channels_end, slot;
 };
 
-PF_HD void move_to_tile(const Plan& plan, int64_t tile, int thread, Place* place) {
-  const int pixels = plan.tile_width * plan.tile_height;
-  const int pixel = plan.slots_inner ? thread / plan.slots : thread % pixels;
-  place->x = int32_t(tile % plan.tiles_x) * plan.tile_width + pixel % plan.tile_width;
-  place->y = int32_t(tile / plan.tiles_x) * plan.tile_height + pixel / plan.tile_width;
-  place->slot = plan.slots_inner ? thread % plan.slots : thread / pixels;
+PF_HD void move_to_tile(const Plan& plan, uint32_t tile, int thread, Place* place) {
+  const int pixel =
+      plan.slots_inner ? thread >> plan.slots_log2 : thread & ((1 << plan.pixels_log2()) - 1);
+  place->slot = plan.slots_inner ? thread & (plan.slots() - 1) : thread >> plan.pixels_log2();
+  const int32_t column = tile % plan.tiles_x, row = tile / plan.tiles_x;
+  place->x = (column << plan.tile_width_log2) + (pixel & ((1 << plan.tile_width_log2) - 1));
+  place->y = row * plan.tile_height * plan.stack + (pixel >> plan.tile_width_log2);
 }
 
-PF_HD Place place_of(const Plan& plan, int64_t block, int thread, int vector) {
+PF_HD Place place_of(const Plan& plan, uint32_t block, int thread, int vector) {
   Place place;
-  const int64_t tile = block % plan.tiles();
-  const int32_t group = int32_t(block / plan.tiles() % plan.groups);
-  place.image = block / plan.tiles() / plan.groups;
-  move_to_tile(plan, tile, thread, &place);
+  const int32_t group = block / plan.tiles % plan.groups;
+  place.image = block / plan.tiles / plan.groups;
+  move_to_tile(plan, block % plan.tiles, thread, &place);
   place.channel = group * plan.group_channels + place.slot * vector;
   const int32_t end = (group + 1) * plan.group_channels;
   place.channels_end = end < plan.channels ? end : plan.channels;
@@ -61,29 +69,51 @@ PF_HD Place place_of(const Plan& plan, int64_t block, int thread, int vector) {
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-inline int32_t power_of_two_above(int64_t value, int32_t most) {
-  int32_t power = 1;
-  while (power < value && power < most) power *= 2;
-  return power;
+// The smallest k with 2^k >= value, but no more than most.
+inline int32_t log2_above(int64_t value, int32_t most) {
+  int32_t k = 0;
+  while (k < most && int64_t{1} << k < value) ++k;
+  return k;
 }
 
-// Divides `images` images among blocks; slots * tile pixels = kThreads.
+// How often a thread goes on to more work: up to `most` times, a power of two, as long as there
+// are threads enough.
+inline int64_t repeats(int64_t most, int64_t threads) {
+  int64_t count = 1;
+  while (2 * count <= most && threads / (2 * count) >= PF_ENOUGH_THREADS) count *= 2;
+  return count;
+}
+
+// How the channels of a pixel are divided.
+struct Slots {
+  int32_t log2;
+  bool inner;  // neighbouring threads take neighbouring channels
+  int vector;  // channels moved at once
+  int64_t step() const { return int64_t{vector} << log2; }
+};
+
+// A thread takes up to most_channels channels, 0 for its share of all, and up to most_tiles pixels.
 inline Plan plan_tiles(int64_t images, int64_t height, int64_t width, int64_t channels,
-                       int32_t slots, bool slots_inner, int64_t group_channels) {
+                       const Slots& slots, int64_t most_channels, int64_t most_tiles) {
   Plan plan;
-  plan.images = images;
   plan.width = int32_t(width);
   plan.height = int32_t(height);
-  plan.slots = slots;
-  plan.slots_inner = slots_inner;
-  const int32_t pixels = kThreads / slots;
-  plan.tile_width = power_of_two_above(width, pixels < 32 ? pixels : 32);
-  plan.tile_height = pixels / plan.tile_width;
-  plan.tiles_x = int32_t(ceil_div(width, plan.tile_width));
-  plan.tiles_y = int32_t(ceil_div(height, plan.tile_height));
+  plan.slots_log2 = slots.log2;
+  plan.slots_inner = slots.inner;
+  plan.tile_width_log2 = log2_above(width, plan.pixels_log2() < 5 ? plan.pixels_log2() : 5);
+  plan.tile_height = 1 << (plan.pixels_log2() - plan.tile_width_log2);
+  const int64_t steps = ceil_div(channels, slots.step());
+  const int64_t threads = images * height * width * steps << slots.log2;
+  const int64_t moves = most_channels == 0 ? steps : repeats(most_channels / slots.vector, threads);
   plan.channels = int32_t(channels);
-  plan.group_channels = int32_t(group_channels);
-  plan.groups = int32_t(ceil_div(channels, group_channels));
+  plan.group_channels = int32_t(moves < steps ? moves * slots.step() : steps * slots.step());
+  plan.groups = uint32_t(ceil_div(channels, plan.group_channels));
+  plan.stack = int32_t(repeats(most_tiles, images * height * width * plan.groups << slots.log2));
+  const int64_t tiles_x = ceil_div(width, int64_t{1} << plan.tile_width_log2);
+  const int64_t tiles = tiles_x * ceil_div(height, int64_t{plan.tile_height} * plan.stack);
+  plan.tiles_x = uint32_t(tiles_x);
+  plan.tiles = uint32_t(tiles);
+  plan.blocks = tiles * plan.groups * images;
   return plan;
 }
 
@@ -123,20 +153,19 @@ bool fits_vectors(const ImageView<Element>& image, int64_t channels) {
          image.w % v == 0 && reinterpret_cast<uintptr_t>(image.data) % 16 == 0;
 }
 
-// How many threads share a pixel of two images whose channels are walked together, 0 where
-// neighbouring threads had better take neighbouring pixels.
+// For two images whose channels are walked together: side by side in memory, moved as vectors
+// where `vectors`, or else threads had better take neighbouring pixels.
 template <class Real>
-int32_t slots_for(int64_t stride_a, int64_t stride_b, int64_t channels, bool vectors) {
-  if (vectors) return power_of_two_above(channels / kVector<Real>, 32);
-  return stride_a == 1 && stride_b == 1 && channels > 4 ? power_of_two_above(channels, 32) : 0;
+Slots slots_for(int64_t stride_a, int64_t stride_b, int64_t channels, bool vectors) {
+  if (vectors) return {log2_above(channels / kVector<Real>, 5), true, kVector<Real>};
+  if (stride_a == 1 && stride_b == 1 && channels > 4) return {log2_above(channels, 5), true, 1};
+  return {0, false, 1};
 }
 
-// How often a thread moves on to its next channel: several channels share the coordinates, as
-// long as there are threads enough.
-inline int64_t repeats(int64_t most, int64_t threads_a_step, int64_t steps) {
-  int64_t count = most;
-  while (count > 1 && threads_a_step * ceil_div(steps, count) < kEnoughThreads) count /= 2;
-  return count;
+template <class Real, class A, class B>
+Slots slots_for(const ImageView<A>& a, const ImageView<B>& b, int64_t channels) {
+  const bool vectors = fits_vectors<Real>(a, channels) && fits_vectors<Real>(b, channels);
+  return slots_for<Real>(a.c, b.c, channels, vectors);
 }
 
 template <class Real>
@@ -164,16 +193,11 @@ struct AffineImage {
   AffineMap map;
   bool moderate;
   Real theta[6];
-  PixelScale<Real> base_x, base_y, pixel_x, pixel_y;
 
-  PF_HD void set(const SamplingParams<Real>& p, int64_t n) {
-    for (int k = 0; k < 6; ++k) theta[k] = p.theta[6 * n + k];
-    map = affine_map(theta, p.in_h, p.in_w, p.out_h, p.out_w, p.align_corners);
+  PF_HD void set(const Real* thetas, const AffineFrame& frame, int64_t n) {
+    for (int k = 0; k < 6; ++k) theta[k] = thetas[6 * n + k];
+    map = affine_map(theta, frame);
     moderate = is_moderate(map);
-    base_x = base_scale<Real>(p.out_w, p.align_corners);
-    base_y = base_scale<Real>(p.out_h, p.align_corners);
-    pixel_x = pixel_scale<Real>(p.in_w, p.align_corners);
-    pixel_y = pixel_scale<Real>(p.in_h, p.align_corners);
   }
 
   // Where row i starts; meant for moderate maps.
@@ -186,14 +210,21 @@ struct AffineImage {
     return {std::fma(Real(map.xj), Real(j), row.x), std::fma(Real(map.yj), Real(j), row.y)};
   }
 
-  PF_HD Point<Real> at(int32_t i, int32_t j) const {
+  PF_HD Point<Real> at(const AffineFrame& frame, int32_t i, int32_t j) const {
     if (moderate) return along(row(i), j);
-    const Real x = std::fma(Real(j), base_x.scale, base_x.shift);
-    const Real y = std::fma(Real(i), base_y.scale, base_y.shift);
-    return {std::fma(theta[0] * x + theta[1] * y + theta[2], pixel_x.scale, pixel_x.shift),
-            std::fma(theta[3] * x + theta[4] * y + theta[5], pixel_y.scale, pixel_y.shift)};
+    const Real x = std::fma(Real(j), Real(frame.bx.scale), Real(frame.bx.shift));
+    const Real y = std::fma(Real(i), Real(frame.by.scale), Real(frame.by.shift));
+    const Real to_x = theta[0] * x + theta[1] * y + theta[2];
+    const Real to_y = theta[3] * x + theta[4] * y + theta[5];
+    return {std::fma(to_x, Real(frame.px.scale), Real(frame.px.shift)),
+            std::fma(to_y, Real(frame.py.scale), Real(frame.py.shift))};
   }
 };
+
+template <class Real>
+AffineFrame frame_of(const SamplingParams<Real>& p) {
+  return affine_frame(p.in_h, p.in_w, p.out_h, p.out_w, p.align_corners);
+}
 
 template <class Real>
 PF_HD Point<Real> grid_position(const SamplingParams<Real>& p, int64_t n, int32_t i, int32_t j) {

@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) scatter(const SamplingParams<Real> p
                            p.grad_input.h, p.grad_input.w);
   const Real* grad = p.grad_output.at(place.image, 0, place.y, place.x);
   Real* input = p.grad_input.data + (p.input_batch == 1 ? 0 : place.image * p.grad_input.n);
-  for (int c = place.channel; c < place.channels_end; c += plan.slots) {
+  for (int c = place.channel; c < place.channels_end; c += plan.slots()) {
     const Real g = __ldg(grad + c * p.grad_output.c);
     for (int k = 0; k < taps.kCount; ++k) {
       if (taps.inside[k])
@@ -57,16 +57,13 @@ template <class Real>
 int launch_scatter(const SamplingParams<Real>& p, cudaStream_t stream) {
   const int cleared = clear_grad_input(p, stream);
   if (cleared != cudaSuccess || p.batch * p.channels * p.out_h * p.out_w == 0) return cleared;
-  const int32_t inner = slots_for<Real>(p.grad_input.c, p.grad_output.c, p.channels, false);
-  const int32_t slots = inner > 0 ? inner : 1;
-  const Plan plan = plan_tiles(
-      p.batch, p.out_h, p.out_w, p.channels, slots, inner > 0,
-      slots * repeats(8, p.batch * p.out_h * p.out_w * slots, ceil_div(p.channels, slots)));
-  if (plan.blocks() > kMaxBlocks) return cudaErrorInvalidConfiguration;
+  const Slots slots = slots_for<Real>(p.grad_input.c, p.grad_output.c, p.channels, false);
+  const Plan plan = plan_tiles(p.batch, p.out_h, p.out_w, p.channels, slots, 8, 1);
+  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
   const auto kernel = p.interpolation == Interpolation::kNearest
                           ? scatter<Interpolation::kNearest, Real>
                           : scatter<Interpolation::kBilinear, Real>;
-  PF_LAUNCH(kernel, unsigned(plan.blocks()), kThreads, 0, stream, p, plan);
+  PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan);
   return cudaGetLastError();
 }
 

@@ -102,9 +102,9 @@ struct Search {
   bool all_rows;
 
   // False for a map that the search does not serve: not moderate, or reflected too often.
-  PF_HD bool set(const SamplingParams<Real>& p, int64_t n) {
+  PF_HD bool set(const SamplingParams<Real>& p, const AffineFrame& frame, int64_t n) {
     constexpr double epsilon = sizeof(Real) == 4 ? 1.2e-7 : 2.3e-16;
-    image.set(p, n);
+    image.set(p.theta, frame, n);
     if (!image.moderate) return false;
     const AffineMap& m = image.map;
     x.set(m.xj, m.xi, m.x0, p.out_h, p.out_w, epsilon);

@@ -16,21 +16,13 @@ inline int64_t partials_of_image(int64_t out_h, int64_t out_w) {
   return blocks < 1 ? 1 : blocks < kMostPartials ? blocks : kMostPartials;
 }
 
-// The points of the base grid, which theta maps.
-struct ThetaBase {
-  PixelScale<double> along_x, along_y;
-  PF_HD ThetaBase(int64_t out_h, int64_t out_w, bool align_corners)
-      : along_x(base_scale<double>(out_w, align_corners)),
-        along_y(base_scale<double>(out_h, align_corners)) {}
-  PF_HD double x(int32_t j) const { return j * along_x.scale + along_x.shift; }
-  PF_HD double y(int32_t i) const { return i * along_y.scale + along_y.shift; }
-};
-
 struct ThetaSum {
   double value[kThetaSize];
 
-  // Adds the gradient of one point of the grid.
-  PF_HD void add(double grad_x, double grad_y, double base_x, double base_y) {
+  // Adds the gradient of the grid's point (j, i).
+  PF_HD void add(double grad_x, double grad_y, const AffineFrame& frame, int32_t j, int32_t i) {
+    const double base_x = std::fma(double(j), frame.bx.scale, frame.bx.shift);
+    const double base_y = std::fma(double(i), frame.by.scale, frame.by.shift);
     value[0] += grad_x * base_x;
     value[1] += grad_x * base_y;
     value[2] += grad_x;
