@@ -66,8 +66,16 @@ def differentiable(
             torch.library.register_autocast(op, device_type, autocast)
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or not _is_transformed():
+        if torch.compiler.is_compiling():
             return op(*args)
+        if not _is_transformed():
+            if (
+                torch.is_grad_enabled() and torch._C._any_requires_grad(*args)
+            ) or _functorch.peek_interpreter_stack() is not None:
+                return op(*args)
+            # Nobody wants a gradient: spares a small call the visit to the formulas in Python.
+            with torch._C._AutoDispatchBelowAutograd():
+                return op(*args)
         # The dispatcher casts before it differentiates, so this route does too.
         device_type = next(a.device.type for a in args if isinstance(a, torch.Tensor))
         if autocast is not None and is_autocast_on(device_type):

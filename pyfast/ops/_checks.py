@@ -30,21 +30,22 @@ def expect_floats(op: str, **tensors: torch.Tensor) -> None:
 
     Under autocast dtypes may differ: the dispatcher casts them.
     """
-    (first, leader), *others = tensors.items()
-    casts = is_autocast_on(leader.device.type)
+    (first, leader), *_ = tensors.items()
+    dtype, device = leader.dtype, leader.device
     for name, tensor in tensors.items():
-        if tensor.dtype not in FLOATS and not (casts and tensor.is_floating_point()):
-            raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")
-    for name, tensor in others:
-        if tensor.device != leader.device:
+        if tensor.device != device:
             raise ValueError(
-                f"{op}: expected {name} on the device of {first}, {leader.device}, "
-                f"got {tensor.device}"
+                f"{op}: expected {name} on the device of {first}, {device}, got {tensor.device}"
             )
-        if tensor.dtype != leader.dtype and not casts:
-            raise TypeError(
-                f"{op}: expected {name} of the dtype of {first}, {leader.dtype}, got {tensor.dtype}"
-            )
+        if tensor.dtype in FLOATS and tensor.dtype == dtype:
+            continue
+        if tensor.is_floating_point() and is_autocast_on(device.type):
+            continue
+        if tensor.dtype not in FLOATS:
+            raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")
+        raise TypeError(
+            f"{op}: expected {name} of the dtype of {first}, {dtype}, got {tensor.dtype}"
+        )
 
 
 def expect_choice(op: str, name: str, value: Any, choices: Sequence[str]) -> None:

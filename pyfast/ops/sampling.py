@@ -159,11 +159,13 @@ def affine_grid_sample(
 
 
 def _output_size(op: str, size: Sequence[int]) -> tuple[int, int]:
-    if not isinstance(size, Sequence):
+    if not isinstance(size, (tuple, list, Sequence)):
         raise TypeError(f"{op}: expected size to hold integers, got {size!r}")
     if len(size) not in (2, 4):
         raise ValueError(f"{op}: expected size (H, W) or (N, C, H, W), got {tuple(size)}")
     for length in size:
+        if type(length) is int:
+            continue
         if isinstance(length, bool) or not isinstance(length, (Integral, torch.SymInt)):
             raise TypeError(f"{op}: expected size to hold integers, got {length!r}")
     if max(size) > _LARGEST or math.prod(size) > 2**48:
