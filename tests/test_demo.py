@@ -108,6 +108,8 @@ def test_pages_open_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     quick = {"epochs": 2, "upright_epochs": 1}
     brief = straightening.section
     monkeypatch.setattr(straightening, "section", lambda *where: brief(*where, **quick))
+    few = data.Digits(*(part[:400] for part in data.digits()))
+    monkeypatch.setattr(straightening, "digits", lambda: few)
     monkeypatch.setattr(speed, "CASES", speed.CASES[:1])
     monkeypatch.setattr(timing, "ROUNDS", 1)
     index = demo.run(tmp_path / "pages", ["sampling"])
@@ -129,7 +131,9 @@ def test_photographs_agree_with_torch(tmp_path: Path) -> None:
 
 
 def test_unknown_page() -> None:
-    with pytest.raises(ValueError, match="no page is called weather; there are sampling"):
+    with pytest.raises(
+        demo.UnknownPageError, match="no page is called weather; there are sampling"
+    ):
         demo.run(Path("unused"), ["weather"])
 
 

@@ -15,9 +15,9 @@ def demo(
     ] = None,
 ) -> None:
     """Train, warp and measure; write what comes out as pages to look at."""
-    from pyfast.demo import run
+    from pyfast.demo import UnknownPageError, run
 
     try:
         run(output, page or None)
-    except ValueError as error:
+    except UnknownPageError as error:
         raise typer.BadParameter(str(error)) from error

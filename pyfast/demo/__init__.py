@@ -14,15 +14,19 @@ from pyfast._optional import require
 PAGES = {"sampling": "pyfast.demo.sampling"}
 
 
+class UnknownPageError(ValueError):
+    """A page was asked for that is not in `PAGES`."""
+
+
 def run(output: Path, names: Sequence[str] | None = None) -> Path:
     """Builds the pages `names`, or all, in the folder `output`; returns its index.html.
 
     Raises:
-        ValueError: for a name that is not in `PAGES`.
+        UnknownPageError: for a name that is not in `PAGES`.
     """
     unknown = set(names or ()) - set(PAGES)
     if unknown:
-        raise ValueError(
+        raise UnknownPageError(
             f"no page is called {', '.join(sorted(unknown))}; there are {', '.join(PAGES)}"
         )
     console = require("rich.console", "demo").Console(highlight=False)

@@ -62,8 +62,9 @@ class Split:
     test: Digits
 
     @classmethod
-    def of(cls, digits: Digits, tests: int = 500) -> "Split":
+    def of(cls, digits: Digits, test_part: float = 0.28) -> "Split":
         order = torch.randperm(len(digits.images), generator=torch.Generator().manual_seed(0))
+        tests = round(test_part * len(order))
         test, train = order[:tests], order[tests:]
         return cls(
             Digits(digits.images[train], digits.labels[train]),
