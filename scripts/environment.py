@@ -47,8 +47,10 @@ def step(text: str, *command: object) -> None:
     )
     print(f"({time.monotonic() - started:.0f} s)", flush=True)
     if done.returncode != 0:
-        print("\n".join(done.stdout.splitlines()[-LINES_SHOWN:]))
-        sys.exit(f"pyfast: this step failed: {text}. The lines above say why.")
+        lines = done.stdout.splitlines()[-LINES_SHOWN:]
+        print("\n".join(lines))
+        says_why = bool(lines) and lines[-1].startswith("pyfast:")
+        sys.exit(1 if says_why else f"pyfast: this step failed: {text}. The lines above say why.")
 
 
 def environment() -> Path:
