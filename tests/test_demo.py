@@ -105,7 +105,7 @@ def test_the_transformer_beats_the_larger_network(split: Split, seed: int) -> No
 
 def test_pages_open_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The whole demo, briefly: every link leads to a file, and nothing to the network."""
-    quick = {"epochs": 2, "upright_epochs": 1}
+    quick = {"epochs": 2, "upright_epochs": 2}
     brief = straightening.section
     monkeypatch.setattr(straightening, "section", lambda *where: brief(*where, **quick))
     few = data.Digits(*(part[:400] for part in data.digits()))
