@@ -38,7 +38,10 @@ def gradgradcheck(case: OpCase, device: str) -> None:
         raise NotPromisedError("there is no second derivative")
     arguments = draw(case, device)
     points = tuple(p.requires_grad_() for p in points_of(case, arguments))
-    torch.autograd.gradgradcheck(of_points(case, function_of(case), arguments), points)
+    # In random directions: `create_graph` compares every entry with the reference.
+    torch.autograd.gradgradcheck(
+        of_points(case, function_of(case), arguments), points, fast_mode=True
+    )
 
 
 def create_graph(case: OpCase, device: str) -> None:

@@ -304,7 +304,7 @@ def checks():
         yield pytest.param(case, promise, id=f"{case}-{promise}", marks=marks)
 
 
-@pytest.mark.parametrize(("case", "promise"), checks())
+@pytest.mark.parametrize(("case", "promise"), list(checks()))
 def test_promise(case, promise):
     verdict = check_op(case, only=[promise])[promise]
     if verdict != "kept":
