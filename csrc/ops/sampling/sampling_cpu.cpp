@@ -51,14 +51,13 @@ void merge_any(const SamplingParams<Real>& p, int64_t n, const Group& group, con
 template <class Real>
 void clear(const SamplingParams<Real>& p, int64_t b, int64_t first, int64_t channels) {
   const auto& view = p.grad_input;
-  if (view.c == 1 && view.w != 1) {
-    for (int64_t y = 0; y < p.in_h; ++y)
-      for (int64_t x = 0; x < p.in_w; ++x)
-        std::memset(view.at(b, first, y, x), 0, sizeof(Real) * channels);
-    return;
-  }
-  for (int64_t c = first; c < first + channels; ++c)
-    for (int64_t y = 0; y < p.in_h; ++y) {
+  const bool pixels = view.c == 1 && view.w == channels;  // a row of the image is one piece
+  for (int64_t y = 0; y < p.in_h; ++y) {
+    if (pixels) {
+      std::memset(view.at(b, first, y, 0), 0, sizeof(Real) * channels * p.in_w);
+      continue;
+    }
+    for (int64_t c = first; c < first + channels; ++c) {
       Real* line = view.at(b, c, y, 0);
       if (view.w == 1) {
         std::memset(line, 0, sizeof(Real) * p.in_w);
@@ -66,6 +65,7 @@ void clear(const SamplingParams<Real>& p, int64_t b, int64_t first, int64_t chan
         for (int64_t x = 0; x < p.in_w; ++x) line[x * view.w] = 0;
       }
     }
+  }
 }
 
 template <class Real>
