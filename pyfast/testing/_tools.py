@@ -23,6 +23,7 @@ def draw(
     size: int | None = None,
     seed: int = 0,
 ) -> tuple[Any, ...]:
+    """The case's arguments, the same ones for the same seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         arguments = case.inputs(batch, case.small if size is None else size)
@@ -30,6 +31,8 @@ def draw(
 
 
 def cast(arguments: Sequence[Any], dtype: torch.dtype, device: str | None = None) -> Any:
+    """Arguments with their floating-point tensors in `dtype`."""
+
     def one(tensor: Tensor) -> Tensor:
         return tensor.to(device=device, dtype=dtype if tensor.is_floating_point() else None)
 
@@ -37,14 +40,17 @@ def cast(arguments: Sequence[Any], dtype: torch.dtype, device: str | None = None
 
 
 def replace(arguments: Sequence[Any], changes: dict[int, Any]) -> tuple[Any, ...]:
+    """Arguments with those at some positions exchanged."""
     return tuple(changes.get(i, argument) for i, argument in enumerate(arguments))
 
 
 def function_of(case: OpCase) -> Function:
+    """The operator with the case's keyword arguments."""
     return lambda *arguments: case.function(*arguments, **case.kwargs)
 
 
 def reference_of(case: OpCase) -> Function:
+    """The reference with the case's keyword arguments."""
     return lambda *arguments: case.reference(*arguments, **case.kwargs)
 
 
@@ -55,16 +61,19 @@ def of_points(case: OpCase, function: Function, arguments: Sequence[Any]) -> Fun
 
 
 def points_of(case: OpCase, arguments: Sequence[Any]) -> tuple[Tensor, ...]:
+    """The differentiable arguments."""
     return tuple(arguments[i].detach() for i in differentiable_of(case))
 
 
 def differentiable_of(case: OpCase) -> tuple[int, ...]:
+    """Positions of the differentiable arguments, of which there must be some."""
     if not case.differentiable:
         raise NotPromisedError("nothing is differentiable")
     return case.differentiable
 
 
 def weights(result: Tensor) -> Tensor:
+    """An incoming gradient for `result`, different for each entry."""
     ramp = torch.linspace(0.5, 1.5, result.numel(), dtype=result.dtype, device=result.device)
     return ramp.view(result.shape)
 
@@ -118,6 +127,7 @@ def compare(case: OpCase, actual: Any, expected: Any, what: str = "") -> None:
 
 
 def assert_same_bits(actual: Sequence[Tensor], expected: Sequence[Tensor], what: str) -> None:
+    """Asserts equality to the last bit; NaN equals NaN."""
     for i, (a, e) in enumerate(zip(actual, expected, strict=True)):
         _assert_close(a, e, 0.0, f"{what}: result {i}")
 
@@ -131,6 +141,7 @@ def _assert_close(actual: Tensor, expected: Tensor, atol: float, what: str) -> N
 def compare_with_reference(
     case: OpCase, device: str, dtype: torch.dtype, what: str, **which: int
 ) -> None:
+    """Results and gradients of one drawn problem; `which` is passed on to `draw`."""
     arguments = draw(case, device, dtype, **which)
     expected = evaluate(case, reference_of(case), cast(arguments, torch.float64))
     actual = evaluate(case, function_of(case), arguments)
@@ -149,6 +160,7 @@ def compare_transform(case: OpCase, device: str, transform: Function, what: str)
 
 
 def edges(case: OpCase) -> list[int]:
+    """Size 1, and each tile, its neighbours and the primes around it."""
     edges = {1}
     for tile in case.tiles:
         below = (n for n in range(tile - 1, 1, -1) if _is_prime(n))
@@ -162,6 +174,7 @@ def _is_prime(number: int) -> bool:
 
 
 def channels_last(tensor: Tensor) -> Tensor:
+    """The tensor with channels last, where it has a form with channels last."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     layout = formats.get(tensor.dim(), torch.contiguous_format)
     return tensor.contiguous(memory_format=layout)
