@@ -19,6 +19,7 @@ from simt_build import build, sanitizer_environment
 MODES = ["bilinear", "nearest"]
 PADDINGS = ["zeros", "border", "reflection"]
 SCHEDULES = ["forward", "reverse", "random"]
+pytestmark = pytest.mark.filterwarnings("ignore:Since version 1.3.0, affine_grid")
 SANITIZED = "PYFAST_SIMT_SANITIZED" in os.environ  # set in the child that runs under ASan
 
 
@@ -204,6 +205,16 @@ def test_sizes_around_tiles(kernels: ModuleType, padding: str, layout: str) -> N
         Case(input, thetas(1), out_size, "bilinear", padding, align, layout).check(kernels)
         Case(input, thetas(1, scale=0.4), out_size, "nearest", padding, align).check(kernels)
         Case(input, grids(1, *out_size), out_size, "bilinear", padding, align).check(kernels)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_several_tiles_a_block(kernels: ModuleType, layout: str) -> None:
+    for channels, inputs, padding in ((1, 2, "border"), (3, 1, "zeros"), (8, 2, "reflection")):
+        input, where = image(inputs, channels, 61, 35), thetas(2)
+        Case(input, where, (37, 70), "bilinear", padding, layout=layout).check(kernels)
+        many = thetas(9, scale=0.5)
+        if inputs == 1:
+            Case(input, many, (5, 7), "bilinear", padding, layout=layout).check(kernels)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -448,7 +459,7 @@ def test_affine_backward_is_bitwise_the_same_in_every_order(kernels: ModuleType)
 @pytest.mark.skipif(SANITIZED, reason="is the run under the sanitizers")
 def test_under_sanitizers() -> None:
     build("simt_sampling", module=True, sanitize=True)
-    chosen = "sizes or channels or moderate or finite or empty or aligned or folds or grid"
+    chosen = "sizes or tiles or channels or moderate or finite or empty or aligned or folds or grid"
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", __file__]
         + ["-m", "not slow", "-k", chosen],

@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
                              pad(p.padding, at.y, Real(p.in_h), p.align_corners).position,
                              p.input.h, p.input.w);
     Real* output = p.output.at(place.image, 0, y, place.x);
-#pragma unroll (4 / V)
+#pragma unroll(4 / V)
     for (int c = place.channel; c < place.channels_end; c += plan.slots() * V) {
       Pack<V, Real> sum{};
       for (int k = 0; k < taps.kCount; ++k) {

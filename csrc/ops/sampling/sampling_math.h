@@ -35,8 +35,9 @@ PF_HD PixelScale<Real> pixel_scale(int64_t size, bool align_corners) {
 // Index of an output pixel -> its normalised base coordinate: index * scale + shift.
 template <class Real>
 PF_HD PixelScale<Real> base_scale(int64_t size, bool align_corners) {
-  if (align_corners) return size > 1 ? PixelScale<Real>{Real(2) / (size - 1), Real(-1)}
-                                     : PixelScale<Real>{Real(0), Real(0)};
+  if (align_corners)
+    return size > 1 ? PixelScale<Real>{Real(2) / (size - 1), Real(-1)}
+                    : PixelScale<Real>{Real(0), Real(0)};
   return {Real(2) / size, Real(1) / size - 1};
 }
 
@@ -137,9 +138,11 @@ PF_HD AffineMap affine_map(const Real* theta, const AffineFrame& frame) {
   const PixelScale<double> bx = frame.bx, by = frame.by, px = frame.px, py = frame.py;
   const double a = theta[0], b = theta[1], c = theta[2];
   const double d = theta[3], e = theta[4], f = theta[5];
-  return {px.scale * a * bx.scale, px.scale * b * by.scale,
+  return {px.scale * a * bx.scale,
+          px.scale * b * by.scale,
           px.scale * (a * bx.shift + b * by.shift + c) + px.shift,
-          py.scale * d * bx.scale, py.scale * e * by.scale,
+          py.scale * d * bx.scale,
+          py.scale * e * by.scale,
           py.scale * (d * bx.shift + e * by.shift + f) + py.shift};
 }
 
