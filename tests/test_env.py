@@ -16,10 +16,10 @@ PACKAGE = Path(pyfast.__file__).parent
 
 
 def run(*arguments: str, path: Path = PACKAGE.parent) -> subprocess.CompletedProcess[str]:
-    """A fresh Python that finds pyfast in `path`."""
+    """A fresh Python that finds pyfast in `path` alone: -S, since an editable install hooks in."""
     return subprocess.run(
-        [sys.executable, *arguments],
-        env={**os.environ, "PYTHONPATH": str(path)},
+        [sys.executable, "-S", *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(path), *filter(None, sys.path)])},
         cwd=path,
         capture_output=True,
         text=True,
