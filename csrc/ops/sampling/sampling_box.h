@@ -137,14 +137,14 @@ void pack_dense(const SamplingParams<Real>& p, int64_t n, const Group& group, co
   if (from == to) return;
   for (int32_t y = first; y < last; ++y) {
     const int64_t pixel = static_cast<int64_t>(y - box.top) * box.columns + from - box.left;
-    gather_pixels<kLanes>(p.input.at(n, group.first, y, from), p.input.c, p.input.w,
-                          group.channels, to - from, packed + pixel * kLanes);
+    gather_pixels<kLanes>(p.input.at(n, group.first, y, from), p.input.c, p.input.w, group.channels,
+                          to - from, packed + pixel * kLanes);
   }
 }
 
 template <int kLanes, class Real>
-void pack_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group,
-                 const Run<Real>& run, Real* packed) {
+void pack_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Run<Real>& run,
+                 Real* packed) {
   for (int dy = 0; dy < 2; ++dy) {
     for (int k = 0; k < 2 * run.count; ++k) {
       Real* to = packed + (2 * kRun * dy + k) * kLanes;
@@ -167,8 +167,8 @@ void add_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, co
       const int64_t x = run.x[k] + dx, y = run.y[k] + dy;
       if (x < 0 || x >= p.in_w || y < begin || y >= end) continue;
       Real* to = p.grad_input.at(n, group.first, y, x);
-      const Real* from = kLanes == 1 ? packed + 8 * k + tap
-                                     : packed + (2 * kRun * dy + 2 * k + dx) * kLanes;
+      const Real* from =
+          kLanes == 1 ? packed + 8 * k + tap : packed + (2 * kRun * dy + 2 * k + dx) * kLanes;
       for (int64_t l = 0; l < group.channels; ++l) to[l * p.grad_input.c] += from[l];
     }
   }

@@ -140,7 +140,7 @@ void affine_grid_backward(const AffineGridParams<Real>& p, int64_t begin, int64_
 
 template <class Real>
 const SamplingKernels<Real> kKernels = {
-    forward<Real>,     spread_any<Real>,  merge_any<Real>,           clear<Real>,
+    forward<Real>,         spread_any<Real>,  merge_any<Real>,   clear<Real>,
     spread_channels<Real>, coordinates<Real>, affine_grid<Real>, affine_grid_backward<Real>};
 
 }  // namespace

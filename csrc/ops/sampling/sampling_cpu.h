@@ -18,7 +18,8 @@ constexpr int kRun = 256;
 //   kNearest   one read for each output, nothing to gain from a box
 enum class Route { kPlanar, kWide, kNearest };
 
-// Neighbouring channels that are repacked together: `lanes` values a pixel, `channels` of them used.
+// Neighbouring channels that are repacked together: `lanes` values a pixel, `channels` of them
+// used.
 struct Group {
   int64_t first, channels;
   int lanes;

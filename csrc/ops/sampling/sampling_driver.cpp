@@ -56,12 +56,12 @@ ScratchSize scratch_size(const SamplingParams<Real>& p, const SamplingPlan& plan
   const int lanes = std::max(group_of(p.channels, 0).lanes, backward ? 4 : 1);
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
   const auto round_up = [](int64_t size) { return ceil_div(size, 64) * 64; };  // keeps alignment
-  return {round_up(std::max<int64_t>(plan.box_pixels, 4 * kRun) * lanes),
-          // a line of pixels, then the samples fetched one by one or the derivatives of a tile
-          round_up(std::max<int64_t>(
-              int64_t{16} * 2 * kRun +
-                  std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
-              5 * plan.box_pixels))};
+  return {
+      round_up(std::max<int64_t>(plan.box_pixels, 4 * kRun) * lanes),
+      // a line of pixels, then the samples fetched one by one or the derivatives of a tile
+      round_up(std::max<int64_t>(
+          int64_t{16} * 2 * kRun + std::max<int64_t>(2 * tile + kRun, int64_t{4} * kRun * lanes),
+          5 * plan.box_pixels))};
 }
 
 // Boxes are filled in parallel, a wave at a time, and merged in the order of the tiles.
@@ -85,8 +85,8 @@ void spread_group(const SamplingParams<Real>& p, const SamplingPlan& plan,
     const int64_t count = std::min<int64_t>(wave, tasks - start);
     parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t k = begin; k < end; ++k)
-        boxes[k] = kernel.spread(p, plan, n_of(start + k), group, tile_of(start + k), box(k),
-                                 line(k));
+        boxes[k] =
+            kernel.spread(p, plan, n_of(start + k), group, tile_of(start + k), box(k), line(k));
     });
     const int64_t part = std::max<int64_t>(ceil_div(p.in_h, wave), 1);
     parallel_for(0, ceil_div(p.in_h, part), 1, [&](int64_t begin, int64_t end) {
@@ -110,7 +110,8 @@ void backward_input(const SamplingParams<Real>& p, const SamplingPlan& plan,
     parallel_for(0, tasks, alone ? tasks : 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
         spread_group(p, plan, kernel, size, task / plan.groups,
-                     group_of(p.channels, task % plan.groups), static_cast<int>(alone ? threads : 1));
+                     group_of(p.channels, task % plan.groups),
+                     static_cast<int>(alone ? threads : 1));
     });
     return;
   }
@@ -122,8 +123,7 @@ void backward_input(const SamplingParams<Real>& p, const SamplingPlan& plan,
     for (int64_t task = begin; task < end; ++task) {
       const int64_t first = task % parts * width;
       const int64_t channels = std::min(width, p.channels - first);
-      if (channels > 0)
-        kernel.spread_channels(p, plan, task / parts, first, channels, line.data());
+      if (channels > 0) kernel.spread_channels(p, plan, task / parts, first, channels, line.data());
     }
   });
 }
@@ -133,15 +133,14 @@ void backward_coordinates(const SamplingParams<Real>& p, const SamplingPlan& pla
                           const SamplingKernels<Real>& kernel) {
   const int64_t tiles = plan.tiles(), tasks = p.batch * tiles;
   if (p.interpolation == Interpolation::kNearest) {
-    if (p.grad_grid != nullptr)
-      std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
+    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
     if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
     return;
   }
   const ScratchSize size = scratch_size(p, plan, true);
   Scratch<double> sums(6 * tasks);
-  const int64_t grain = std::max<int64_t>(
-      1, kGrain / (int64_t{plan.tile_rows} * plan.tile_columns * p.channels));
+  const int64_t grain =
+      std::max<int64_t>(1, kGrain / (int64_t{plan.tile_rows} * plan.tile_columns * p.channels));
   parallel_for(0, tasks, grain, [&](int64_t begin, int64_t end) {
     Scratch<Real> box(size.box), line(size.line);
     kernel.coordinates(p, plan, begin, end, box.data(), line.data(), sums.data());
@@ -185,8 +184,7 @@ void sampling_backward_cpu(const SamplingParams<Real>& p) {
     backward_coordinates(p, make_plan(p, p.input.c == 1), kernels<Real>());
   } else {
     if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
-    if (p.grad_grid != nullptr)
-      std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
+    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
   }
 }
 
@@ -199,16 +197,15 @@ void affine_grid_cpu(const AffineGridParams<Real>& p) {
 
 template <class Real>
 void affine_grid_backward_cpu(const AffineGridParams<Real>& p) {
-  parallel_for(0, p.batch, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, p.out_h * p.out_w)),
-               [&](int64_t begin, int64_t end) {
-                 kernels<Real>().affine_grid_backward(p, begin, end);
-               });
+  parallel_for(
+      0, p.batch, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, p.out_h * p.out_w)),
+      [&](int64_t begin, int64_t end) { kernels<Real>().affine_grid_backward(p, begin, end); });
 }
 
-#define PF_INSTANTIATE(Real)                                           \
-  template void sampling_forward_cpu(const SamplingParams<Real>&);     \
-  template void sampling_backward_cpu(const SamplingParams<Real>&);    \
-  template void affine_grid_cpu(const AffineGridParams<Real>&);        \
+#define PF_INSTANTIATE(Real)                                        \
+  template void sampling_forward_cpu(const SamplingParams<Real>&);  \
+  template void sampling_backward_cpu(const SamplingParams<Real>&); \
+  template void affine_grid_cpu(const AffineGridParams<Real>&);     \
   template void affine_grid_backward_cpu(const AffineGridParams<Real>&);
 PF_INSTANTIATE(float)
 PF_INSTANTIATE(double)

@@ -37,26 +37,17 @@ struct Neighbourhood {
 };
 
 template <int... I>
-struct Indices {};
-template <int N, int... I>
-struct MakeIndices : MakeIndices<N - 1, N - 1, I...> {};
-template <int... I>
-struct MakeIndices<0, I...> {
-  using type = Indices<I...>;
-};
-
-template <int... I>
 inline Neighbourhood split(const Vec<float, 2 * kPairs>& a, const Vec<float, 2 * kPairs>& b,
                            Indices<I...>) {
   return {__builtin_shufflevector(a, b, (2 * I)...), __builtin_shufflevector(a, b, (2 * I + 1)...)};
 }
 
 inline Neighbourhood load_neighbourhood(const float* box, const int32_t* base) {
-  return split(load_pairs(box, base), load_pairs(box, base + kPairs),
-               typename MakeIndices<2 * kPairs>::type{});
+  return split(load_pairs(box, base), load_pairs(box, base + kPairs), FirstIndices<2 * kPairs>{});
 }
 
-// --- one lane: a vector of samples at a time -------------------------------------------------------
+// --- one lane: a vector of samples at a time
+// -------------------------------------------------------
 
 // The first `count` values of a vector, or all of them where there are as many.
 template <int N, class Real>
@@ -146,8 +137,8 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
       } else {
         for (int l = 0; l < kLanes; l += kStep) {
           const auto left = load<kStep>(top + l) * (1 - fy) + load<kStep>(bottom + l) * fy;
-          const auto right = load<kStep>(top + kLanes + l) * (1 - fy) +
-                             load<kStep>(bottom + kLanes + l) * fy;
+          const auto right =
+              load<kStep>(top + kLanes + l) * (1 - fy) + load<kStep>(bottom + kLanes + l) * fy;
           store(out + k * kLanes + l, left * (1 - fx) + right * fx);
         }
       }

@@ -91,8 +91,8 @@ void coordinates_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile
     rows = rows_of_run(tile, r);
     locate<true>(at, tile, r, rows, &run);
     for (int k = 0; k < run.count; ++k) {
-      const Real* from = p.grad_output.at(n, 0, tile.top + r + k / tile.columns,
-                                          tile.left + k % tile.columns);
+      const Real* from =
+          p.grad_output.at(n, 0, tile.top + r + k / tile.columns, tile.left + k % tile.columns);
       const Real* grad = gradient_pixel(p, from, p.channels, line);
       const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
       slopes_wide(taps.at, grad, run.fx[k], run.fy[k], p.channels, by_x + k, by_y + k);

@@ -26,8 +26,7 @@ SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool
                                  const std::string& padding, bool align_corners) {
   STD_TORCH_CHECK(input.dim() == 4 && input.size(2) > 0 && input.size(3) > 0,
                   "input must be (N, C, H, W) with H and W above zero");
-  STD_TORCH_CHECK(input.scalar_type() == places.scalar_type() &&
-                      input.device() == places.device(),
+  STD_TORCH_CHECK(input.scalar_type() == places.scalar_type() && input.device() == places.device(),
                   "input and theta or grid must have one dtype and device");
   const int64_t batch = places.size(0);
   STD_TORCH_CHECK(input.size(0) == batch || input.size(0) == 1, "batch sizes must agree");
@@ -60,8 +59,8 @@ Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t 
               bool align_corners) {
   return dispatch(input.scalar_type(), [&](auto real) {
     using Real = decltype(real);
-    auto p = make_params<Real>(input, places, is_theta, height, width, mode, padding,
-                               align_corners);
+    auto p =
+        make_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
     Tensor output =
         empty_image(input, {p.batch, p.channels, height, width}, memory_format_of(input));
     p.output = view<Real>(output);
@@ -81,8 +80,8 @@ std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tens
     using Real = decltype(real);
     STD_TORCH_CHECK(grad_output.dim() == 4, "grad_output must be (N, C, H, W)");
     const int64_t height = grad_output.size(2), width = grad_output.size(3);
-    auto p = make_params<Real>(input, places, is_theta, height, width, mode, padding,
-                               align_corners);
+    auto p =
+        make_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
     STD_TORCH_CHECK(has_shape(grad_output, {p.batch, p.channels, height, width}) &&
                         grad_output.scalar_type() == input.scalar_type() &&
                         grad_output.device() == input.device(),
@@ -91,8 +90,8 @@ std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tens
     Tensor grad_input = torch::stable::new_empty(input, {0});
     Tensor grad_places = torch::stable::new_empty(input, {0});
     if (of_input) {
-      grad_input = empty_image(input, {p.input_batch, p.channels, p.in_h, p.in_w},
-                               memory_format_of(input));
+      grad_input =
+          empty_image(input, {p.input_batch, p.channels, p.in_h, p.in_w}, memory_format_of(input));
       p.grad_input = view<Real>(grad_input);
     }
     if (of_places) {
@@ -121,8 +120,8 @@ std::tuple<Tensor, Tensor> affine_grid_sample_backward(const Tensor& grad_output
                                                        std::string mode, std::string padding,
                                                        bool align_corners, bool of_input,
                                                        bool of_theta) {
-  return sample_backward(grad_output, input, as_contiguous(theta), true, mode, padding, align_corners,
-                         of_input, of_theta);
+  return sample_backward(grad_output, input, as_contiguous(theta), true, mode, padding,
+                         align_corners, of_input, of_theta);
 }
 
 Tensor grid_sample(const Tensor& input, const Tensor& grid, std::string mode, std::string padding,
@@ -173,8 +172,8 @@ Tensor affine_grid_backward(const Tensor& grad_grid, bool align_corners) {
     using Real = decltype(real);
     STD_TORCH_CHECK(grad_grid.dim() == 4 && grad_grid.size(3) == 2,
                     "grad_grid must be (N, H, W, 2)");
-    auto p = grid_params<Real>(grad_grid.size(0), grad_grid.size(1), grad_grid.size(2),
-                               align_corners);
+    auto p =
+        grid_params<Real>(grad_grid.size(0), grad_grid.size(1), grad_grid.size(2), align_corners);
     p.grad_grid = static_cast<const Real*>(grad_grid.data_ptr());
     for (int d = 0; d < 4; ++d) p.grad_grid_stride[d] = grad_grid.stride(d);
     Tensor grad_theta = torch::stable::new_empty(grad_grid, {p.batch, 2, 3});
@@ -209,14 +208,14 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
       "str padding_mode, bool align_corners, bool of_input, bool of_theta) -> (Tensor, Tensor)");
 }
 
-#define PF_REGISTER(device)                                                             \
-  STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                                        \
-    m.impl("affine_grid", TORCH_BOX(&affine_grid));                                     \
-    m.impl("affine_grid_backward", TORCH_BOX(&affine_grid_backward));                   \
-    m.impl("grid_sample", TORCH_BOX(&grid_sample));                                     \
-    m.impl("grid_sample_backward", TORCH_BOX(&grid_sample_backward));                   \
-    m.impl("affine_grid_sample", TORCH_BOX(&affine_grid_sample));                       \
-    m.impl("affine_grid_sample_backward", TORCH_BOX(&affine_grid_sample_backward));     \
+#define PF_REGISTER(device)                                                         \
+  STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                                    \
+    m.impl("affine_grid", TORCH_BOX(&affine_grid));                                 \
+    m.impl("affine_grid_backward", TORCH_BOX(&affine_grid_backward));               \
+    m.impl("grid_sample", TORCH_BOX(&grid_sample));                                 \
+    m.impl("grid_sample_backward", TORCH_BOX(&grid_sample_backward));               \
+    m.impl("affine_grid_sample", TORCH_BOX(&affine_grid_sample));                   \
+    m.impl("affine_grid_sample_backward", TORCH_BOX(&affine_grid_sample_backward)); \
   }
 PF_REGISTER(CPU)
 PF_REGISTER(CUDA)
