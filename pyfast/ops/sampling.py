@@ -98,7 +98,7 @@ def grid_sample(
         raise shape_error("grid_sample", "grid", "(N, H, W, 2)", grid)
     _check("grid_sample", input, "grid", grid, mode, padding_mode)
     _output_size("grid_sample", grid.shape[1:3])
-    return _grid_sample(input, grid, mode, padding_mode, bool(align_corners))
+    return _grid_sample(input, grid, *_numbers(mode, padding_mode), bool(align_corners))
 
 
 def affine_grid_sample(
@@ -155,7 +155,8 @@ def affine_grid_sample(
         )
     if height <= 0 or width <= 0:
         raise ValueError(f"affine_grid_sample: expected positive sizes, got {tuple(size)}")
-    return _affine_grid_sample(input, theta, height, width, mode, padding_mode, bool(align_corners))
+    options = (*_numbers(mode, padding_mode), bool(align_corners))
+    return _affine_grid_sample(input, theta, height, width, *options)
 
 
 def _output_size(op: str, size: Sequence[int]) -> tuple[int, int]:
@@ -265,6 +266,11 @@ def affine_grid_sample_reference(
 _ops = torch.ops.pyfast
 
 
+def _numbers(mode: str, padding_mode: str) -> tuple[int, int]:
+    """Options as the operators take them; csrc/ops/sampling/sampling_torch.cpp says why."""
+    return MODES.index(mode), PADDING_MODES.index(padding_mode)
+
+
 def _like_image(image: Tensor, shape: Sequence[Any]) -> Tensor:
     """An empty image in the memory format that the kernels choose: that of `image`."""
     last = (
@@ -287,7 +293,7 @@ def _(grad_grid: Tensor, align_corners: bool) -> Tensor:
 
 
 @torch.library.register_fake("pyfast::grid_sample")
-def _(input: Tensor, grid: Tensor, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
+def _(input: Tensor, grid: Tensor, mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     return _like_image(input, (grid.shape[0], input.shape[1], *grid.shape[1:3]))
 
 
@@ -297,8 +303,8 @@ def _(
     theta: Tensor,
     height: int,
     width: int,
-    mode: str,
-    padding_mode: str,
+    mode: int,
+    padding_mode: int,
     align_corners: bool,
 ) -> Tensor:
     return _like_image(input, (theta.shape[0], input.shape[1], height, width))
@@ -308,8 +314,8 @@ def _fake_backward(
     grad_output: Tensor,
     input: Tensor,
     places: Tensor,
-    mode: str,
-    padding_mode: str,
+    mode: int,
+    padding_mode: int,
     align_corners: bool,
     of_input: bool,
     of_places: bool,
@@ -383,7 +389,9 @@ def _sampler(name: str, reference: Callable[..., Tensor]) -> Callable[..., Tenso
 
         def first_order(grad_output: Tensor, input: Tensor, places: Tensor) -> tuple[Tensor, ...]:
             def definition(input: Tensor, places: Tensor) -> Tensor:
-                return reference(input, places, size, *ctx.options)
+                mode, padding_mode, align_corners = ctx.options
+                words = MODES[mode], PADDING_MODES[padding_mode]
+                return reference(input, places, size, *words, align_corners)
 
             return torch.func.vjp(definition, input, places)[1](grad_output)
 

@@ -1,7 +1,9 @@
 #include "ops/sampling/sampling_arrays.h"
 
+#include <stdexcept>
+#include <string>
+
 #include "ops/sampling/sampling.h"
-#include "ops/sampling/sampling_options.h"
 
 namespace pyfast::arrays {
 namespace {
@@ -25,6 +27,20 @@ void expect_theta(const ArrayView& theta) {
 
 void expect_grid(const ArrayView& grid) {
   if (!grid.has_shape({kAny, kAny, kAny, 2})) throw shape_error(grid, "(N, H, W, 2)");
+}
+
+Interpolation parse_mode(const std::string& mode) {
+  if (mode == "bilinear") return Interpolation::kBilinear;
+  if (mode == "nearest") return Interpolation::kNearest;
+  throw std::invalid_argument("expected mode to be one of bilinear, nearest, got '" + mode + "'");
+}
+
+Padding parse_padding(const std::string& padding) {
+  if (padding == "zeros") return Padding::kZeros;
+  if (padding == "border") return Padding::kBorder;
+  if (padding == "reflection") return Padding::kReflection;
+  throw std::invalid_argument(
+      "expected padding_mode to be one of zeros, border, reflection, got '" + padding + "'");
 }
 
 // One call of sampling, by theta or by a grid, without what is written.

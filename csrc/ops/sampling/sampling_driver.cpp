@@ -39,7 +39,7 @@ SamplingPlan make_plan(const SamplingParams<Real>& p, bool channels_last) {
   int64_t rows = 8, columns = kRun;
   if (plan.route == Route::kPlanar) {
     const int lanes = group_of(p.channels, 0).lanes;
-    rows = columns = lanes == 16 ? 64 : lanes == 4 ? 128 : 256;
+    rows = columns = lanes == 16 ? 128 : kRun;
   }
   plan.tiles_y = ceil_div(p.out_h, rows);
   plan.tiles_x = ceil_div(p.out_w, columns);

@@ -2,7 +2,6 @@
 // behind those of pyfast/ops/sampling.py, which say more.
 #include "core/torch_glue.h"
 #include "ops/sampling/sampling.h"
-#include "ops/sampling/sampling_options.h"
 
 namespace pyfast {
 namespace {
@@ -19,11 +18,20 @@ auto dispatch(ScalarType dtype, const Body& body) {
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
+// Options travel as numbers, the places of their words in MODES and PADDING_MODES of
+// pyfast/ops/sampling.py: the stable ABI of torch 2.11 to 2.13 leaks the memory of every string.
+template <class Option>
+Option checked(int64_t value, int64_t count, const char* name) {
+  STD_TORCH_CHECK(value >= 0 && value < count, name, " must be from 0 to ", count - 1, ", got ",
+                  value);
+  return static_cast<Option>(value);
+}
+
 // What is the same in all calls. `places` is theta or the grid.
 template <class Real>
 SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool is_theta,
-                                 int64_t height, int64_t width, const std::string& mode,
-                                 const std::string& padding, bool align_corners) {
+                                 int64_t height, int64_t width, int64_t mode, int64_t padding,
+                                 bool align_corners) {
   STD_TORCH_CHECK(input.dim() == 4 && input.size(2) > 0 && input.size(3) > 0,
                   "input must be (N, C, H, W) with H and W above zero");
   STD_TORCH_CHECK(input.scalar_type() == places.scalar_type() && input.device() == places.device(),
@@ -39,8 +47,8 @@ SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool
   p.in_w = input.size(3);
   p.out_h = height;
   p.out_w = width;
-  p.interpolation = parse_mode(mode);
-  p.padding = parse_padding(padding);
+  p.interpolation = checked<Interpolation>(mode, 2, "mode");
+  p.padding = checked<Padding>(padding, 3, "padding_mode");
   p.align_corners = align_corners;
   p.input = view<const Real>(input);
   if (is_theta) {
@@ -55,8 +63,7 @@ SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool
 }
 
 Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t height,
-              int64_t width, const std::string& mode, const std::string& padding,
-              bool align_corners) {
+              int64_t width, int64_t mode, int64_t padding, bool align_corners) {
   return dispatch(input.scalar_type(), [&](auto real) {
     using Real = decltype(real);
     auto p =
@@ -73,9 +80,9 @@ Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t 
 
 // An output that is not asked for comes back as an empty tensor.
 std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tensor& input,
-                                           const Tensor& places, bool is_theta,
-                                           const std::string& mode, const std::string& padding,
-                                           bool align_corners, bool of_input, bool of_places) {
+                                           const Tensor& places, bool is_theta, int64_t mode,
+                                           int64_t padding, bool align_corners, bool of_input,
+                                           bool of_places) {
   return dispatch(input.scalar_type(), [&](auto real) {
     using Real = decltype(real);
     STD_TORCH_CHECK(grad_output.dim() == 4, "grad_output must be (N, C, H, W)");
@@ -111,29 +118,28 @@ std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tens
 }
 
 Tensor affine_grid_sample(const Tensor& input, const Tensor& theta, int64_t height, int64_t width,
-                          std::string mode, std::string padding, bool align_corners) {
+                          int64_t mode, int64_t padding, bool align_corners) {
   return sample(input, as_contiguous(theta), true, height, width, mode, padding, align_corners);
 }
 
 std::tuple<Tensor, Tensor> affine_grid_sample_backward(const Tensor& grad_output,
                                                        const Tensor& input, const Tensor& theta,
-                                                       std::string mode, std::string padding,
+                                                       int64_t mode, int64_t padding,
                                                        bool align_corners, bool of_input,
                                                        bool of_theta) {
   return sample_backward(grad_output, input, as_contiguous(theta), true, mode, padding,
                          align_corners, of_input, of_theta);
 }
 
-Tensor grid_sample(const Tensor& input, const Tensor& grid, std::string mode, std::string padding,
+Tensor grid_sample(const Tensor& input, const Tensor& grid, int64_t mode, int64_t padding,
                    bool align_corners) {
   STD_TORCH_CHECK(grid.dim() == 4, "grid must be (N, H, W, 2)");
   return sample(input, grid, false, grid.size(1), grid.size(2), mode, padding, align_corners);
 }
 
 std::tuple<Tensor, Tensor> grid_sample_backward(const Tensor& grad_output, const Tensor& input,
-                                                const Tensor& grid, std::string mode,
-                                                std::string padding, bool align_corners,
-                                                bool of_input, bool of_grid) {
+                                                const Tensor& grid, int64_t mode, int64_t padding,
+                                                bool align_corners, bool of_input, bool of_grid) {
   return sample_backward(grad_output, input, grid, false, mode, padding, align_corners, of_input,
                          of_grid);
 }
@@ -195,17 +201,17 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def("affine_grid(Tensor theta, SymInt height, SymInt width, bool align_corners) -> Tensor");
   m.def("affine_grid_backward(Tensor grad_grid, bool align_corners) -> Tensor");
   m.def(
-      "grid_sample(Tensor input, Tensor grid, str mode, str padding_mode, bool align_corners) "
+      "grid_sample(Tensor input, Tensor grid, int mode, int padding_mode, bool align_corners) "
       "-> Tensor");
   m.def(
-      "grid_sample_backward(Tensor grad_output, Tensor input, Tensor grid, str mode, "
-      "str padding_mode, bool align_corners, bool of_input, bool of_grid) -> (Tensor, Tensor)");
+      "grid_sample_backward(Tensor grad_output, Tensor input, Tensor grid, int mode, "
+      "int padding_mode, bool align_corners, bool of_input, bool of_grid) -> (Tensor, Tensor)");
   m.def(
-      "affine_grid_sample(Tensor input, Tensor theta, SymInt height, SymInt width, str mode, "
-      "str padding_mode, bool align_corners) -> Tensor");
+      "affine_grid_sample(Tensor input, Tensor theta, SymInt height, SymInt width, int mode, "
+      "int padding_mode, bool align_corners) -> Tensor");
   m.def(
-      "affine_grid_sample_backward(Tensor grad_output, Tensor input, Tensor theta, str mode, "
-      "str padding_mode, bool align_corners, bool of_input, bool of_theta) -> (Tensor, Tensor)");
+      "affine_grid_sample_backward(Tensor grad_output, Tensor input, Tensor theta, int mode, "
+      "int padding_mode, bool align_corners, bool of_input, bool of_theta) -> (Tensor, Tensor)");
 }
 
 #define PF_REGISTER(device)                                                         \
