@@ -19,8 +19,8 @@ from pyfast.demo.page import Chart, Line, Page, Picture, Section, Table, Text
 from pyfast.demo.pictures import mosaic
 from pyfast.demo.sampling import photographs, speed, straightening
 from pyfast.demo.sampling.digits import CANVAS, DIGIT, EVERYTHING, NONE, Split, alone, draw
-from pyfast.demo.sampling.networks import cnn, parameters, transformer_cnn
-from pyfast.demo.sampling.training import Training, accuracy
+from pyfast.demo.sampling.networks import TransformerCNN, cnn, parameters
+from pyfast.demo.sampling.training import Training, accuracy, deviation
 from pyfast.demo.timing import compare, duration
 
 
@@ -75,7 +75,7 @@ def test_training_and_test_digits_are_apart(split: Split) -> None:
 
 
 def test_the_plain_network_is_the_larger_one() -> None:
-    assert parameters(cnn()) > parameters(transformer_cnn())
+    assert parameters(cnn()) > parameters(TransformerCNN())
 
 
 def test_training_is_the_same_on_both_backends(split: Split) -> None:
@@ -85,7 +85,7 @@ def test_training_is_the_same_on_both_backends(split: Split) -> None:
     histories = []
     for backend in ("pyfast", "torch"):
         torch.manual_seed(0)
-        run = Training(transformer_cnn(backend), small, epochs=2, backend=backend)
+        run = Training(TransformerCNN(backend), small, epochs=2, backend=backend)
         histories.append(list(run.run()))
     assert histories[0] == pytest.approx(histories[1], abs=0.05)
 
@@ -93,14 +93,17 @@ def test_training_is_the_same_on_both_backends(split: Split) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_transformer_beats_the_larger_network(split: Split, seed: int) -> None:
-    found = {}
-    for build in (cnn, transformer_cnn):
+    found, networks = {}, {}
+    for build in (cnn, TransformerCNN):
         torch.manual_seed(seed)
         run = Training(build(), split, epochs=50, seed=seed)
         list(run.run())
+        networks[build] = run.network
         found[build] = accuracy(run.network, split.test, EVERYTHING, renderings=4)
-    assert found[transformer_cnn] >= 0.93
-    assert found[transformer_cnn] >= found[cnn] + 0.06
+    assert found[TransformerCNN] >= 0.93
+    assert found[TransformerCNN] >= found[cnn] + 0.06
+    before, after = deviation(networks[TransformerCNN].transformer, split.test)
+    assert after < 0.6 * before
 
 
 def test_pages_open_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

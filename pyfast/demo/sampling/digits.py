@@ -20,7 +20,7 @@ class Disturbance(NamedTuple):
     """How far digits are moved, at most."""
 
     shift: float = (CANVAS - DIGIT) / 2  # pixels each way; larger digits have less room
-    rotation: float = 90.0  # degrees, either way
+    rotation: float = 60.0  # degrees, either way
     scale: float = 1.5  # factor, larger or smaller
 
     def maps(self, count: int, seed: int) -> Tensor:

@@ -1,12 +1,12 @@
 """The section on digits: networks trained before the reader's eyes, and what came out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyfast.data import digits
 from pyfast.demo.page import Block, Chart, Charts, Fact, Line, Picture, Section, Table, Text
@@ -24,15 +24,16 @@ from pyfast.demo.sampling.digits import (
     draw,
 )
 from pyfast.demo.sampling.film import Film
-from pyfast.demo.sampling.networks import cnn, parameters, pooling_cnn, transformer_cnn
-from pyfast.demo.sampling.training import Training, accuracy
+from pyfast.demo.sampling.networks import Classifier, TransformerCNN, cnn, parameters, pooling_cnn
+from pyfast.demo.sampling.training import Training, accuracy, deviation
 from pyfast.demo.timing import compare, duration, one_thread
+from pyfast.nn import SpatialTransformer
 
 PLAIN, POOLING, TRANSFORMER = "CNN", "CNN, global max pooling", "CNN with spatial transformer"
-NETWORKS: Mapping[str, Callable[[], nn.Sequential]] = {
+NETWORKS: Mapping[str, Callable[[], Classifier | TransformerCNN]] = {
     PLAIN: cnn,
     POOLING: pooling_cnn,
-    TRANSFORMER: transformer_cnn,
+    TRANSFORMER: TransformerCNN,
 }
 RENDERINGS = 4  # of every test digit, for the accuracies in the table
 
@@ -49,9 +50,9 @@ def section(
         f"{len(split.test.labels)} others to test"
     )
     film = Film.of(split)
-    trained = _train_all(split, epochs, EVERYTHING, console, film)
+    trained = _train_all(NETWORKS, split, epochs, EVERYTHING, console, film)
     console.print("  the same networks on upright digits, to see what max pooling absorbs")
-    upright = _train_all(split, upright_epochs, NONE, console)
+    upright = _train_all((PLAIN, POOLING), split, upright_epochs, NONE, console)
     console.print("  the same training on plain torch, for its time")
     times = _training_times(split)
     results, final = _accuracies(trained, split)
@@ -62,11 +63,15 @@ def section(
     )
 
     size = {name: parameters(training.network) for name, training in trained.items()}
+    before, after = deviation(trained[TRANSFORMER].network.get_submodule("transformer"), split.test)
     intro = Text(
-        "A spatial transformer looks at the image, predicts an affine map and resamples the image "
-        "by it. Nobody tells it what upright is: it learns from the labels alone. The CNN behind "
-        f"it sees {DIGIT} x {DIGIT} pixels instead of {CANVAS} x {CANVAS} and can stay small: "
-        f"{size[TRANSFORMER]:,} parameters in all, against {size[PLAIN]:,} of the plain CNN."
+        "A spatial transformer looks at the image, predicts how to shift, scale and turn it, and "
+        "resamples it. Nobody tells it what upright is: it learns from the labels alone, helped by "
+        "a linear classifier that can tell digits apart only if those of a class look alike. Test "
+        f"digits are {before:.0f} degrees off the usual angle of their class, in the median, and "
+        f"{after:.0f} behind the transformer. The CNN there sees {DIGIT} x {DIGIT} pixels instead "
+        f"of {CANVAS} x {CANVAS} and can stay small: {size[TRANSFORMER]:,} parameters in all, "
+        f"against {size[PLAIN]:,} of the plain CNN."
     )
     still = save(folder, "digits.png", film.frames[-1], "Input digits above, straightened below.")
     moving = save_animation(
@@ -90,13 +95,14 @@ def section(
 
 
 def _train_all(
+    names: Iterable[str],
     split: Split,
     epochs: int,
     disturbance: Disturbance,
     console: Console,
     film: Film | None = None,
 ) -> Trainings:
-    """Trains all networks, one after the other, each with a progress bar."""
+    """Trains networks, one after the other, each with a progress bar."""
     trainings = {}
     columns = (
         TextColumn("  {task.description:28}"),
@@ -109,14 +115,14 @@ def _train_all(
         torch.random.fork_rng(devices=[]),
         one_thread(),  # networks this small gain little from a second one
     ):
-        for name, build in NETWORKS.items():
+        for name in names:
             torch.manual_seed(0)
-            training = trainings[name] = Training(build(), split, epochs, disturbance)
+            training = trainings[name] = Training(NETWORKS[name](), split, epochs, disturbance)
             task = progress.add_task(name, total=epochs, accuracy=0.0)
             for test_accuracy in training.run():
                 progress.update(task, advance=1, accuracy=test_accuracy)
-                if film and name == TRANSFORMER:
-                    film.shoot(training.network.get_submodule("0"))
+                if film and isinstance(training.network, TransformerCNN):
+                    film.shoot(training.network.transformer)
     return trainings
 
 
@@ -161,11 +167,12 @@ def _training_times(split: Split) -> Table:
     images = split.train.images
     maps = EVERYTHING.maps(len(images), seed=0)
     backends: tuple[Backend, Backend] = ("pyfast", "torch")
-    runs = []
+    networks, runs = [], []
     for backend in backends:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            runs.append(Training(transformer_cnn(backend), split, epochs=100, backend=backend))
+            networks.append(TransformerCNN(backend))
+        runs.append(Training(networks[-1], split, epochs=100, backend=backend))
     ours, theirs = runs
     batch = draw(images[:64], maps[:64])
     with one_thread():
@@ -173,8 +180,10 @@ def _training_times(split: Split) -> Table:
             f"drawing {len(images)} disturbed digits": compare(
                 lambda: draw(images, maps, "pyfast"), lambda: draw(images, maps, "torch"), 0.5
             ),
-            "spatial transformer, forward and backward, 64 digits": compare(
-                _pass_through(ours, batch), _pass_through(theirs, batch), 0.5
+            "spatial transformer and its localisation network, 64 digits": compare(
+                _pass_through(networks[0].transformer, batch),
+                _pass_through(networks[1].transformer, batch),
+                0.5,
             ),
             "a whole epoch, convolutions and optimiser included": compare(
                 lambda: ours.epoch(0), lambda: theirs.epoch(0), 5.0
@@ -192,6 +201,5 @@ def _training_times(split: Split) -> Table:
     )
 
 
-def _pass_through(run: Training, batch: Tensor) -> Callable[[], None]:
-    transformer = run.network.get_submodule("0")
+def _pass_through(transformer: SpatialTransformer, batch: Tensor) -> Callable[[], None]:
     return lambda: transformer(batch).sum().backward()

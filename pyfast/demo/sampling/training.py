@@ -6,25 +6,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from pyfast.data import Digits
 from pyfast.demo.sampling.digits import EVERYTHING, Backend, Disturbance, Split, draw
+from pyfast.demo.sampling.networks import Classifier, TransformerCNN
 
 
 @dataclass
 class Training:
     """One network's way through its training; an epoch is one look at every digit."""
 
-    network: nn.Module
+    network: Classifier | TransformerCNN
     split: Split
     epochs: int
     disturbance: Disturbance = EVERYTHING
     seed: int = 0
     backend: Backend = "pyfast"  # what draws the digits
     batch: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 2e-3
     seconds: float = 0.0
     history: list[float] = field(default_factory=list)  # test accuracy after each epoch
 
@@ -47,7 +47,7 @@ class Training:
         drawn = draw(images, self.disturbance.maps(len(images), seed), self.backend)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         for index in order.split(self.batch):
-            loss = F.cross_entropy(self.network(drawn[index]), labels[index])
+            loss = self.network.loss(drawn[index], labels[index])
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -76,3 +76,23 @@ def accuracy(
         drawn = draw(digits.images, disturbance.maps(len(digits.images), seed))
         right += int((network(drawn).argmax(1) == digits.labels).sum())
     return right / (renderings * len(digits.labels))
+
+
+@torch.no_grad()
+def deviation(transformer: nn.Module, digits: Digits) -> tuple[float, float]:
+    """Degrees, in the median, by which digits are off the usual angle of their class.
+
+    Returns:
+        As they are drawn, and as the transformer hands them on.
+    """
+    maps = EVERYTHING.maps(len(digits.labels), seed=0)
+    theta = transformer(draw(digits.images, maps), return_theta=True)[1]
+    turns = maps[:, :, :2]
+
+    def off(turns: Tensor) -> float:
+        sine, cosine = turns[:, 1, 0] - turns[:, 0, 1], turns[:, 0, 0] + turns[:, 1, 1]
+        angles = torch.rad2deg(torch.atan2(sine, cosine))
+        classes = [angles[digits.labels == label] for label in digits.labels.unique()]
+        return torch.cat([(angles - angles.median()).abs() for angles in classes]).median().item()
+
+    return off(turns), off(turns @ theta[:, :, :2])
