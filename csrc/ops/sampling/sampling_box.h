@@ -76,9 +76,11 @@ inline void affine_range(const AffineMap& m, const Tile& tile, double range[4]) 
 
 template <class Real>
 Box box_of(const Places<Real>& at, const SamplingPlan& plan, const Tile& tile) {
-  double range[4] = {-HUGE_VAL, -HUGE_VAL, HUGE_VAL, HUGE_VAL};
+  double range[4] = {-HUGE_VAL, -HUGE_VAL, HUGE_VAL, HUGE_VAL};  // everywhere
   if (at.grid != nullptr) {
-    grid_range(at, tile, range);
+    // An image no larger than the tile is repacked whole: cheaper than to look through the grid.
+    const bool whole = at.p.in_h * at.p.in_w <= int64_t{tile.rows} * tile.columns;
+    if (!whole) grid_range(at, tile, range);
   } else if (at.moderate) {
     affine_range(at.map, tile, range);
   }

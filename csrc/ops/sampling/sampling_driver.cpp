@@ -52,7 +52,7 @@ SamplingPlan make_plan(const SamplingParams<Real>& p, bool channels_last) {
 template <class Real>
 ScratchSize scratch_size(const SamplingParams<Real>& p, const SamplingPlan& plan, bool backward) {
   if (plan.route == Route::kNearest) return {1, 1};
-  if (plan.route == Route::kWide) return {1, 2 * p.channels};
+  if (plan.route == Route::kWide) return {1, 5 * p.channels};
   const int lanes = std::max(group_of(p.channels, 0).lanes, backward ? 4 : 1);
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
   const auto round_up = [](int64_t size) { return ceil_div(size, 64) * 64; };  // keeps alignment

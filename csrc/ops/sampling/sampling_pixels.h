@@ -234,26 +234,41 @@ inline Vec<Real, 4> to_four(const Vec<Real, kStep>& v) {
   }
 }
 
-template <int kLanes, class Real>
-inline Products<Real> products(const Real* box, int64_t below, const int32_t* base,
-                               const Real* grad) {
-  // Half a large register: the four sums of a sample and their reduction then stay in registers.
-  constexpr int kStep = kStepOf<kLanes, Real> < 8 ? kStepOf<kLanes, Real> : 8;
+// Of four samples: neighbour[k][...] are sample k's upper left, upper right, lower left and lower
+// right pixels.
+template <int kStep, class Real>
+inline Products<Real> products(const Real* const (&neighbour)[4][4], const Real* const (&grad)[4],
+                               int64_t channels) {
   Vec<Real, 4> sum[4][4];
   for (int k = 0; k < 4; ++k) {
-    const Real* top = box + base[k];
-    const Real* at[4] = {top, top + kLanes, top + below, top + below + kLanes};
     Vec<Real, kStep> total[4] = {};
-    for (int l = 0; l < kLanes; l += kStep) {
-      const auto g = load<kStep>(grad + k * kLanes + l);
-      for (int tap = 0; tap < 4; ++tap) total[tap] += g * load<kStep>(at[tap] + l);
+    int64_t l = 0;
+    for (; l + kStep <= channels; l += kStep) {
+      const auto g = load<kStep>(grad[k] + l);
+      for (int tap = 0; tap < 4; ++tap) total[tap] += g * load<kStep>(neighbour[k][tap] + l);
     }
     for (int tap = 0; tap < 4; ++tap) sum[tap][k] = to_four<kStep, Real>(total[tap]);
+    for (; l < channels; ++l)
+      for (int tap = 0; tap < 4; ++tap) sum[tap][k][0] += grad[k][l] * neighbour[k][tap][l];
   }
   const auto add = [](const Vec<Real, 4>(&s)[4]) {
     return add_across<Real>(s[0], s[1], s[2], s[3]);
   };
   return {add(sum[0]), add(sum[1]), add(sum[2]), add(sum[3])};
+}
+
+// Adds the derivatives by the position of samples k .. k + 3 of a run.
+template <class Real>
+inline void add_slopes(const Products<Real>& p, const Run<Real>& run, int k, Real* by_x,
+                       Real* by_y) {
+  const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
+  const Vec<Real, 4> dx =
+      (p.top_right - p.top_left) * (1 - fy) + (p.bottom_right - p.bottom_left) * fy;
+  const Vec<Real, 4> dy =
+      (p.bottom_left - p.top_left) * (1 - fx) + (p.bottom_right - p.top_right) * fx;
+  const int left = run.count - k;
+  store_part<4>(by_x + k, load_part<4>(by_x + k, left) + dx, left);
+  store_part<4>(by_y + k, load_part<4>(by_y + k, left) + dy, left);
 }
 
 // by_x, by_y += derivative of sum(grad * sample) by the position in pixels. `grad` has room for
@@ -264,16 +279,20 @@ void slopes(const Real* box, int64_t below, const Run<Real>& run, const Real* gr
   if constexpr (kLanes == 1) {
     slopes_one_lane(box, below, run, grad, by_x, by_y);
   } else {
+    // Half a large register: four sums and what adds them up then stay in registers.
+    constexpr int kStep = kStepOf<kLanes, Real> < 8 ? kStepOf<kLanes, Real> : 8;
     for (int k = 0; k < run.count; k += 4) {
-      const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
-      const auto p = products<kLanes>(box, below, run.base + k, grad + k * kLanes);
-      const Vec<Real, 4> dx =
-          (p.top_right - p.top_left) * (1 - fy) + (p.bottom_right - p.bottom_left) * fy;
-      const Vec<Real, 4> dy =
-          (p.bottom_left - p.top_left) * (1 - fx) + (p.bottom_right - p.top_right) * fx;
-      const int left = run.count - k;
-      store_part<4>(by_x + k, load_part<4>(by_x + k, left) + dx, left);
-      store_part<4>(by_y + k, load_part<4>(by_y + k, left) + dy, left);
+      const Real* neighbour[4][4];
+      const Real* of_sample[4];
+      for (int l = 0; l < 4; ++l) {
+        const Real *top = box + run.base[k + l], *bottom = top + below;
+        neighbour[l][0] = top;
+        neighbour[l][1] = top + kLanes;
+        neighbour[l][2] = bottom;
+        neighbour[l][3] = bottom + kLanes;
+        of_sample[l] = grad + (k + l) * kLanes;
+      }
+      add_slopes(products<kStep, Real>(neighbour, of_sample, kLanes), run, k, by_x, by_y);
     }
   }
 }
@@ -293,30 +312,6 @@ template <class Real>
 void add_wide(const Real* grad, Real weight, int64_t channels, Real* out) {
 #pragma omp simd
   for (int64_t l = 0; l < channels; ++l) out[l] += grad[l] * weight;
-}
-
-template <class Real>
-void slopes_wide(const Real* const tap[4], const Real* grad, Real fx, Real fy, int64_t channels,
-                 Real* by_x, Real* by_y) {
-  // The order of this sum depends on the number of channels alone.
-  constexpr int kStep = kNative<Real> < 4 ? 4 : kNative<Real>;
-  const Real *a = tap[0], *b = tap[1], *c = tap[2], *d = tap[3];
-  Vec<Real, kStep> sum_x{}, sum_y{};
-  int64_t l = 0;
-  for (; l + kStep <= channels; l += kStep) {
-    const auto g = load<kStep>(grad + l);
-    const auto va = load<kStep>(a + l), vb = load<kStep>(b + l);
-    const auto vc = load<kStep>(c + l), vd = load<kStep>(d + l);
-    sum_x += g * ((vb - va) * (1 - fy) + (vd - vc) * fy);
-    sum_y += g * ((vc - va) * (1 - fx) + (vd - vb) * fx);
-  }
-  Real x = add_lanes<Real, kStep>(sum_x), y = add_lanes<Real, kStep>(sum_y);
-  for (; l < channels; ++l) {
-    x += grad[l] * ((b[l] - a[l]) * (1 - fy) + (d[l] - c[l]) * fy);
-    y += grad[l] * ((c[l] - a[l]) * (1 - fx) + (d[l] - b[l]) * fx);
-  }
-  *by_x = x;
-  *by_y = y;
 }
 
 }  // namespace PF_ISA

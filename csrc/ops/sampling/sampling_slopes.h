@@ -78,24 +78,36 @@ void finish_run(const Places<Real>& at, int64_t n, const Tile& tile, int r, int 
   }
 }
 
+// `line` has room for five pixels of the image.
 template <class Real>
 void coordinates_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile, Real* line,
                       double* sums) {
+  constexpr int kStep = kNative<Real> < 4 ? 4 : kNative<Real>;
   const Places<Real> at(p, n);
   const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-  Real* zeros = line + p.channels;
+  Real* zeros = line + 4 * p.channels;
   std::memset(zeros, 0, sizeof(Real) * p.channels);
   Run<Real> run;
   alignas(64) Real by_x[kRun], by_y[kRun];
+  const Real* pixel[kRun];
   for (int r = 0, rows; r < tile.rows; r += rows) {
     rows = rows_of_run(tile, r);
     locate<true>(at, tile, r, rows, &run);
-    for (int k = 0; k < run.count; ++k) {
-      const Real* from =
-          p.grad_output.at(n, 0, tile.top + r + k / tile.columns, tile.left + k % tile.columns);
-      const Real* grad = gradient_pixel(p, from, p.channels, line);
-      const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
-      slopes_wide(taps.at, grad, run.fx[k], run.fy[k], p.channels, by_x + k, by_y + k);
+    for (int row = 0, k = 0; row < rows; ++row)
+      for (int column = 0; column < tile.columns; ++column, ++k)
+        pixel[k] = p.grad_output.at(n, 0, tile.top + r + row, tile.left + column);
+    std::memset(by_x, 0, sizeof(by_x));
+    std::memset(by_y, 0, sizeof(by_y));
+    for (int k = 0; k < run.count; k += 4) {
+      const Real *neighbour[4][4], *grad[4];
+      for (int l = 0; l < 4; ++l) {
+        const bool inside = k + l < run.count;
+        const auto taps = taps_of(p, image, run.x[k + l], run.y[k + l], zeros);
+        std::memcpy(neighbour[l], taps.at, sizeof(taps.at));
+        grad[l] =
+            inside ? gradient_pixel(p, pixel[k + l], p.channels, line + l * p.channels) : zeros;
+      }
+      add_slopes(products<kStep, Real>(neighbour, grad, p.channels), run, k, by_x, by_y);
     }
     finish_run(at, n, tile, r, rows, run, by_x, by_y, sums);
   }
