@@ -22,8 +22,10 @@ CHECKS = {
     "format": ["ruff", "format", "--check"],
     "native-format": ["clang-format", "--dry-run", "--Werror", *NATIVE],
     "types": ["mypy"],
-    # The CUDA kernels on the CPU, under the address and undefined-behaviour sanitizers.
-    "sanitizers": [sys.executable, "-m", "pytest", "-m", "slow", "tests/simt"],
+    # The CPU kernels, and the CUDA kernels on the CPU, under the address and undefined-behaviour
+    # sanitizers.
+    "sanitized-cpu": [sys.executable, "scripts/sanitize.py"],
+    "sanitized-cuda": [sys.executable, "-m", "pytest", "-m", "slow", "tests/simt"],
     # The same kernels through nvcc, where it is installed: registers, spills, shared memory.
     "cuda": [sys.executable, "tests/cuda/compile_check.py"],
     "docs": ["mkdocs", "build", "--strict"],
