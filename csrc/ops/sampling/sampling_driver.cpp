@@ -15,6 +15,9 @@ namespace {
 // Work for one thread, in values of output: below this a second thread costs more than it brings.
 constexpr int64_t kGrain = 16384;
 
+// Values of one output from which on its caches decide.
+constexpr int64_t kLargeImage = 65536;
+
 template <class Real>
 const SamplingKernels<Real>& kernels();
 template <>
@@ -154,6 +157,39 @@ void backward_coordinates(const SamplingParams<Real>& p, const SamplingPlan& pla
     }
 }
 
+template <class Real>
+void backward(const SamplingParams<Real>& p) {
+  const bool has_output = p.batch * p.channels * p.out_h * p.out_w != 0;
+  if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
+    if (has_output) {
+      backward_input(p, make_plan(p, p.grad_input.c == 1), kernels<Real>());
+    } else {
+      for (int64_t b = 0; b < p.input_batch; ++b) kernels<Real>().clear(p, b, 0, p.channels);
+    }
+  }
+  if (p.grad_theta == nullptr && p.grad_grid == nullptr) return;
+  if (has_output) {
+    backward_coordinates(p, make_plan(p, p.input.c == 1), kernels<Real>());
+  } else {
+    if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
+    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
+  }
+}
+
+template <class Real>
+SamplingParams<Real> image_of(const SamplingParams<Real>& p, int64_t n) {
+  SamplingParams<Real> image = p;
+  image.batch = image.input_batch = 1;
+  image.input.data += n * p.input.n;
+  image.grad_output.data += n * p.grad_output.n;
+  if (p.theta != nullptr) image.theta += 6 * n;
+  if (p.grid != nullptr) image.grid += n * p.grid_stride[0];
+  if (p.grad_input.data != nullptr) image.grad_input.data += n * p.grad_input.n;
+  if (p.grad_theta != nullptr) image.grad_theta += 6 * n;
+  if (p.grad_grid != nullptr) image.grad_grid += n * p.out_h * p.out_w * 2;
+  return image;
+}
+
 }  // namespace
 
 template <class Real>
@@ -171,21 +207,16 @@ void sampling_forward_cpu(const SamplingParams<Real>& p) {
 
 template <class Real>
 void sampling_backward_cpu(const SamplingParams<Real>& p) {
-  const bool has_output = p.batch * p.channels * p.out_h * p.out_w != 0;
-  if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
-    if (has_output) {
-      backward_input(p, make_plan(p, p.grad_input.c == 1), kernels<Real>());
-    } else {
-      for (int64_t b = 0; b < p.input_batch; ++b) kernels<Real>().clear(p, b, 0, p.channels);
-    }
+  // With large images it pays to finish one before the next: its gradient is then still in the
+  // cache when it is read for the second time.
+  const int64_t values = p.channels * p.out_h * p.out_w;
+  if (p.input_batch != p.batch || p.batch < 2 || p.batch < num_threads() || values < kLargeImage) {
+    backward(p);
+    return;
   }
-  if (p.grad_theta == nullptr && p.grad_grid == nullptr) return;
-  if (has_output) {
-    backward_coordinates(p, make_plan(p, p.input.c == 1), kernels<Real>());
-  } else {
-    if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
-    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
-  }
+  parallel_for(0, p.batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) backward(image_of(p, n));
+  });
 }
 
 template <class Real>
