@@ -23,18 +23,14 @@ void add_facts(py::module_& m) {
   m.attr("cuda_archs") = PF_CUDA_ARCHS;
   m.def("torch_has_cuda_shim", [] { return aoti_torch_get_current_cuda_stream != nullptr; });
   m.def("cpu_capability", [] { return pyfast::cpu_level_name(pyfast::cpu_level()); });
-  m.def("set_cpu_capability", [](const char* name) {
-    if (!pyfast::set_cpu_level(name))
-      throw py::value_error(std::string("set_cpu_capability: expected one of "
-                                        "cpu_capabilities(), got ") +
-                            name);
+  m.def("set_cpu_capability", [](const std::string& name) {
+    if (!pyfast::set_cpu_level(name.c_str()))
+      throw py::value_error("set_cpu_capability: expected one of cpu_capabilities(), got " + name);
   });
   m.def("cpu_capabilities", [] {
-    const auto now = pyfast::cpu_level_name(pyfast::cpu_level());
     py::list names;
     for (const char* name : {"baseline", "avx2", "avx512"})
-      if (pyfast::set_cpu_level(name)) names.append(name);
-    pyfast::set_cpu_level(now);
+      if (pyfast::has_cpu_level(name)) names.append(name);
     return names;
   });
   m.def("clear_scratch", &pyfast::clear_scratch);

@@ -53,6 +53,13 @@ try:
 except (ImportError, OSError) as error:
     raise ImportError(_advice(error)) from error
 
+_wanted = os.environ.get("PYFAST_CPU_CAPABILITY")
+if _wanted is not None and _wanted not in _C.cpu_capabilities():
+    raise ImportError(
+        f"PYFAST_CPU_CAPABILITY: expected one of {', '.join(_C.cpu_capabilities())}, as this "
+        f"processor and build have, got {_wanted!r}."
+    )
+
 if hasattr(os, "register_at_fork"):
     # torch's threads do not survive a fork: without this, the first kernel in a child hangs.
     os.register_at_fork(after_in_child=_C.after_fork)

@@ -51,6 +51,11 @@ CpuLevel cpu_level() { return current().load(std::memory_order_relaxed); }
 
 const char* cpu_level_name(CpuLevel level) { return kNames[static_cast<int>(level)]; }
 
+bool has_cpu_level(const char* name) {
+  CpuLevel level;
+  return find(name, &level);
+}
+
 bool set_cpu_level(const char* name) {
   CpuLevel level;
   if (!find(name, &level)) return false;

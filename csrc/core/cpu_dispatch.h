@@ -10,7 +10,10 @@ enum class CpuLevel { kBaseline, kAvx2, kAvx512 };
 CpuLevel cpu_level();
 const char* cpu_level_name(CpuLevel level);
 
-// Overrides the choice for the whole process; false when this build or processor lacks the level.
+// Whether this build has the level of that name and this processor can run it.
+bool has_cpu_level(const char* name);
+
+// Overrides the choice for the whole process; false where there is no such level.
 bool set_cpu_level(const char* name);
 
 }  // namespace pyfast

@@ -1,5 +1,7 @@
 #include "core/workspace.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
@@ -62,9 +64,18 @@ struct Registry {
   std::vector<Arena*> arenas;
 };
 
-// Never destroyed: worker threads may outlive static destructors.
+Registry& registry();
+void lock_registry() { registry().mutex.lock(); }
+void unlock_registry() { registry().mutex.unlock(); }
+
+// Never destroyed: worker threads may outlive static destructors. Held during a fork, lest the
+// child inherits it locked by a thread that it does not have.
 Registry& registry() {
-  static Registry* instance = new Registry;
+  static Registry* instance = [] {
+    auto* created = new Registry;
+    pthread_atfork(lock_registry, unlock_registry, unlock_registry);
+    return created;
+  }();
   return *instance;
 }
 

@@ -22,7 +22,8 @@ from pyfast.ops._vmap import fold_vmap
 
 MODES = ("bilinear", "nearest")
 PADDING_MODES = ("zeros", "border", "reflection")
-_LARGEST = 2**31 - 16  # pixels on one axis; positions are 32-bit integers in the kernels
+_LARGEST = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
+_LARGEST_INPUT = 2**24  # of an input: more pixels a float32 position cannot tell apart
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -183,8 +184,8 @@ def _check(
     batch = places.shape[0]
     if input.dim() != 4 or input.shape[0] not in (1, batch):
         raise shape_error(op, "input", f"({batch}, C, H, W) or (1, C, H, W)", input)
-    if not 0 < input.shape[2] <= _LARGEST or not 0 < input.shape[3] <= _LARGEST:
-        raise shape_error(op, "input", "(N, C, H, W) with H and W above zero", input)
+    if min(input.shape[2:]) <= 0 or max(input.shape[2:]) > _LARGEST_INPUT:
+        raise shape_error(op, "input", "(N, C, H, W) with H and W from 1 to 2**24", input)
 
 
 # --- definitions ----------------------------------------------------------------------------------

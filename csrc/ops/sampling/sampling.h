@@ -8,6 +8,9 @@
 
 namespace pyfast {
 
+// Pixels on one side of an input image: more of them a float32 position cannot tell apart.
+constexpr int64_t kMaxInputSide = int64_t{1} << 24;
+
 enum class Interpolation : int32_t { kBilinear, kNearest };
 enum class Padding : int32_t { kZeros, kBorder, kReflection };
 

@@ -66,7 +66,7 @@ void Request::check() const {
   if (!input.has_shape({batch(), kAny, kAny, kAny}) && !input.has_shape({1, kAny, kAny, kAny}))
     throw shape_error(input, "(" + std::to_string(batch()) + ", C, H, W) or (1, C, H, W)");
   for (int d : {2, 3})
-    if (input.shape[d] < 1 || input.shape[d] > kLargest)
+    if (input.shape[d] < 1 || input.shape[d] > kMaxInputSide)
       throw shape_error(input, "(N, C, H, W) with H and W above zero");
 }
 

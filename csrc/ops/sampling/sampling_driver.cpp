@@ -197,11 +197,12 @@ void sampling_forward_cpu(const SamplingParams<Real>& p) {
   if (p.batch * p.channels * p.out_h * p.out_w == 0) return;
   const SamplingPlan plan = make_plan(p, p.input.c == 1 && p.output.c == 1);
   const ScratchSize size = scratch_size(p, plan, false);
+  const SamplingKernels<Real>& kernel = kernels<Real>();
   const int64_t work = int64_t{plan.tile_rows} * plan.tile_columns * p.channels / plan.groups;
   parallel_for(0, p.batch * plan.groups * plan.tiles(), std::max<int64_t>(1, kGrain / work),
                [&](int64_t begin, int64_t end) {
                  Scratch<Real> box(size.box), line(size.line);
-                 kernels<Real>().forward(p, plan, begin, end, box.data(), line.data());
+                 kernel.forward(p, plan, begin, end, box.data(), line.data());
                });
 }
 

@@ -156,8 +156,8 @@ void spread_one_lane(Real* box, const Run<Real>& run, const Real* grad) {
   for (int k = 0; k < run.count; k += 4) {
     const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
     const auto g = load_part<4>(grad + k, run.count - k);
-    const Vec<Real, 4> right = g * fx, left = g - right;
-    Vec<Real, 4> share[4] = {left - left * fy, right - right * fy, left * fy, right * fy};
+    const Vec<Real, 4> right = g * fx, left = g * (1 - fx);
+    Vec<Real, 4> share[4] = {left * (1 - fy), right * (1 - fy), left * fy, right * fy};
     transpose4<Real>(share[0], share[1], share[2], share[3]);
     for (int l = 0; l < 4 && k + l < run.count; ++l) {
       Real* at = box + run.base[k + l];

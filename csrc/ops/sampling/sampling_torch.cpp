@@ -38,6 +38,8 @@ SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool
                   "input and theta or grid must have one dtype and device");
   const int64_t batch = places.size(0);
   STD_TORCH_CHECK(input.size(0) == batch || input.size(0) == 1, "batch sizes must agree");
+  STD_TORCH_CHECK(input.size(2) <= kMaxInputSide && input.size(3) <= kMaxInputSide,
+                  "input must have at most 2^24 pixels on a side");
   STD_TORCH_CHECK(height >= 0 && width >= 0, "sizes must not be negative");
   SamplingParams<Real> p;
   p.batch = batch;
