@@ -125,7 +125,7 @@ def bad_calls(op, call, places, places_name, places_shape, more=()):
         "an image without rows": (
             lambda: call(IMAGE[:, :, :0], places),
             ValueError,
-            "expected input of shape .* with H and W above zero",
+            "expected input of shape .* with H and W from 1 to",
         ),
         "integers": (
             lambda: call(IMAGE.long(), places),

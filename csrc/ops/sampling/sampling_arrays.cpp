@@ -67,7 +67,7 @@ void Request::check() const {
     throw shape_error(input, "(" + std::to_string(batch()) + ", C, H, W) or (1, C, H, W)");
   for (int d : {2, 3})
     if (input.shape[d] < 1 || input.shape[d] > kMaxInputSide)
-      throw shape_error(input, "(N, C, H, W) with H and W above zero");
+      throw shape_error(input, "(N, C, H, W) with H and W from 1 to 2**24");
 }
 
 template <class Real>
