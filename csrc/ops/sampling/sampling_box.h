@@ -31,7 +31,7 @@ inline void index_range(double low, double high, Padding padding, int64_t size, 
 // makes them infinite.
 template <class Real>
 void grid_range(const Places<Real>& at, const Tile& tile, double range[4]) {
-  constexpr int kStep = 16;
+  constexpr int kStep = kNative<Real>;
   const int64_t* stride = at.p.grid_stride;
   const bool pairs = stride[2] == 2 && stride[3] == 1;
   Vec<Real, kStep> low = Vec<Real, kStep>{} + HUGE_VALF, high = -low, odd{};
