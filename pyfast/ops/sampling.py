@@ -332,7 +332,7 @@ torch.library.register_fake("pyfast::affine_grid_sample_backward", _fake_backwar
 
 
 def _setup_grid(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.size, ctx.align_corners = inputs[1:3], inputs[3]
+    ctx.align_corners = inputs[3]
 
 
 def _grid_backward(ctx: Any, grad_grid: Tensor) -> tuple[Any, ...]:

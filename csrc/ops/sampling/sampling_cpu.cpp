@@ -130,7 +130,7 @@ void affine_grid_backward(const AffineGridParams<Real>& p, int64_t begin, int64_
           Real line[kRun];
           for (int k = 0; k < count; ++k) line[k] = from[k * stride[2] + c * stride[3]];
           double moments[3] = {0, 0, 0};
-          add_moments(line, 1, count, count, moments);
+          add_moments(line, 1, count, moments);
           add_theta(p, moments, i, j, sums + 3 * c);
         }
       }

@@ -14,12 +14,12 @@ namespace PF_ISA {
 // --- kWide --------------------------------------------------------------------------------------
 
 // Calls body(i, j, run, k) for every pixel of a tile.
-template <bool kSlopes, class Real, class Body>
+template <class Real, class Body>
 void for_each_pixel(const Places<Real>& at, const Tile& tile, const Body& body) {
   Run<Real> run;
   for (int r = 0, rows; r < tile.rows; r += rows) {
     rows = rows_of_run(tile, r);
-    locate<kSlopes>(at, tile, r, rows, &run);
+    locate<false>(at, tile, r, rows, &run);
     for (int row = 0, k = 0; row < rows; ++row)
       for (int column = 0; column < tile.columns; ++column, ++k)
         body(tile.top + r + row, tile.left + column, run, k);
@@ -48,11 +48,10 @@ template <class Real>
 void forward_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile, Real* zeros) {
   std::memset(zeros, 0, sizeof(Real) * p.channels);
   const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-  for_each_pixel<false>(
-      Places<Real>(p, n), tile, [&](int64_t i, int64_t j, const Run<Real>& run, int k) {
-        const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
-        blend_wide(taps.at, run.fx[k], run.fy[k], p.channels, p.output.at(n, 0, i, j));
-      });
+  for_each_pixel(Places<Real>(p, n), tile, [&](int64_t i, int64_t j, const Run<Real>& run, int k) {
+    const auto taps = taps_of(p, image, run.x[k], run.y[k], zeros);
+    blend_wide(taps.at, run.fx[k], run.fy[k], p.channels, p.output.at(n, 0, i, j));
+  });
 }
 
 // Channels of a pixel of the incoming gradient, contiguous.
@@ -79,7 +78,7 @@ void spread_wide(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_
     }
   };
   for (int64_t t = 0; t < plan.tiles(); ++t)
-    for_each_pixel<false>(Places<Real>(p, n), plan.tile(t, p.out_h, p.out_w), body);
+    for_each_pixel(Places<Real>(p, n), plan.tile(t, p.out_h, p.out_w), body);
 }
 
 // --- kNearest -----------------------------------------------------------------------------------

@@ -132,14 +132,15 @@ void backward_input(const SamplingParams<Real>& p, const SamplingPlan& plan,
 }
 
 template <class Real>
+void clear_coordinates(const SamplingParams<Real>& p) {
+  if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
+  if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
+}
+
+template <class Real>
 void backward_coordinates(const SamplingParams<Real>& p, const SamplingPlan& plan,
                           const SamplingKernels<Real>& kernel) {
   const int64_t tiles = plan.tiles(), tasks = p.batch * tiles;
-  if (p.interpolation == Interpolation::kNearest) {
-    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
-    if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
-    return;
-  }
   const ScratchSize size = scratch_size(p, plan, true);
   Scratch<double> sums(6 * tasks);
   const int64_t grain =
@@ -168,11 +169,10 @@ void backward(const SamplingParams<Real>& p) {
     }
   }
   if (p.grad_theta == nullptr && p.grad_grid == nullptr) return;
-  if (has_output) {
+  if (has_output && p.interpolation != Interpolation::kNearest) {
     backward_coordinates(p, make_plan(p, p.input.c == 1), kernels<Real>());
   } else {
-    if (p.grad_theta != nullptr) std::fill_n(p.grad_theta, p.batch * 6, Real(0));
-    if (p.grad_grid != nullptr) std::fill_n(p.grad_grid, p.batch * p.out_h * p.out_w * 2, Real(0));
+    clear_coordinates(p);
   }
 }
 

@@ -10,10 +10,10 @@
 namespace pyfast {
 namespace PF_ISA {
 
-// Moments of a block of derivatives, `stride` values from row to row: sum g, sum column * g,
-// sum row * g, in the order of the runs and added up in double.
+// Moments of a block of derivatives: sum g, sum column * g, sum row * g, in the order of the runs
+// and added up in double.
 template <class Real>
-void add_moments(const Real* g, int rows, int columns, int64_t stride, double moments[3]) {
+void add_moments(const Real* g, int rows, int columns, double moments[3]) {
   constexpr int kStep = kNative<Real>;
   Vec<Real, kStep> sum{}, by_column{}, by_row{}, first;
   for (int l = 0; l < kStep; ++l) first[l] = static_cast<Real>(l);
@@ -21,7 +21,7 @@ void add_moments(const Real* g, int rows, int columns, int64_t stride, double mo
     auto column = first;
     Vec<Real, kStep> of_row{};
     for (int k = 0; k < columns; k += kStep) {
-      const auto v = load_part<kStep>(g + r * stride + k, columns - k);
+      const auto v = load_part<kStep>(g + r * columns + k, columns - k);
       of_row += v;
       by_column += v * column;
       column += static_cast<Real>(kStep);
@@ -61,8 +61,8 @@ void finish_run(const Places<Real>& at, int64_t n, const Tile& tile, int r, int 
   }
   if (p.grad_grid == nullptr) {
     double of_x[3] = {0, 0, 0}, of_y[3] = {0, 0, 0};
-    add_moments(by_x, rows, tile.columns, tile.columns, of_x);
-    add_moments(by_y, rows, tile.columns, tile.columns, of_y);
+    add_moments(by_x, rows, tile.columns, of_x);
+    add_moments(by_y, rows, tile.columns, of_y);
     add_theta(p, of_x, tile.top + r, tile.left, sums);
     add_theta(p, of_y, tile.top + r, tile.left, sums + 3);
     return;
