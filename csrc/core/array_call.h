@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/array_view.h"
+#include "core/cuda_build.h"
 
 namespace pyfast {
 
@@ -27,12 +28,6 @@ class ArrayCall {
  private:
   void* stream_;  // a cudaStream_t
 };
-
-#if defined(PF_WITH_CUDA)
-constexpr bool kWithCuda = true;
-#else
-constexpr bool kWithCuda = false;
-#endif
 
 // CUDA, in array_cuda.cpp. A build without CUDA never refers to these.
 

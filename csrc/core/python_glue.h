@@ -64,9 +64,7 @@ inline Exported from_buffer(const py::object& object) {
 }
 
 inline void expect_cuda_build() {
-  if (!kWithCuda)
-    throw std::runtime_error(
-        "pyfast was built without its CUDA kernels: build it again with nvcc on PATH");
+  if (!kWithCuda) throw std::runtime_error(kNoCudaKernels);
 }
 
 // torch, JAX, CuPy.

@@ -10,6 +10,8 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include "core/cuda_build.h"
+
 // torch 2.13 renamed the macro of 2.11.
 #if !defined(STABLE_TORCH_ERROR_CODE_CHECK)
 #define STABLE_TORCH_ERROR_CODE_CHECK TORCH_ERROR_CODE_CHECK
@@ -59,12 +61,6 @@ inline Tensor as_contiguous(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
 
-#if defined(PF_WITH_CUDA)
-constexpr bool kWithCuda = true;
-#else
-constexpr bool kWithCuda = false;
-#endif
-
 // Runs `cpu()`, or `cuda(stream)` on the current stream of the tensor's device. `cuda` is a
 // generic lambda that returns a cudaError_t: a build without CUDA never compiles its body.
 template <class Cpu, class Cuda>
@@ -83,8 +79,7 @@ void run_on_device_of(const Tensor& tensor, const Cpu& cpu, const Cuda& cuda) {
     const int error = cuda(stream);
     STD_TORCH_CHECK(error == 0, "pyfast: CUDA error ", error, " at the launch of a kernel");
   } else {
-    STD_TORCH_CHECK(false,
-                    "pyfast was built without its CUDA kernels: build it again with nvcc on PATH");
+    STD_TORCH_CHECK(false, kNoCudaKernels);
   }
 }
 
