@@ -3,17 +3,14 @@
 #include <stdexcept>
 #include <string>
 
-#include "ops/sampling/sampling.h"
+#include "ops/sampling/sampling_params.h"
 
 namespace pyfast::arrays {
 namespace {
 
 constexpr int64_t kLargest = 2147483632;  // pixels on one axis: positions are 32-bit integers
 
-template <class Real>
-ImageView<Real> image(const ArrayView& a) {
-  return {a.as<Real>(), a.strides[0], a.strides[1], a.strides[2], a.strides[3]};
-}
+StridedMemory memory(const ArrayView& a) { return {a.data, a.shape.data(), a.strides.data()}; }
 
 void expect_length(const char* name, int64_t length) {
   if (length < 1 || length > kLargest)
@@ -72,24 +69,9 @@ void Request::check() const {
 
 template <class Real>
 SamplingParams<Real> Request::params(std::vector<Real>& theta) const {
-  SamplingParams<Real> p;
-  p.batch = batch();
-  p.input_batch = input.shape[0];
-  p.channels = input.shape[1];
-  p.in_h = input.shape[2];
-  p.in_w = input.shape[3];
-  p.out_h = height;
-  p.out_w = width;
-  p.interpolation = interpolation;
-  p.padding = padding;
-  p.align_corners = align_corners;
-  p.input = image<const Real>(input);
-  if (is_theta) {
-    p.theta = contiguous(places, theta);
-  } else {
-    p.grid = places.as<const Real>();
-    for (int d = 0; d < 4; ++d) p.grid_stride[d] = places.strides[d];
-  }
+  auto p = sampling_params<Real>(memory(input), memory(places), is_theta, height, width,
+                                 interpolation, padding, align_corners);
+  if (is_theta) p.theta = contiguous(places, theta);
   return p;
 }
 
@@ -100,7 +82,7 @@ void sample(ArrayCall& call, const Request& request) {
     using Real = decltype(real);
     std::vector<Real> theta;
     auto p = request.params(theta);
-    p.output = image<Real>(output);
+    p.output = image_view<Real>(memory(output));
     call.run_on_device_of(
         output, [&] { sampling_forward_cpu(p); },
         [&](auto stream) { return sampling_forward_cuda(p, stream); });
@@ -119,8 +101,8 @@ void sample_backward(ArrayCall& call, const Request& request, const ArrayView& g
     using Real = decltype(real);
     std::vector<Real> theta;
     auto p = request.params(theta);
-    p.grad_output = image<const Real>(grad_output);
-    p.grad_input = image<Real>(grad_input);
+    p.grad_output = image_view<const Real>(memory(grad_output));
+    p.grad_input = image_view<Real>(memory(grad_input));
     (request.is_theta ? p.grad_theta : p.grad_grid) = grad_places.as<Real>();
     call.run_on_device_of(
         grad_output, [&] { sampling_backward_cpu(p); },
@@ -130,16 +112,6 @@ void sample_backward(ArrayCall& call, const Request& request, const ArrayView& g
           return sampling_backward_cuda(p, static_cast<double*>(sums.data()), stream);
         });
   });
-}
-
-template <class Real>
-AffineGridParams<Real> grid_params(const ArrayView& grid, bool align_corners) {
-  AffineGridParams<Real> p;
-  p.batch = grid.shape[0];
-  p.out_h = grid.shape[1];
-  p.out_w = grid.shape[2];
-  p.align_corners = align_corners;
-  return p;
 }
 
 }  // namespace
@@ -154,7 +126,7 @@ void affine_grid(ArrayCall& call, const ArrayView& theta, int64_t height, int64_
   dispatch(grid.dtype, [&](auto real) {
     using Real = decltype(real);
     std::vector<Real> copy;
-    auto p = grid_params<Real>(grid, align_corners);
+    AffineGridParams<Real> p{grid.shape[0], height, width, align_corners};
     p.theta = contiguous(theta, copy);
     p.grid = grid.as<Real>();
     call.run_on_device_of(
@@ -169,7 +141,8 @@ void affine_grid_backward(ArrayCall& call, const ArrayView& grad_grid, bool alig
   expect_contiguous(grad_theta);
   dispatch(grad_grid.dtype, [&](auto real) {
     using Real = decltype(real);
-    auto p = grid_params<Real>(grad_grid, align_corners);
+    AffineGridParams<Real> p{grad_grid.shape[0], grad_grid.shape[1], grad_grid.shape[2],
+                             align_corners};
     p.grad_grid = grad_grid.as<const Real>();
     for (int d = 0; d < 4; ++d) p.grad_grid_stride[d] = grad_grid.strides[d];
     p.grad_theta = grad_theta.as<Real>();

@@ -1,14 +1,13 @@
 // Sampling for torch: schema, checks, allocation, registration. The checks are the safety net
 // behind those of pyfast/ops/sampling.py, which say more.
 #include "core/torch_glue.h"
-#include "ops/sampling/sampling.h"
+#include "ops/sampling/sampling_params.h"
 
 namespace pyfast {
 namespace {
 
-template <class Real>
-ImageView<Real> view(const Tensor& t) {
-  return {static_cast<Real*>(t.data_ptr()), t.stride(0), t.stride(1), t.stride(2), t.stride(3)};
+StridedMemory memory(const Tensor& t) {
+  return {t.data_ptr(), t.sizes().data(), t.strides().data()};
 }
 
 template <class Body>
@@ -27,11 +26,11 @@ Option checked(int64_t value, int64_t count, const char* name) {
   return static_cast<Option>(value);
 }
 
-// What is the same in all calls. `places` is theta or the grid.
+// `places` is theta or the grid.
 template <class Real>
-SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool is_theta,
-                                 int64_t height, int64_t width, int64_t mode, int64_t padding,
-                                 bool align_corners) {
+SamplingParams<Real> checked_params(const Tensor& input, const Tensor& places, bool is_theta,
+                                    int64_t height, int64_t width, int64_t mode, int64_t padding,
+                                    bool align_corners) {
   STD_TORCH_CHECK(input.dim() == 4 && input.size(2) > 0 && input.size(3) > 0,
                   "input must be (N, C, H, W) with H and W above zero");
   STD_TORCH_CHECK(input.scalar_type() == places.scalar_type() && input.device() == places.device(),
@@ -41,27 +40,12 @@ SamplingParams<Real> make_params(const Tensor& input, const Tensor& places, bool
   STD_TORCH_CHECK(input.size(2) <= kMaxInputSide && input.size(3) <= kMaxInputSide,
                   "input must have at most 2^24 pixels on a side");
   STD_TORCH_CHECK(height >= 0 && width >= 0, "sizes must not be negative");
-  SamplingParams<Real> p;
-  p.batch = batch;
-  p.input_batch = input.size(0);
-  p.channels = input.size(1);
-  p.in_h = input.size(2);
-  p.in_w = input.size(3);
-  p.out_h = height;
-  p.out_w = width;
-  p.interpolation = checked<Interpolation>(mode, 2, "mode");
-  p.padding = checked<Padding>(padding, 3, "padding_mode");
-  p.align_corners = align_corners;
-  p.input = view<const Real>(input);
-  if (is_theta) {
-    STD_TORCH_CHECK(has_shape(places, {batch, 2, 3}), "theta must be (N, 2, 3)");
-    p.theta = static_cast<const Real*>(places.data_ptr());
-  } else {
-    STD_TORCH_CHECK(has_shape(places, {batch, height, width, 2}), "grid must be (N, H, W, 2)");
-    p.grid = static_cast<const Real*>(places.data_ptr());
-    for (int d = 0; d < 4; ++d) p.grid_stride[d] = places.stride(d);
-  }
-  return p;
+  STD_TORCH_CHECK(!is_theta || has_shape(places, {batch, 2, 3}), "theta must be (N, 2, 3)");
+  STD_TORCH_CHECK(is_theta || has_shape(places, {batch, height, width, 2}),
+                  "grid must be (N, H, W, 2)");
+  return sampling_params<Real>(memory(input), memory(places), is_theta, height, width,
+                               checked<Interpolation>(mode, 2, "mode"),
+                               checked<Padding>(padding, 3, "padding_mode"), align_corners);
 }
 
 Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t height,
@@ -69,10 +53,10 @@ Tensor sample(const Tensor& input, const Tensor& places, bool is_theta, int64_t 
   return dispatch(input.scalar_type(), [&](auto real) {
     using Real = decltype(real);
     auto p =
-        make_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
+        checked_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
     Tensor output =
         empty_image(input, {p.batch, p.channels, height, width}, memory_format_of(input));
-    p.output = view<Real>(output);
+    p.output = image_view<Real>(memory(output));
     run_on_device_of(
         input, [&] { sampling_forward_cpu(p); },
         [&](auto stream) { return sampling_forward_cuda(p, stream); });
@@ -90,18 +74,18 @@ std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Tens
     STD_TORCH_CHECK(grad_output.dim() == 4, "grad_output must be (N, C, H, W)");
     const int64_t height = grad_output.size(2), width = grad_output.size(3);
     auto p =
-        make_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
+        checked_params<Real>(input, places, is_theta, height, width, mode, padding, align_corners);
     STD_TORCH_CHECK(has_shape(grad_output, {p.batch, p.channels, height, width}) &&
                         grad_output.scalar_type() == input.scalar_type() &&
                         grad_output.device() == input.device(),
                     "grad_output must have the output's shape, dtype and device");
-    p.grad_output = view<const Real>(grad_output);
+    p.grad_output = image_view<const Real>(memory(grad_output));
     Tensor grad_input = torch::stable::new_empty(input, {0});
     Tensor grad_places = torch::stable::new_empty(input, {0});
     if (of_input) {
       grad_input =
           empty_image(input, {p.input_batch, p.channels, p.in_h, p.in_w}, memory_format_of(input));
-      p.grad_input = view<Real>(grad_input);
+      p.grad_input = image_view<Real>(memory(grad_input));
     }
     if (of_places) {
       grad_places = torch::stable::new_empty(places, places.sizes());
@@ -146,24 +130,13 @@ std::tuple<Tensor, Tensor> grid_sample_backward(const Tensor& grad_output, const
                          of_grid);
 }
 
-template <class Real>
-AffineGridParams<Real> grid_params(int64_t batch, int64_t height, int64_t width,
-                                   bool align_corners) {
-  STD_TORCH_CHECK(batch >= 0 && height >= 0 && width >= 0, "sizes must not be negative");
-  AffineGridParams<Real> p;
-  p.batch = batch;
-  p.out_h = height;
-  p.out_w = width;
-  p.align_corners = align_corners;
-  return p;
-}
-
 Tensor affine_grid(const Tensor& theta, int64_t height, int64_t width, bool align_corners) {
   return dispatch(theta.scalar_type(), [&](auto real) {
     using Real = decltype(real);
     STD_TORCH_CHECK(theta.dim() == 3 && theta.size(1) == 2 && theta.size(2) == 3,
                     "theta must be (N, 2, 3)");
-    auto p = grid_params<Real>(theta.size(0), height, width, align_corners);
+    STD_TORCH_CHECK(height >= 0 && width >= 0, "sizes must not be negative");
+    AffineGridParams<Real> p{theta.size(0), height, width, align_corners};
     const Tensor dense = as_contiguous(theta);
     p.theta = static_cast<const Real*>(dense.data_ptr());
     Tensor grid = torch::stable::new_empty(theta, {p.batch, height, width, 2});
@@ -180,8 +153,8 @@ Tensor affine_grid_backward(const Tensor& grad_grid, bool align_corners) {
     using Real = decltype(real);
     STD_TORCH_CHECK(grad_grid.dim() == 4 && grad_grid.size(3) == 2,
                     "grad_grid must be (N, H, W, 2)");
-    auto p =
-        grid_params<Real>(grad_grid.size(0), grad_grid.size(1), grad_grid.size(2), align_corners);
+    AffineGridParams<Real> p{grad_grid.size(0), grad_grid.size(1), grad_grid.size(2),
+                             align_corners};
     p.grad_grid = static_cast<const Real*>(grad_grid.data_ptr());
     for (int d = 0; d < 4; ++d) p.grad_grid_stride[d] = grad_grid.stride(d);
     Tensor grad_theta = torch::stable::new_empty(grad_grid, {p.batch, 2, 3});
