@@ -1,13 +1,10 @@
 """Times two ways to do the same, in turns, so that a busy machine slows both."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from statistics import median
-
-import torch
 
 ROUNDS = 9
 
@@ -36,17 +33,6 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], seconds: f
         theirs=median(b for _, b in rounds),
         ratio=median(b / a for a, b in rounds),
     )
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch, and with it pyfast, on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def duration(seconds: float) -> str:

@@ -20,11 +20,9 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 
-import torch
-
+from pyfast._threads import one_thread
 from pyfast.testing import _derivatives, _modes, _results, _robustness
 from pyfast.testing._case import TOLERANCES, BadCall, BrokenPromiseError, NotPromisedError, OpCase
 
@@ -81,7 +79,7 @@ def check_op(
     if unknown:
         raise ValueError(f"check_op: no promise {', '.join(unknown)}; known: {', '.join(PROMISES)}")
     report = {}
-    with _one_thread():
+    with one_thread():
         for name, holds in PROMISES.items():
             if name in skip or (only is not None and name not in only):
                 continue
@@ -93,14 +91,3 @@ def check_op(
             except Exception as error:
                 raise BrokenPromiseError(f"{case}: {name}: {error}") from error
     return report
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Most problems are tiny, and waking other threads would take longer than solving them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

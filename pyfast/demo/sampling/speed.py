@@ -9,8 +9,9 @@ from rich.console import Console
 from torch import Tensor
 
 import pyfast
+from pyfast._threads import one_thread
 from pyfast.demo.page import Fact, Section, Table, Text
-from pyfast.demo.timing import compare, duration, one_thread
+from pyfast.demo.timing import compare, duration
 
 
 class Case(NamedTuple):

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
+from pyfast._threads import one_thread
 from pyfast.data import digits
 from pyfast.demo.page import Block, Chart, Charts, Fact, Line, Picture, Section, Table, Text
 from pyfast.demo.pictures import save, save_animation
@@ -26,7 +27,7 @@ from pyfast.demo.sampling.digits import (
 from pyfast.demo.sampling.film import Film
 from pyfast.demo.sampling.networks import Classifier, TransformerCNN, cnn, parameters, pooling_cnn
 from pyfast.demo.sampling.training import Training, accuracy, deviation
-from pyfast.demo.timing import compare, duration, one_thread
+from pyfast.demo.timing import compare, duration
 from pyfast.nn import SpatialTransformer
 
 PLAIN, POOLING, TRANSFORMER = "CNN", "CNN, global max pooling", "CNN with spatial transformer"
