@@ -20,21 +20,23 @@ constexpr int kFrame = 2;
 PF_HD float round_even(float x) { return (x + 12582912.f) - 12582912.f; }
 PF_HD double round_even(double x) { return (x + 6755399441055744.0) - 6755399441055744.0; }
 
-// Normalised coordinate -> pixels: x * scale + shift.
+// Coordinate -> pixels: x * scale + shift. Coordinates in pixels are there already.
 template <class Real>
 struct PixelScale {
   Real scale, shift;
 };
 
 template <class Real>
-PF_HD PixelScale<Real> pixel_scale(int64_t size, bool align_corners) {
+PF_HD PixelScale<Real> pixel_scale(int64_t size, bool align_corners, bool pixels = false) {
+  if (pixels) return {Real(1), Real(0)};
   if (align_corners) return {Real(size - 1) / 2, Real(size - 1) / 2};
   return {Real(size) / 2, Real(size - 1) / 2};
 }
 
-// Index of an output pixel -> its normalised base coordinate: index * scale + shift.
+// Index of an output pixel -> its base coordinate: index * scale + shift.
 template <class Real>
-PF_HD PixelScale<Real> base_scale(int64_t size, bool align_corners) {
+PF_HD PixelScale<Real> base_scale(int64_t size, bool align_corners, bool pixels = false) {
+  if (pixels) return {Real(1), Real(0)};
   if (align_corners)
     return size > 1 ? PixelScale<Real>{Real(2) / (size - 1), Real(-1)}
                     : PixelScale<Real>{Real(0), Real(0)};
@@ -115,51 +117,149 @@ PF_HD int32_t nearest_index(Real x, Real size) {
   return static_cast<int32_t>(round_even(into_frame(x, size)));
 }
 
-// An affine map from output pixels (j, i) to input pixels:
-//   x = xj * j + xi * i + x0,   y = yj * j + yi * i + y0.
-struct AffineMap {
-  double xj, xi, x0, yj, yi, y0;
-};
+// --- bicubic
+// --------------------------------------------------------------------------------------
 
-// What a composed map takes from the sizes: base grid (bx, by) and step to pixels (px, py).
-struct AffineFrame {
-  PixelScale<double> bx, by, px, py;
-};
-
-PF_HD AffineFrame affine_frame(int64_t in_h, int64_t in_w, int64_t out_h, int64_t out_w,
-                               bool align_corners) {
-  return {base_scale<double>(out_w, align_corners), base_scale<double>(out_h, align_corners),
-          pixel_scale<double>(in_w, align_corners), pixel_scale<double>(in_h, align_corners)};
-}
-
-// Composes base grid, theta (2 x 3) and the step to pixels.
+// Keys' kernel with a = -0.75: weights of the pixels index - 1 .. index + 2, and their derivatives
+// by the position, at a fraction t behind `index`.
 template <class Real>
-PF_HD AffineMap affine_map(const Real* theta, const AffineFrame& frame) {
-  const PixelScale<double> bx = frame.bx, by = frame.by, px = frame.px, py = frame.py;
-  const double a = theta[0], b = theta[1], c = theta[2];
-  const double d = theta[3], e = theta[4], f = theta[5];
-  return {px.scale * a * bx.scale,
-          px.scale * b * by.scale,
-          px.scale * (a * bx.shift + b * by.shift + c) + px.shift,
-          py.scale * d * bx.scale,
-          py.scale * e * by.scale,
-          py.scale * (d * bx.shift + e * by.shift + f) + py.shift};
+PF_HD Real cubic_near(Real t) {
+  return (Real(1.25) * t - Real(2.25)) * t * t + 1;
+}
+template <class Real>
+PF_HD Real cubic_far(Real t) {
+  return ((Real(-0.75) * t + Real(3.75)) * t - Real(6)) * t + Real(3);
+}
+template <class Real>
+PF_HD Real cubic_near_slope(Real t) {
+  return (Real(3.75) * t - Real(4.5)) * t;
+}
+template <class Real>
+PF_HD Real cubic_far_slope(Real t) {
+  return (Real(-2.25) * t + Real(7.5)) * t - Real(6);
 }
 
 template <class Real>
-PF_HD AffineMap affine_map(const Real* theta, int64_t in_h, int64_t in_w, int64_t out_h,
-                           int64_t out_w, bool align_corners) {
-  return affine_map(theta, affine_frame(in_h, in_w, out_h, out_w, align_corners));
+PF_HD void cubic_weights(Real t, Real weight[4]) {
+  weight[0] = cubic_far(t + 1);
+  weight[1] = cubic_near(t);
+  weight[2] = cubic_near(1 - t);
+  weight[3] = cubic_far(2 - t);
+}
+
+template <class Real>
+PF_HD void cubic_slopes(Real t, Real slope[4]) {
+  slope[0] = cubic_far_slope(t + 1);
+  slope[1] = cubic_near_slope(t);
+  slope[2] = -cubic_near_slope(1 - t);
+  slope[3] = -cubic_far_slope(2 - t);
+}
+
+// The pixel left of a position that is not padded (padding is for each of its taps), brought so
+// near to the image that an int32 holds it, without a change of what the taps read. A position of
+// NaN or infinity has a fraction of NaN.
+template <class Real>
+PF_HD Neighbours<Real> cubic_neighbours(Real x, int64_t size, Padding padding, bool align_corners) {
+  const Real floor = std::floor(x);
+  const Real length = Real(size);
+  Real near = floor;
+  if (padding == Padding::kReflection) {
+    const Real period = 2 * (align_corners ? length - 1 : length);
+    if (period > 0) near = floor - period * std::floor(floor / period);
+    // Where nothing is left of the fraction, dividing may have erred by more than a period.
+    near = near > -2 * length - 4 ? near : Real(0);
+    near = near < 4 * length + 4 ? near : Real(0);
+  } else {
+    near = near > -3 ? near : Real(-3);
+    near = near < length + 1 ? near : length + 1;
+  }
+  return {static_cast<int32_t>(near), x - floor};
+}
+
+// The pixel that a tap at an index reads; -1 for none.
+PF_HD int32_t cubic_tap(int32_t index, int32_t size, Padding padding, bool align_corners) {
+  if (padding == Padding::kZeros) return index >= 0 && index < size ? index : -1;
+  if (padding == Padding::kBorder) return index < 0 ? 0 : index < size ? index : size - 1;
+  if (size == 1) return 0;
+  const int64_t period = 2 * (align_corners ? int64_t{size} - 1 : int64_t{size});
+  int64_t turned = index % period;
+  if (turned < 0) turned += period;
+  if (turned < size) return static_cast<int32_t>(turned);
+  return static_cast<int32_t>(align_corners ? period - turned : period - 1 - turned);
+}
+
+// --- maps
+// -----------------------------------------------------------------------------------------
+
+// A linear map from output pixels (j, i[, d], 1) to kRows rows: input pixels of an affine map, or
+// input pixels times a denominator, and that denominator, of a homography.
+template <int kRows, int kColumns>
+struct LinearMap {
+  double at[kRows][kColumns];
+};
+template <int kDims>
+using AffineMap = LinearMap<kDims, kDims + 1>;
+using ProjectiveMap = LinearMap<3, 3>;
+
+// What a composed map takes from the sizes, by axis: base grid and step to pixels.
+struct MapFrame {
+  PixelScale<double> base[3], step[3];
+};
+
+template <class Params>
+PF_HD MapFrame map_frame(const Params& p) {
+  const bool align = p.align_corners, pixels = p.pixels;
+  return {{base_scale<double>(p.out_w, align, pixels), base_scale<double>(p.out_h, align, pixels),
+           base_scale<double>(p.out_d, align, pixels)},
+          {pixel_scale<double>(p.in_w, align, pixels), pixel_scale<double>(p.in_h, align, pixels),
+           pixel_scale<double>(p.in_d, align, pixels)}};
+}
+
+// A row of a matrix over base coordinates, as a row over output pixels.
+template <int kColumns, class Real>
+PF_HD void compose_row(const Real* row, const MapFrame& frame, double out[kColumns]) {
+  constexpr int last = kColumns - 1;
+  out[last] = row[last];
+  for (int a = 0; a < last; ++a) {
+    out[a] = row[a] * frame.base[a].scale;
+    out[last] += row[a] * frame.base[a].shift;
+  }
+}
+
+// Composes base grid, matrix (kDims x (kDims + 1)) and the step to pixels.
+template <int kDims, class Real>
+PF_HD AffineMap<kDims> affine_map(const Real* matrix, const MapFrame& frame) {
+  AffineMap<kDims> map;
+  for (int a = 0; a < kDims; ++a) {
+    compose_row<kDims + 1>(matrix + a * (kDims + 1), frame, map.at[a]);
+    for (int c = 0; c <= kDims; ++c) map.at[a][c] *= frame.step[a].scale;
+    map.at[a][kDims] += frame.step[a].shift;
+  }
+  return map;
+}
+
+// The same for a homography (3 x 3): rows x * w, y * w and w.
+template <class Real>
+PF_HD ProjectiveMap projective_map(const Real* matrix, const MapFrame& frame) {
+  ProjectiveMap map;
+  compose_row<3>(matrix + 6, frame, map.at[2]);
+  for (int a = 0; a < 2; ++a) {
+    compose_row<3>(matrix + 3 * a, frame, map.at[a]);
+    for (int c = 0; c < 3; ++c)
+      map.at[a][c] = frame.step[a].scale * map.at[a][c] + frame.step[a].shift * map.at[2][c];
+  }
+  return map;
 }
 
 // False where the composed map would lose its small terms beside large ones, overflow or meet
 // infinity minus infinity although the grid itself is defined: such maps are evaluated coordinate
 // by coordinate, as torch does.
-PF_HD bool is_moderate(const AffineMap& map) {
+template <int kRows, int kColumns>
+PF_HD bool is_moderate(const LinearMap<kRows, kColumns>& map) {
   const double bound = 1e9;
-  const double all[] = {map.xj, map.xi, map.x0, map.yj, map.yi, map.y0};
-  for (double value : all)
-    if (!(value < bound && value > -bound)) return false;
+  for (int r = 0; r < kRows; ++r)
+    for (int c = 0; c < kColumns; ++c)
+      if (!(map.at[r][c] < bound && map.at[r][c] > -bound)) return false;
   return true;
 }
 
