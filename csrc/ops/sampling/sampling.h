@@ -62,7 +62,8 @@ struct SamplingParams {
   Interpolation interpolation = Interpolation::kBilinear;
   Padding padding = Padding::kZeros;
   bool align_corners = false;
-  bool pixels = false;  // coordinates are in pixels, not normalised to [-1, 1]
+  bool pixels = false;         // coordinates are in pixels, not normalised to [-1, 1]
+  bool deterministic = false;  // CUDA: the same bits in every run (on CPU they always are)
 
   // Where to sample: a matrix for each output, (N, rows, dims + 1) and contiguous, or a field.
   Source source = Source::kGrid;
@@ -112,12 +113,17 @@ template <class Real>
 void affine_grid_backward_cpu(const AffineGridParams<Real>& params);
 
 // CUDA: sampling.cu. `stream` is a cudaStream_t, the result a cudaError_t. `partial_sums`, needed
-// for a gradient of a matrix, is device memory for sampling_partial_count(...) doubles.
+// for a gradient of a matrix, is device memory for sampling_partial_count(...) doubles;
+// `fixed_point`, needed for some deterministic gradients of the input, is device memory for
+// sampling_fixed_point_count(...) integers, which may be none.
 int64_t sampling_partial_count(int64_t batch, int64_t out_d, int64_t out_h, int64_t out_w);
+template <class T>
+int64_t sampling_fixed_point_count(const SamplingParams<T>& params);
 template <class T>
 int sampling_forward_cuda(const SamplingParams<T>& params, void* stream);
 template <class T>
-int sampling_backward_cuda(const SamplingParams<T>& params, double* partial_sums, void* stream);
+int sampling_backward_cuda(const SamplingParams<T>& params, double* partial_sums,
+                           int64_t* fixed_point, void* stream);
 template <class Real>
 int affine_grid_cuda(const AffineGridParams<Real>& params, void* stream);
 template <class Real>
