@@ -4,7 +4,8 @@ Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Netw
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, overload
+from numbers import Integral
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 
 from pyfast.ops import affine_grid_sample
+from pyfast.ops._checks import expect_choice, expect_count, expect_flag, expect_size
+from pyfast.ops.sampling import MODES, PADDING_MODES
 
 
 def _affine(offset: Tensor) -> Tensor:
@@ -49,9 +52,9 @@ _TRANSFORMS = {
 class TransformHead(nn.Module):
     """The last linear map of a localisation network: features to the offset from the identity.
 
-    It starts at zero and stays there when somebody initialises the model it is part of: it is no
-    `nn.Linear`, no parameter of it is called weight or bias, and none has two dimensions, so
-    that neither `model.apply(init)` nor a loop over the parameters' names or dimensions finds it.
+    It starts at zero, and the usual ways to initialise the model it is part of leave it there: it
+    is no `nn.Linear`, no parameter of it is called weight or bias, and none has two dimensions, so
+    that a function that chooses by type, name or dimensions does not choose it.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
@@ -97,12 +100,19 @@ class LazyTransformHead(LazyModuleMixin, TransformHead):
             nn.init.zeros_(self.slope)
 
 
+def _pair(size: Any) -> tuple[int, int]:
+    one = isinstance(size, Integral) and not isinstance(size, bool)
+    return expect_size("SpatialTransformer", (size, size) if one else size, ranks=(2,))
+
+
 class SpatialTransformer(nn.Module):
     """Resamples its input by an affine transform that it predicts from the input.
 
     The transform maps places of the output to places of the input, both in [-1, 1] with x
-    before y, as `torch.nn.functional.affine_grid` defines them. The module starts as the identity
-    and stays it when a model that holds it is initialised by `model.apply(init)`.
+    before y, as `torch.nn.functional.affine_grid` defines them. The module starts as the identity,
+    and stays it when a model that holds it is initialised by functions that choose what they
+    overwrite by the type or name of a module or by the name or dimensions of a parameter. One that
+    overwrites all parameters alike ends that: `head.reset_parameters()` brings it back.
 
     Args:
         localisation: any module that maps the input (N, C, H, W) to features (N, ...); what
@@ -124,8 +134,9 @@ class SpatialTransformer(nn.Module):
             export to formats that know no operators but PyTorch's.
 
     Raises:
-        ValueError: for an unknown `transform` or `backend`, and when the localisation network does
-            not return one row of features for every image.
+        TypeError: an argument is of another type than above.
+        ValueError: an option is unknown, or a size is not positive; when called, the localisation
+            network does not return one row of features for every image.
 
     Reference: Jaderberg et al., Spatial Transformer Networks, 2015, sections 3.1 to 3.3; attention
         is equation 2.
@@ -150,17 +161,20 @@ class SpatialTransformer(nn.Module):
         backend: Literal["pyfast", "torch"] = "pyfast",
     ) -> None:
         super().__init__()
-        if transform not in _TRANSFORMS:
-            raise ValueError(
-                f"SpatialTransformer: expected transform to be one of {', '.join(_TRANSFORMS)}, "
-                f"got {transform!r}"
+        if not isinstance(localisation, nn.Module):
+            raise TypeError(
+                f"SpatialTransformer: expected localisation to be a torch.nn.Module, "
+                f"got {localisation!r}"
             )
-        if backend not in ("pyfast", "torch"):
-            raise ValueError(
-                f"SpatialTransformer: expected backend to be pyfast or torch, got {backend!r}"
-            )
+        if in_features is not None:
+            expect_count("SpatialTransformer", "in_features", in_features)
+        expect_choice("SpatialTransformer", "transform", transform, tuple(_TRANSFORMS))
+        expect_choice("SpatialTransformer", "mode", mode, MODES)
+        expect_choice("SpatialTransformer", "padding_mode", padding_mode, PADDING_MODES)
+        expect_choice("SpatialTransformer", "backend", backend, ("pyfast", "torch"))
+        expect_flag("SpatialTransformer", "align_corners", align_corners)
         self.localisation = localisation
-        self.size = (size, size) if isinstance(size, int) else size
+        self.size = None if size is None else _pair(size)
         self.transform = transform
         self.mode = mode
         self.padding_mode = padding_mode

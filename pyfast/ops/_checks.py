@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from difflib import get_close_matches
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 
 from pyfast.ops._autograd import is_autocast_on
 
 FLOATS = (torch.float32, torch.float64)
+LARGEST_SIDE = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
 
 
 def expect_tensor(op: str, name: str, value: Any) -> None:
-    """Raises TypeError unless `value` is a tensor."""
+    """Raises TypeError unless `value` is a dense tensor."""
     if isinstance(value, torch.Tensor):
-        return
+        if value.layout is torch.strided and not value.is_nested:
+            return
+        kind = "nested" if value.is_nested else str(value.layout)
+        raise TypeError(f"{op}: expected {name} to be a dense torch.Tensor, got one that is {kind}")
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     hint = (
         "; for arrays there is pyfast._C, for a tensor torch.as_tensor"
@@ -50,9 +58,51 @@ def expect_floats(op: str, **tensors: torch.Tensor) -> None:
 
 
 def expect_choice(op: str, name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{op}: expected {name} to be one of {', '.join(choices)}, got {value!r}")
+    """Raises ValueError unless `value` is one of `choices`; names the nearest of them."""
+    if isinstance(value, str) and value in choices:
+        return
+    near = get_close_matches(value, choices) if isinstance(value, str) else []
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    raise ValueError(
+        f"{op}: expected {name} to be one of {', '.join(choices)}, got {value!r}{hint}"
+    )
+
+
+def expect_flag(op: str, name: str, value: Any) -> bool:
+    """Raises TypeError unless `value` is True, False or None, which counts as False."""
+    if value is None or isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    raise TypeError(f"{op}: expected {name} to be True, False or None, got {value!r}")
+
+
+def expect_count(op: str, name: str, value: Any) -> None:
+    """Raises unless `value` is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{op}: expected {name} to be positive, got {value}")
+
+
+def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int, int]:
+    """H and W, positive, of the size of an output; raises unless its length is one of `ranks`."""
+    if not isinstance(size, Sequence) or isinstance(size, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f"{op}: expected size to be a tuple of integers, got {size!r}")
+    for length in size:
+        if type(length) is int:
+            continue
+        if isinstance(length, bool) or not isinstance(length, (Integral, torch.SymInt)):
+            raise TypeError(f"{op}: expected size to hold integers, got {length!r}")
+    # Plain integers, which unlike NumPy's do not overflow.
+    size = tuple(int(n) if isinstance(n, np.integer) else n for n in size)
+    if len(size) not in ranks:
+        forms = {2: "(H, W)", 4: "(N, C, H, W)"}
+        wanted = " or ".join(forms[rank] for rank in ranks)
+        raise ValueError(f"{op}: expected size {wanted}, got {size}")
+    if max(size) > LARGEST_SIDE or math.prod(size) > 2**48:
+        raise ValueError(f"{op}: expected a size that memory can hold, got {size}")
+    if min(size[-2:]) <= 0:
+        raise ValueError(f"{op}: expected positive sizes, got {size}")
+    return size[-2], size[-1]
 
 
 def shape_error(op: str, name: str, wanted: str, value: torch.Tensor) -> ValueError:

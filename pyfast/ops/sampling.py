@@ -6,10 +6,8 @@ are the centres of the outermost pixels, otherwise the outer edges of the image.
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any
 
 import torch
@@ -17,13 +15,20 @@ from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
-from pyfast.ops._checks import expect_choice, expect_floats, expect_tensor, shape_error
+from pyfast.ops._checks import (
+    LARGEST_SIDE,
+    expect_choice,
+    expect_flag,
+    expect_floats,
+    expect_size,
+    expect_tensor,
+    shape_error,
+)
 from pyfast.ops._vmap import fold_vmap
 
 MODES = ("bilinear", "nearest")
 PADDING_MODES = ("zeros", "border", "reflection")
-_LARGEST = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
-_LARGEST_INPUT = 2**24  # of an input: more pixels a float32 position cannot tell apart
+_LARGEST_INPUT = 2**24  # pixels on a side: more of them a float32 position cannot tell apart
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -50,14 +55,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
     """
     expect_tensor("affine_grid", "theta", theta)
     expect_floats("affine_grid", theta=theta)
-    height, width = _output_size("affine_grid", size)
-    if len(size) != 4:
-        raise ValueError(f"affine_grid: expected size (N, C, H, W), got {tuple(size)}")
+    height, width = expect_size("affine_grid", size, ranks=(4,))
     if theta.dim() != 3 or theta.shape[0] != size[0] or theta.shape[1:] != (2, 3):
         raise shape_error("affine_grid", "theta", f"({size[0]}, 2, 3)", theta)
-    if min(size) <= 0:
+    if min(size[:2]) <= 0:
         raise ValueError(f"affine_grid: expected positive sizes, got {tuple(size)}")
-    return _affine_grid(theta, height, width, bool(align_corners))
+    corners = expect_flag("affine_grid", "align_corners", align_corners)
+    return _affine_grid(theta, height, width, corners)
 
 
 def grid_sample(
@@ -82,7 +86,8 @@ def grid_sample(
         and "zeros", else what lies at pixel 0, or outside for "nearest" and "zeros".
 
     Raises:
-        TypeError: an argument is no tensor, or not float32 or float64 like the other.
+        TypeError: an argument is no dense tensor, or not float32 or float64 like the other, or of
+            another type than above.
         ValueError: a shape, device or mode does not fit.
 
     On CUDA the gradient of `input` is summed by atomic additions, in no fixed order; under
@@ -97,9 +102,10 @@ def grid_sample(
     expect_tensor("grid_sample", "grid", grid)
     if grid.dim() != 4 or grid.shape[3] != 2:
         raise shape_error("grid_sample", "grid", "(N, H, W, 2)", grid)
-    _check("grid_sample", input, "grid", grid, mode, padding_mode)
-    _output_size("grid_sample", grid.shape[1:3])
-    return _grid_sample(input, grid, *_numbers(mode, padding_mode), bool(align_corners))
+    _check("grid_sample", input, "grid", grid)
+    if max(grid.shape[1:3]) > LARGEST_SIDE:
+        raise ValueError(f"grid_sample: expected a grid that memory can hold, got {grid.shape}")
+    return _grid_sample(input, grid, *_options("grid_sample", mode, padding_mode, align_corners))
 
 
 def affine_grid_sample(
@@ -129,7 +135,8 @@ def affine_grid_sample(
         (N, C, H, W), channels_last where `input` is.
 
     Raises:
-        TypeError: an argument is no tensor, or not float32 or float64 like the other.
+        TypeError: an argument is no dense tensor, or not float32 or float64 like the other, or of
+            another type than above.
         ValueError: a shape, size, device or mode does not fit.
 
     Both gradients are deterministic on CPU and CUDA.
@@ -147,39 +154,18 @@ def affine_grid_sample(
     expect_tensor("affine_grid_sample", "theta", theta)
     if theta.dim() != 3 or theta.shape[1:] != (2, 3):
         raise shape_error("affine_grid_sample", "theta", "(N, 2, 3)", theta)
-    _check("affine_grid_sample", input, "theta", theta, mode, padding_mode)
-    height, width = _output_size("affine_grid_sample", size)
+    _check("affine_grid_sample", input, "theta", theta)
+    height, width = expect_size("affine_grid_sample", size)
     if len(size) == 4 and (size[0] != theta.shape[0] or size[1] != input.shape[1]):
         raise ValueError(
             f"affine_grid_sample: expected size (H, W) or ({theta.shape[0]}, {input.shape[1]}, "
             f"H, W), got {tuple(size)}"
         )
-    if height <= 0 or width <= 0:
-        raise ValueError(f"affine_grid_sample: expected positive sizes, got {tuple(size)}")
-    options = (*_numbers(mode, padding_mode), bool(align_corners))
+    options = _options("affine_grid_sample", mode, padding_mode, align_corners)
     return _affine_grid_sample(input, theta, height, width, *options)
 
 
-def _output_size(op: str, size: Sequence[int]) -> tuple[int, int]:
-    if not isinstance(size, (tuple, list, Sequence)):
-        raise TypeError(f"{op}: expected size to hold integers, got {size!r}")
-    if len(size) not in (2, 4):
-        raise ValueError(f"{op}: expected size (H, W) or (N, C, H, W), got {tuple(size)}")
-    for length in size:
-        if type(length) is int:
-            continue
-        if isinstance(length, bool) or not isinstance(length, (Integral, torch.SymInt)):
-            raise TypeError(f"{op}: expected size to hold integers, got {length!r}")
-    if max(size) > _LARGEST or math.prod(size) > 2**48:
-        raise ValueError(f"{op}: expected a size that memory can hold, got {tuple(size)}")
-    return size[-2], size[-1]
-
-
-def _check(
-    op: str, input: Tensor, other: str, places: Tensor, mode: str, padding_mode: str
-) -> None:
-    expect_choice(op, "mode", mode, MODES)
-    expect_choice(op, "padding_mode", padding_mode, PADDING_MODES)
+def _check(op: str, input: Tensor, other: str, places: Tensor) -> None:
     expect_floats(op, **{"input": input, other: places})
     batch = places.shape[0]
     if input.dim() != 4 or input.shape[0] not in (1, batch):
@@ -267,9 +253,14 @@ def affine_grid_sample_reference(
 _ops = torch.ops.pyfast
 
 
-def _numbers(mode: str, padding_mode: str) -> tuple[int, int]:
+def _options(
+    op: str, mode: str, padding_mode: str, align_corners: bool | None
+) -> tuple[int, int, bool]:
     """Options as the operators take them; csrc/ops/sampling/sampling_torch.cpp says why."""
-    return MODES.index(mode), PADDING_MODES.index(padding_mode)
+    expect_choice(op, "mode", mode, MODES)
+    expect_choice(op, "padding_mode", padding_mode, PADDING_MODES)
+    corners = expect_flag(op, "align_corners", align_corners)
+    return MODES.index(mode), PADDING_MODES.index(padding_mode), corners
 
 
 def _like_image(image: Tensor, shape: Sequence[Any]) -> Tensor:

@@ -4,6 +4,7 @@ import copy
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -266,10 +267,48 @@ def test_empty_batch() -> None:
     assert module(image()[:0]).shape == (0, 3, 12, 12)
 
 
-def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match=r"transform to be one of affine, .* got 'shear'"):
-        SpatialTransformer(localisation(), transform="shear")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="backend to be pyfast or torch, got 'jax'"):
-        SpatialTransformer(localisation(), backend="jax")  # type: ignore[arg-type]
+def test_what_overwrites_every_parameter_overwrites_the_head_and_reset_brings_it_back() -> None:
+    module = SpatialTransformer(localisation(), in_features=4 * 6 * 5)
+    for parameter in module.parameters():
+        nn.init.normal_(parameter)
+    assert not torch.equal(module.localise(image()), torch.eye(2, 3).expand(2, 2, 3))
+    module.head.reset_parameters()
+    torch.testing.assert_close(module.localise(image()), torch.eye(2, 3).expand(2, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        ({"transform": "shear"}, ValueError, "transform to be one of affine, .* got 'shear'"),
+        ({"transform": "afine"}, ValueError, r"got 'afine'; did you mean 'affine'\?"),
+        ({"transform": None}, ValueError, "transform to be one of affine, .* got None"),
+        ({"backend": "jax"}, ValueError, "backend to be one of pyfast, torch, got 'jax'"),
+        ({"mode": "cubic"}, ValueError, "mode to be one of bilinear, nearest, got 'cubic'"),
+        ({"padding_mode": "zero"}, ValueError, r"got 'zero'; did you mean 'zeros'\?"),
+        ({"align_corners": "yes"}, TypeError, "align_corners to be True, False or None"),
+        ({"localisation": F.relu}, TypeError, "localisation to be a torch.nn.Module, got <func"),
+        ({"localisation": nn.ReLU}, TypeError, "localisation to be a torch.nn.Module, got <class"),
+        ({"localisation": None}, TypeError, "localisation to be a torch.nn.Module, got None"),
+        ({"size": 0}, ValueError, r"positive sizes, got \(0, 0\)"),
+        ({"size": (4, -1)}, ValueError, r"positive sizes, got \(4, -1\)"),
+        ({"size": 2**40}, ValueError, "a size that memory can hold, got"),
+        ({"size": 4.0}, TypeError, "size to be a tuple of integers, got 4.0"),
+        ({"size": True}, TypeError, "size to be a tuple of integers, got True"),
+        ({"size": (4, 5.0)}, TypeError, "size to hold integers, got 5.0"),
+        ({"size": b"44"}, TypeError, "size to be a tuple of integers, got b'44'"),
+        ({"size": (1, 3, 4, 5)}, ValueError, r"size \(H, W\), got \(1, 3, 4, 5\)"),
+        ({"in_features": 0}, ValueError, "in_features to be positive, got 0"),
+        ({"in_features": 4.0}, TypeError, "in_features to be an integer, got 4.0"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_named_at_once(
+    arguments: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=f"^SpatialTransformer: expected .*{text}"):
+        SpatialTransformer(**{"localisation": localisation(), **arguments})
+
+
+def test_features_of_a_wrong_shape_are_named() -> None:
     with pytest.raises(ValueError, match=r"features of shape \(2, ...\).* got \(2040,\)"):
         SpatialTransformer(nn.Flatten(0))(image())

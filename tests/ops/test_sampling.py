@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -83,6 +84,10 @@ def affine_grid_sample_inputs(align_corners):
     return inputs
 
 
+def nested(tensor, layout=torch.strided):
+    return torch.nested.nested_tensor(list(tensor), layout=layout)
+
+
 IMAGE, GRID, THETA = torch.ones(2, 3, 4, 5), torch.zeros(2, 6, 7, 2), torch.zeros(2, 2, 3)
 
 
@@ -157,10 +162,55 @@ def bad_calls(op, call, places, places_name, places_shape, more=()):
             ValueError,
             "expected padding_mode to be one of zeros, border, reflection, got 'wrap'",
         ),
+        "a mode with a typing error": (
+            lambda: call(IMAGE, places, mode="bilnear"),
+            ValueError,
+            "one of bilinear, nearest, got 'bilnear'; did you mean 'bilinear'",
+        ),
         "a mode that is no string": (
             lambda: call(IMAGE, places, mode=["bilinear"]),
             ValueError,
             "expected mode to be one of",
+        ),
+        "an array for mode": (
+            lambda: call(IMAGE, places, mode=np.array(["bilinear", "nearest"])),
+            ValueError,
+            "expected mode to be one of bilinear, nearest, got array",
+        ),
+        "an array for padding_mode": (
+            lambda: call(IMAGE, places, padding_mode=np.array("zeros")),
+            ValueError,
+            "expected padding_mode to be one of",
+        ),
+        "an array for align_corners": (
+            lambda: call(IMAGE, places, align_corners=np.array([True, False])),
+            TypeError,
+            "expected align_corners to be True, False or None, got array",
+        ),
+        "a word for align_corners": (
+            lambda: call(IMAGE, places, align_corners="False"),
+            TypeError,
+            "expected align_corners to be True, False or None, got 'False'",
+        ),
+        "a sparse input": (
+            lambda: call(IMAGE.to_sparse(), places),
+            TypeError,
+            "expected input to be a dense torch.Tensor, got one that is torch.sparse_coo",
+        ),
+        "sparse places": (
+            lambda: call(IMAGE, places.to_sparse()),
+            TypeError,
+            f"expected {places_name} to be a dense torch.Tensor, got one that is torch.sparse_coo",
+        ),
+        "a nested input": (
+            lambda: call(nested(IMAGE), places),
+            TypeError,
+            "expected input to be a dense torch.Tensor, got one that is nested",
+        ),
+        "nested places": (
+            lambda: call(IMAGE, nested(places, torch.jagged)),
+            TypeError,
+            f"expected {places_name} to be a dense torch.Tensor, got one that is nested",
         ),
         **dict(more),
     }
@@ -179,10 +229,21 @@ def size_errors(op, call):
             ((2, 3, 4, -1), ValueError, "expected positive sizes, got"),
             ((2, 3, 4.0, 5), TypeError, "expected size to hold integers, got 4.0"),
             ((2, 3, "4", 5), TypeError, "expected size to hold integers, got '4'"),
+            ((2, 3, True, 5), TypeError, "expected size to hold integers, got True"),
+            ((2, 3, np.float32(4), 5), TypeError, "expected size to hold integers, got"),
+            ((2, 3, [4], 5), TypeError, r"expected size to hold integers, got \[4\]"),
+            ("2345", TypeError, "expected size to be a tuple of integers, got '2345'"),
+            (b"2345", TypeError, "expected size to be a tuple of integers, got b'2345'"),
+            (b"44", TypeError, "expected size to be a tuple of integers, got b'44'"),
+            (np.array([2, 3, 4, 5]), TypeError, "expected size to be a tuple of integers, got"),
             ((3, 3, 4, 5), ValueError, "expected"),
             ((4,), ValueError, "expected size"),
             ((2, 3, 4, 5, 6), ValueError, "expected size"),
             ((2, 3, 2**40, 2), ValueError, "expected a size that memory can hold"),
+            ((2, 3, 2**30, 2**30), ValueError, "expected a size that memory can hold"),
+            ((2, 3, *[np.int32(2**30)] * 2), ValueError, "expected a size that memory can hold"),
+            ((2, 3, 2**100, 2), ValueError, "expected a size that memory can hold"),
+            ((2, 3, -(2**100), 2), ValueError, "expected positive sizes, got"),
             (7, TypeError, "expected size"),
             (None, TypeError, "expected size"),
         ]
@@ -270,6 +331,21 @@ def affine_grid_bad_calls():
             lambda: pyfast.affine_grid(THETA.numpy(), size),
             TypeError,
             "expected theta to be a torch.Tensor",
+        ),
+        "a sparse theta": (
+            lambda: pyfast.affine_grid(THETA.to_sparse_csr(), size),
+            TypeError,
+            "expected theta to be a dense torch.Tensor, got one that is torch.sparse_csr",
+        ),
+        "a nested theta": (
+            lambda: pyfast.affine_grid(nested(THETA), size),
+            TypeError,
+            "expected theta to be a dense torch.Tensor, got one that is nested",
+        ),
+        "a number for align_corners": (
+            lambda: pyfast.affine_grid(THETA, size, align_corners=0.5),
+            TypeError,
+            "expected align_corners to be True, False or None, got 0.5",
         ),
         "integers": (
             lambda: pyfast.affine_grid(THETA.int(), size),
