@@ -23,9 +23,11 @@ aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
 
 namespace pyfast {
 
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+
+// Of a tensor made here.
+constexpr int64_t kMostDims = 5, kMostElements = int64_t{1} << 48;
 
 inline bool has_shape(const Tensor& t, std::initializer_list<int64_t> shape) {
   if (t.dim() != static_cast<int64_t>(shape.size())) return false;
@@ -35,26 +37,46 @@ inline bool has_shape(const Tensor& t, std::initializer_list<int64_t> shape) {
   return true;
 }
 
-inline bool is_contiguous_as(const Tensor& t, std::initializer_list<int> order) {
+// The same with elements in the order (N, D, H, W, C) or (N, H, W, C), and not in any other.
+inline bool is_channels_last(const Tensor& image) {
+  if (image.numel() == 0 || image.is_contiguous()) return false;
+  const int64_t *sizes = image.sizes().data(), *strides = image.strides().data();
   int64_t expected = 1;
-  for (int d : order) {
-    if (t.size(d) != 1 && t.stride(d) != expected) return false;
-    expected *= t.size(d);
-  }
-  return true;
+  const auto follows = [&](int64_t d) {
+    const bool holds = sizes[d] == 1 || strides[d] == expected;
+    expected *= sizes[d];
+    return holds;
+  };
+  bool last = follows(1);
+  for (int64_t d = image.dim() - 1; d >= 2 && last; --d) last = follows(d);
+  return last && follows(0);
 }
 
-// What torch's own operators do: channels_last in, channels_last out; everything else is NCHW.
-inline MemoryFormat memory_format_of(const Tensor& image) {
-  const bool last = image.numel() != 0 && !is_contiguous_as(image, {3, 2, 1, 0}) &&
-                    is_contiguous_as(image, {1, 3, 2, 0});
-  return last ? MemoryFormat::ChannelsLast : MemoryFormat::Contiguous;
+// An uninitialised tensor on the device of `like`. Not torch::stable::empty: its way through the
+// boxed dispatcher takes longer than a small kernel.
+inline Tensor empty(const Tensor& like, ScalarType dtype, const int64_t* sizes, int64_t dims,
+                    bool channels_last = false) {
+  int64_t strides[kMostDims], next = 1;
+  bool fits = true;
+  const auto place = [&](int64_t d) {
+    strides[d] = next;
+    fits = fits && !__builtin_mul_overflow(next, sizes[d] > 1 ? sizes[d] : 1, &next);
+  };
+  if (channels_last) place(1);
+  for (int64_t d = dims - 1; d >= (channels_last ? 2 : 0); --d) place(d);
+  if (channels_last) place(0);
+  STD_TORCH_CHECK(fits && next <= kMostElements, "a size that memory cannot hold");
+  int32_t device_type = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  AtenTensorHandle made = nullptr;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
+      dims, sizes, strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
+      device_type, like.get_device_index(), &made));
+  return Tensor(made);
 }
 
-inline Tensor empty_image(const Tensor& like, std::initializer_list<int64_t> shape,
-                          MemoryFormat format) {
-  return torch::stable::empty({shape.begin(), shape.size()}, like.scalar_type(), std::nullopt,
-                              like.device(), std::nullopt, format);
+inline Tensor empty(const Tensor& like, ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  return empty(like, dtype, sizes.begin(), static_cast<int64_t>(sizes.size()));
 }
 
 inline Tensor as_contiguous(const Tensor& t) {
