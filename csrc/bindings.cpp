@@ -44,24 +44,37 @@ void add_sampling(py::module_& m) {
   const auto mode = "mode"_a = "bilinear";
   const auto padding = "padding_mode"_a = "zeros";
   const auto corners = "align_corners"_a = false;
+  const auto pixels = "pixels"_a = false;
   add_door(m, "affine_grid", 1, &arrays::affine_grid,
-           "(N, 2, 3) -> (N, height, width, 2): pyfast.affine_grid on an array.", "theta"_a,
-           "height"_a, "width"_a, corners);
+           "(N, 2, 3), (H, W) -> (N, H, W, 2), or (N, 3, 4), (D, H, W) -> (N, D, H, W, 3): "
+           "pyfast.affine_grid on an array.",
+           "theta"_a, "size"_a, corners);
   add_door(m, "affine_grid_backward", 1, &arrays::affine_grid_backward,
-           "(N, H, W, 2) -> grad_theta (N, 2, 3).", "grad_grid"_a, corners);
+           "(N, H, W, 2) -> grad_theta (N, 2, 3), or (N, D, H, W, 3) -> (N, 3, 4).", "grad_grid"_a,
+           corners);
   add_door(m, "grid_sample", 1, &arrays::grid_sample,
-           "(N or 1, C, H_in, W_in), (N, H, W, 2) -> (N, C, H, W): pyfast.grid_sample on arrays.",
+           "(N or 1, C, H_in, W_in), (N, H, W, 2) -> (N, C, H, W), volumes likewise: "
+           "pyfast.grid_sample on arrays.",
            "input"_a, "grid"_a, mode, padding, corners);
   add_door(m, "grid_sample_backward", 2, &arrays::grid_sample_backward,
            "-> (grad_input, grad_grid), with the shapes of input and grid.", "grad_output"_a,
            "input"_a, "grid"_a, mode, padding, corners);
-  add_door(m, "affine_grid_sample", 1, &arrays::affine_grid_sample,
-           "(N or 1, C, H_in, W_in), (N, 2, 3) -> (N, C, height, width): "
-           "pyfast.affine_grid_sample on arrays.",
-           "input"_a, "theta"_a, "height"_a, "width"_a, mode, padding, corners);
-  add_door(m, "affine_grid_sample_backward", 2, &arrays::affine_grid_sample_backward,
-           "-> (grad_input, grad_theta), with the shapes of input and theta.", "grad_output"_a,
-           "input"_a, "theta"_a, mode, padding, corners);
+  add_door(m, "flow_sample", 1, &arrays::flow_sample,
+           "(N or 1, C, H_in, W_in), (N, 2, H, W) -> (N, C, H, W), volumes likewise: pyfast.warp "
+           "on arrays.",
+           "input"_a, "flow"_a, mode, padding, corners);
+  add_door(m, "flow_sample_backward", 2, &arrays::flow_sample_backward,
+           "-> (grad_input, grad_flow), with the shapes of input and flow.", "grad_output"_a,
+           "input"_a, "flow"_a, mode, padding, corners);
+  add_door(m, "matrix_sample", 1, &arrays::matrix_sample,
+           "(N or 1, C, H_in, W_in), (N, 2, 3) or (N, 3, 3), (H, W) -> (N, C, H, W), volumes with "
+           "(N, 3, 4), (D, H, W): the matrix maps output to input coordinates, normalised or in "
+           "pixels. pyfast.affine_grid_sample, homography_grid_sample, warp_affine and "
+           "warp_perspective on arrays.",
+           "input"_a, "matrix"_a, "size"_a, mode, padding, corners, pixels);
+  add_door(m, "matrix_sample_backward", 2, &arrays::matrix_sample_backward,
+           "-> (grad_input, grad_matrix), with the shapes of input and matrix.", "grad_output"_a,
+           "input"_a, "matrix"_a, mode, padding, corners, pixels);
 }
 
 }  // namespace

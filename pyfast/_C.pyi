@@ -23,6 +23,7 @@ _Array: TypeAlias = Buffer | _DLPack | _CudaArray
 _Result: TypeAlias = NDArray[floating[Any]]
 _Out = TypeVar("_Out", bound=_Array)
 _Out2 = TypeVar("_Out2", bound=_Array)
+_Size: TypeAlias = tuple[int, ...] | list[int]
 
 with_cuda: bool
 cuda_archs: str
@@ -36,8 +37,7 @@ def after_fork() -> None: ...
 @overload
 def affine_grid(
     theta: _Array,
-    height: int,
-    width: int,
+    size: _Size,
     align_corners: bool = False,
     *,
     out: None = None,
@@ -46,8 +46,7 @@ def affine_grid(
 @overload
 def affine_grid(
     theta: _Array,
-    height: int,
-    width: int,
+    size: _Size,
     align_corners: bool = False,
     *,
     out: _Out,
@@ -116,11 +115,9 @@ def grid_sample_backward(
     stream: int = 0,
 ) -> tuple[_Out, _Out2]: ...
 @overload
-def affine_grid_sample(
+def flow_sample(
     input: _Array,
-    theta: _Array,
-    height: int,
-    width: int,
+    flow: _Array,
     mode: str = "bilinear",
     padding_mode: str = "zeros",
     align_corners: bool = False,
@@ -129,11 +126,9 @@ def affine_grid_sample(
     stream: int = 0,
 ) -> _Result: ...
 @overload
-def affine_grid_sample(
+def flow_sample(
     input: _Array,
-    theta: _Array,
-    height: int,
-    width: int,
+    flow: _Array,
     mode: str = "bilinear",
     padding_mode: str = "zeros",
     align_corners: bool = False,
@@ -142,10 +137,10 @@ def affine_grid_sample(
     stream: int = 0,
 ) -> _Out: ...
 @overload
-def affine_grid_sample_backward(
+def flow_sample_backward(
     grad_output: _Array,
     input: _Array,
-    theta: _Array,
+    flow: _Array,
     mode: str = "bilinear",
     padding_mode: str = "zeros",
     align_corners: bool = False,
@@ -154,13 +149,65 @@ def affine_grid_sample_backward(
     stream: int = 0,
 ) -> tuple[_Result, _Result]: ...
 @overload
-def affine_grid_sample_backward(
+def flow_sample_backward(
     grad_output: _Array,
     input: _Array,
-    theta: _Array,
+    flow: _Array,
     mode: str = "bilinear",
     padding_mode: str = "zeros",
     align_corners: bool = False,
+    *,
+    out: tuple[_Out, _Out2],
+    stream: int = 0,
+) -> tuple[_Out, _Out2]: ...
+@overload
+def matrix_sample(
+    input: _Array,
+    matrix: _Array,
+    size: _Size,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    pixels: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def matrix_sample(
+    input: _Array,
+    matrix: _Array,
+    size: _Size,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    pixels: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def matrix_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    matrix: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    pixels: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result]: ...
+@overload
+def matrix_sample_backward(
+    grad_output: _Array,
+    input: _Array,
+    matrix: _Array,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool = False,
+    pixels: bool = False,
     *,
     out: tuple[_Out, _Out2],
     stream: int = 0,

@@ -282,6 +282,17 @@ T option(const char* name, const py::object& object) {
   return py::detail::cast_op<T>(caster);
 }
 
+template <>
+inline std::vector<int64_t> option(const char* name, const py::object& object) {
+  if (!py::isinstance<py::tuple>(object) && !py::isinstance<py::list>(object))
+    throw TypeMismatch("expected " + std::string(name) + " to be a tuple of integers, got " +
+                       std::string(py::repr(object)));
+  std::vector<int64_t> numbers;
+  for (const py::handle one : object)
+    numbers.push_back(option<int64_t>(name, py::reinterpret_borrow<py::object>(one)));
+  return numbers;
+}
+
 template <class T>
 std::decay_t<T> argument(PythonCall& call, const char* name, const py::object& object) {
   if constexpr (std::is_same_v<std::decay_t<T>, ArrayView>) {
