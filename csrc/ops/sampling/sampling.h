@@ -18,7 +18,7 @@ enum class Padding : int32_t { kZeros, kBorder, kReflection };
 // What says where an output pixel is sampled.
 enum class Source : int32_t {
   kGrid,        // the coordinates themselves
-  kFlow,        // displacements in pixels, from the pixel itself
+  kFlow,        // displacements in pixels, from the pixel itself; `pixels` is true
   kAffine,      // a matrix of dims x (dims + 1) from output to input coordinates
   kHomography,  // one of (dims + 1) x (dims + 1), divided by its last row; 2-D
 };

@@ -27,82 +27,145 @@ inline void index_range(double low, double high, Padding padding, int64_t size, 
   *last = static_cast<int32_t>(to < top ? (to > bottom ? to : bottom) : top);
 }
 
-// Ranges of a tile's grid in pixels, as {low x, low y, high x, high y}. A value that is not finite
-// makes them infinite.
+// Positions on each axis, {lowest, highest}; infinite where one of them may be anything.
+struct Range {
+  double low[2] = {-HUGE_VAL, -HUGE_VAL}, high[2] = {HUGE_VAL, HUGE_VAL};
+};
+
+// The lowest and the highest value of some rows; `odd` is not 0 where one of them is not finite.
 template <class Real>
-void grid_range(const Places<Real>& at, const Tile& tile, double range[4]) {
-  constexpr int kStep = kNative<Real>;
-  const int64_t* stride = at.p.grid_stride;
-  const bool pairs = stride[2] == 2 && stride[3] == 1;
-  Vec<Real, kStep> low = Vec<Real, kStep>{} + HUGE_VALF, high = -low, odd{};
-  for (int r = 0; r < tile.rows; ++r) {
-    const Real* row = at.grid + (tile.top + r) * stride[1] + tile.left * stride[2];
-    for (int k = 0; k < 2 * tile.columns; k += kStep) {
-      Vec<Real, kStep> v;  // x in even lanes, y in odd ones
-      if (pairs && k + kStep <= 2 * tile.columns) {
+struct Extremes {
+  static constexpr int kStep = kNative<Real>;
+  Vec<Real, kStep> low = Vec<Real, kStep>{} + static_cast<Real>(HUGE_VALF), high = -low, odd{};
+
+  // Of `count` values `step` apart, of which `pairs` at a time are kept in lanes of their own.
+  void add_row(const Real* row, int64_t step, int count, int pairs) {
+    for (int k = 0; k < count; k += kStep) {
+      Vec<Real, kStep> v;
+      if (step == 1 && k + kStep <= count) {
         v = load<kStep>(row + k);
       } else {
         for (int l = 0; l < kStep; ++l) {
-          const int last = 2 * tile.columns - 2 + (l & 1), m = k + l < last ? k + l : last;
-          v[l] = row[(m >> 1) * stride[2] + (m & 1) * stride[3]];
+          const int last = count - pairs + l % pairs;
+          v[l] = row[(k + l < last ? k + l : last) * step];
         }
       }
       low = v < low ? v : low;
       high = v > high ? v : high;
-      odd += v - v;  // NaN as soon as one value is not finite
+      odd += v - v;
     }
   }
-  for (int c = 0; c < 2; ++c) {
-    const auto scale = c == 0 ? at.scale_x : at.scale_y;
-    Real lowest = low[c], highest = high[c], sum = odd[c];
-    for (int l = c; l < kStep; l += 2) {
+
+  // Of the lanes lane, lane + step, ...
+  void reduce(int lane, int step, PixelScale<Real> scale, Range* range, int axis) const {
+    Real lowest = low[lane], highest = high[lane], sum = odd[lane];
+    for (int l = lane + step; l < kStep; l += step) {
       lowest = low[l] < lowest ? low[l] : lowest;
       highest = high[l] > highest ? high[l] : highest;
       sum += odd[l];
     }
-    range[c] = sum == 0 ? double{lowest * scale.scale + scale.shift} : -HUGE_VAL;
-    range[2 + c] = sum == 0 ? double{highest * scale.scale + scale.shift} : HUGE_VAL;
+    if (sum != 0) return;
+    range->low[axis] = double{lowest * scale.scale + scale.shift};
+    range->high[axis] = double{highest * scale.scale + scale.shift};
   }
+};
+
+template <class T>
+Range field_range(const Places<T>& at, const Tile& tile) {
+  using Real = Accumulator<T>;
+  const auto& field = at.p.field;
+  Range range;
+  if (field.w == 2 && field.c == 1) {  // x in even lanes, y in odd ones
+    Extremes<Real> both;
+    for (int r = 0; r < tile.rows; ++r)
+      both.add_row(field.at(at.n, 0, tile.top + r, tile.left), 1, 2 * tile.columns, 2);
+    for (int a = 0; a < 2; ++a) both.reduce(a, 2, at.scale(a), &range, a);
+    return range;
+  }
+  for (int a = 0; a < 2; ++a) {
+    Extremes<Real> one;
+    for (int r = 0; r < tile.rows; ++r)
+      one.add_row(field.at(at.n, 0, tile.top + r, tile.left) + a * field.c, field.w, tile.columns,
+                  1);
+    one.reduce(0, 1, at.scale(a), &range, a);
+  }
+  return range;
 }
 
-inline void affine_range(const AffineMap& m, const Tile& tile, double range[4]) {
-  const double j = static_cast<double>(tile.left), i = static_cast<double>(tile.top);
-  const double dj = tile.columns - 1, di = tile.rows - 1;
-  range[0] = m.xj * j + m.xi * i + m.x0 + (m.xj < 0 ? m.xj * dj : 0) + (m.xi < 0 ? m.xi * di : 0);
-  range[1] = m.yj * j + m.yi * i + m.y0 + (m.yj < 0 ? m.yj * dj : 0) + (m.yi < 0 ? m.yi * di : 0);
-  range[2] = range[0] + std::fabs(m.xj) * dj + std::fabs(m.xi) * di;
-  range[3] = range[1] + std::fabs(m.yj) * dj + std::fabs(m.yi) * di;
+template <class T>
+Range flow_range(const Places<T>& at, const Tile& tile) {
+  Range range = field_range(at, tile);
+  const int64_t first[2] = {tile.left, tile.top};
+  const int length[2] = {tile.columns, tile.rows};
+  for (int a = 0; a < 2; ++a) {
+    range.low[a] += static_cast<double>(first[a]);
+    range.high[a] += static_cast<double>(first[a]) + length[a] - 1;
+  }
+  return range;
 }
 
-template <class Real>
-Box box_of(const Places<Real>& at, const SamplingPlan& plan, const Tile& tile) {
-  double range[4] = {-HUGE_VAL, -HUGE_VAL, HUGE_VAL, HUGE_VAL};  // everywhere
-  if (at.grid != nullptr) {
-    // An image no larger than the tile is repacked whole: cheaper than to look through the grid.
-    const bool whole = at.p.in_h * at.p.in_w <= int64_t{tile.rows} * tile.columns;
-    if (!whole) grid_range(at, tile, range);
-  } else if (at.moderate) {
-    affine_range(at.map, tile, range);
+// A map takes a tile to a quadrilateral: its corners have the extremes. Where the denominator of a
+// homography changes sign or comes near 0 on the tile, positions may be anything.
+template <int kRows>
+Range map_range(const LinearMap<kRows, 3>& map, const Tile& tile) {
+  Range range;
+  double low[2], high[2], denominator = 1;
+  for (int corner = 0; corner < 4; ++corner) {
+    const int64_t j = tile.left + (corner & 1 ? tile.columns - 1 : 0);
+    const int64_t i = tile.top + (corner & 2 ? tile.rows - 1 : 0);
+    if constexpr (kRows == 3) {
+      const double w = row_start(map, 2, 0, i, j);
+      if (!(std::fabs(w) > 1e-4) || (corner > 0 && (w > 0) != (denominator > 0))) return range;
+      denominator = w;
+    }
+    for (int a = 0; a < 2; ++a) {
+      const double x = row_start(map, a, 0, i, j) / denominator;
+      low[a] = corner == 0 || x < low[a] ? x : low[a];
+      high[a] = corner == 0 || x > high[a] ? x : high[a];
+    }
   }
+  for (int a = 0; a < 2; ++a) {
+    range.low[a] = low[a];
+    range.high[a] = high[a];
+  }
+  return range;
+}
+
+template <class T>
+Range range_of(const Places<T>& at, const Tile& tile) {
+  // An image no larger than the tile is repacked whole: cheaper than to look through a field.
+  const bool whole = at.p.in_h * at.p.in_w <= int64_t{tile.rows} * tile.columns;
+  switch (at.p.source) {
+    case Source::kGrid:
+      return whole ? Range{} : field_range(at, tile);
+    case Source::kFlow:
+      return whole ? Range{} : flow_range(at, tile);
+    case Source::kAffine:
+      return at.moderate ? map_range(at.affine, tile) : Range{};
+    case Source::kHomography:
+      return at.moderate ? map_range(at.projective, tile) : Range{};
+  }
+  return Range{};
+}
+
+template <class T>
+Box box_of(const Places<T>& at, const SamplingPlan& plan, const Tile& tile) {
+  const Range range = range_of(at, tile);
   Box box;
   int32_t last_x, last_y;
-  index_range(range[0], range[2], at.p.padding, at.p.in_w, &box.left, &last_x);
-  index_range(range[1], range[3], at.p.padding, at.p.in_h, &box.top, &last_y);
+  index_range(range.low[0], range.high[0], at.p.padding, at.p.in_w, &box.left, &last_x);
+  index_range(range.low[1], range.high[1], at.p.padding, at.p.in_h, &box.top, &last_y);
   box.columns = last_x - box.left + 2;
   box.rows = last_y - box.top + 2;
   box.dense = static_cast<int64_t>(box.columns) * box.rows <= plan.box_pixels;
   return box;
 }
 
-// The box of samples that are fetched one by one, a run at a time: two neighbours beside each
-// other, the two below them kRun samples further.
-constexpr int64_t kSparsePixels = 4 * kRun;
-
 // Where each sample's upper left neighbour lies in the box, in values; returns how far the lower
 // neighbours lie behind it.
 template <int kLanes, class Real>
 int64_t place(const Box& box, Run<Real>* run) {
-  const int count = (run->count + kSlack - 1) / kSlack * kSlack;
+  const int count = round_up_to_slack(run->count);
   int32_t* base = run->base;
   if (!box.dense) {
 #pragma omp simd
@@ -111,7 +174,7 @@ int64_t place(const Box& box, Run<Real>* run) {
   }
   const int32_t left = box.left, top = box.top, columns = box.columns;
   const int32_t last_x = box.columns - 2, last_y = box.rows - 2;
-  const int32_t *x = run->x, *y = run->y;
+  const int32_t *x = run->index[0], *y = run->index[1];
 #pragma omp simd
   for (int k = 0; k < count; ++k) {
     // The clamps change nothing but the index of a sample that is NaN or lies beyond the run.
@@ -127,8 +190,8 @@ inline int32_t clamp_index(int64_t value, int64_t low, int64_t high) {
   return static_cast<int32_t>(value < low ? low : value > high ? high : value);
 }
 
-template <int kLanes, class Real>
-void pack_dense(const SamplingParams<Real>& p, int64_t n, const Group& group, const Box& box,
+template <int kLanes, class T, class Real>
+void pack_dense(const SamplingParams<T>& p, int64_t n, const Group& group, const Box& box,
                 Real* packed) {
   const int32_t from = clamp_index(box.left, 0, p.in_w);
   const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
@@ -144,29 +207,29 @@ void pack_dense(const SamplingParams<Real>& p, int64_t n, const Group& group, co
   }
 }
 
-template <int kLanes, class Real>
-void pack_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Run<Real>& run,
+template <int kLanes, class T, class Real>
+void pack_sparse(const SamplingParams<T>& p, int64_t n, const Group& group, const Run<Real>& run,
                  Real* packed) {
   for (int dy = 0; dy < 2; ++dy) {
     for (int k = 0; k < 2 * run.count; ++k) {
       Real* to = packed + (2 * kRun * dy + k) * kLanes;
-      const int64_t x = run.x[k / 2] + (k & 1), y = run.y[k / 2] + dy;
+      const int64_t x = run.index[0][k / 2] + (k & 1), y = run.index[1][k / 2] + dy;
       const bool inside = x >= 0 && x < p.in_w && y >= 0 && y < p.in_h;
-      const Real* from = inside ? p.input.at(n, group.first, y, x) : nullptr;
+      const T* from = inside ? p.input.at(n, group.first, y, x) : nullptr;
       for (int l = 0; l < kLanes; ++l)
-        to[l] = inside && l < group.channels ? from[l * p.input.c] : Real(0);
+        to[l] = inside && l < group.channels ? widen(from[l * p.input.c]) : Real(0);
     }
   }
 }
 
 // Adds what `spread` left for samples fetched one by one, where it falls on rows [begin, end).
-template <int kLanes, class Real>
-void add_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Run<Real>& run,
+template <int kLanes, class T, class Real>
+void add_sparse(const SamplingParams<T>& p, int64_t n, const Group& group, const Run<Real>& run,
                 const Real* packed, int64_t begin, int64_t end) {
   for (int k = 0; k < run.count; ++k) {
     for (int tap = 0; tap < 4; ++tap) {
       const int dx = tap & 1, dy = tap >> 1;
-      const int64_t x = run.x[k] + dx, y = run.y[k] + dy;
+      const int64_t x = run.index[0][k] + dx, y = run.index[1][k] + dy;
       if (x < 0 || x >= p.in_w || y < begin || y >= end) continue;
       Real* to = p.grad_input.at(n, group.first, y, x);
       const Real* from =

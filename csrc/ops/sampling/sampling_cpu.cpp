@@ -2,151 +2,172 @@
 // (see sampling_cpu.h); what a task does is in the headers below.
 #include "ops/sampling/sampling_cpu.h"
 
-#include "ops/sampling/sampling_direct.h"
-#include "ops/sampling/sampling_planar.h"
+#include "ops/sampling/sampling_nearest.h"
 #include "ops/sampling/sampling_slopes.h"
 
 namespace pyfast {
 namespace PF_ISA {
 namespace {
 
-template <class Real>
-void forward(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t begin, int64_t end,
-             Real* box, Real* line) {
+template <class T>
+using Memory = TaskMemory<Accumulator<T>>;
+
+template <class T>
+void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin, int64_t end,
+             const Memory<T>& memory) {
   for (int64_t task = begin; task < end; ++task) {
     const Tile tile = plan.tile(task % plan.tiles(), p.out_h, p.out_w);
-    const int64_t rest = task / plan.tiles();
-    const int64_t n = rest / plan.groups;
-    if (plan.route == Route::kNearest) {
-      forward_nearest(p, n, tile);
-    } else if (plan.route == Route::kWide) {
-      forward_wide(p, n, tile, line);
-    } else {
-      const Group group = group_of(p.channels, rest % plan.groups);
-      with_lanes(group, [&](auto lanes) {
-        forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, box, line);
-      });
-    }
-  }
-}
-
-template <class Real>
-Box spread_any(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-               const Group& group, const Tile& tile, Real* packed, Real* line) {
-  Box box;
-  with_lanes(group, [&](auto lanes) {
-    box = spread_tile<decltype(lanes)::value>(p, plan, n, group, tile, packed, line);
-  });
-  return box;
-}
-
-template <class Real>
-void merge_any(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
-               const Box& box, const Real* packed, Real* line, int64_t begin, int64_t end) {
-  with_lanes(group, [&](auto lanes) {
-    merge_tile<decltype(lanes)::value>(p, n, group, tile, box, packed, line, begin, end);
-  });
-}
-
-template <class Real>
-void clear(const SamplingParams<Real>& p, int64_t b, int64_t first, int64_t channels) {
-  const auto& view = p.grad_input;
-  const bool pixels = view.c == 1 && view.w == channels;  // a row of the image is one piece
-  for (int64_t y = 0; y < p.in_h; ++y) {
-    if (pixels) {
-      std::memset(view.at(b, first, y, 0), 0, sizeof(Real) * channels * p.in_w);
-      continue;
-    }
-    for (int64_t c = first; c < first + channels; ++c) {
-      Real* line = view.at(b, c, y, 0);
-      if (view.w == 1) {
-        std::memset(line, 0, sizeof(Real) * p.in_w);
-      } else {
-        for (int64_t x = 0; x < p.in_w; ++x) line[x * view.w] = 0;
+    const int64_t rest = task / plan.tiles(), n = rest / plan.groups;
+    switch (plan.route) {
+      case Route::kNearest:
+        forward_nearest(p, n, tile);
+        break;
+      case Route::kWide:
+        forward_wide(p, n, tile, memory);
+        break;
+      case Route::kTaps:
+        with_stencil(p, [&](auto stencil) {
+          using Stencil = decltype(stencil);
+          if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4)
+            forward_taps<Stencil, T, Accumulator<T>>(p, n, tile);
+        });
+        break;
+      case Route::kPlanar: {
+        const Group group = group_of(p.channels, rest % plan.groups);
+        with_lanes(group, [&](auto lanes) {
+          forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
+        });
       }
     }
   }
 }
 
-template <class Real>
-void spread_channels(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t b,
-                     int64_t first, int64_t channels, Real* line) {
+template <class T>
+Box spread(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, const Group& group,
+           const Tile& tile, const Memory<T>& memory) {
+  Box box;
+  with_lanes(group, [&](auto lanes) {
+    box = spread_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
+  });
+  return box;
+}
+
+template <class T>
+void merge(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
+           const Box& box, const Accumulator<T>* packed, const Memory<T>& memory, int64_t begin,
+           int64_t end) {
+  with_lanes(group, [&](auto lanes) {
+    merge_tile<decltype(lanes)::value>(p, n, group, tile, box, packed, memory, begin, end);
+  });
+}
+
+template <class T>
+void clear(const SamplingParams<T>& p, int64_t b, int64_t first, int64_t channels) {
+  using Real = Accumulator<T>;
+  const auto& view = p.grad_input;
+  const bool pixels = view.c == 1 && view.w == channels;  // a row of the image is one piece
+  for (int64_t z = 0; z < p.in_d; ++z)
+    for (int64_t y = 0; y < p.in_h; ++y) {
+      if (pixels) {
+        std::memset(view.at(b, first, z, y, 0), 0, sizeof(Real) * channels * p.in_w);
+        continue;
+      }
+      for (int64_t c = first; c < first + channels; ++c) {
+        Real* line = view.at(b, c, z, y, 0);
+        if (view.w == 1) {
+          std::memset(line, 0, sizeof(Real) * p.in_w);
+        } else {
+          for (int64_t x = 0; x < p.in_w; ++x) line[x * view.w] = 0;
+        }
+      }
+    }
+}
+
+template <class T, class Real>
+void spread_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile, int r, int rows,
+                const Run<Real>& run, int64_t first, int64_t channels, const Memory<T>& memory) {
+  with_stencil(at.p, [&](auto stencil) {
+    using Stencil = decltype(stencil);
+    if (plan.route == Route::kWide) {
+      spread_run_wide<Stencil>(at, tile, r, run, first, channels, memory);
+    } else if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4) {
+      spread_run_taps<Stencil>(at, tile, r, rows, run, first, channels);
+    }
+  });
+}
+
+template <class T>
+void spread_channels(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t b, int64_t first,
+                     int64_t channels, const Memory<T>& memory) {
   clear(p, b, first, channels);
   const int64_t begin = p.input_batch == 1 ? 0 : b, end = p.input_batch == 1 ? p.batch : b + 1;
   for (int64_t n = begin; n < end; ++n) {
     if (plan.route == Route::kNearest) {
       spread_nearest(p, plan, n, first, channels);
-    } else {
-      spread_wide(p, plan, n, first, channels, line);
+      continue;
+    }
+    const Places<T> at(p, n);
+    for (int64_t t = 0; t < plan.tiles(); ++t) {
+      const Tile tile = plan.tile(t, p.out_h, p.out_w);
+      for_each_run<false>(at, tile, [&](int r, int rows, const auto& run) {
+        spread_run(at, plan, tile, r, rows, run, first, channels, memory);
+      });
     }
   }
 }
 
-template <class Real>
-void coordinates(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t begin,
-                 int64_t end, Real* box, Real* line, double* theta_sums) {
+template <class T>
+void coordinates(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin, int64_t end,
+                 const Memory<T>& memory, double* matrix_sums) {
+  const int count = p.matrix_size();
   for (int64_t task = begin; task < end; ++task) {
     const Tile tile = plan.tile(task % plan.tiles(), p.out_h, p.out_w);
-    const int64_t n = task / plan.tiles();
-    double* sums = theta_sums + 6 * task;
-    for (int c = 0; c < 6; ++c) sums[c] = 0;
-    if (plan.route == Route::kWide) {
-      coordinates_wide(p, n, tile, line, sums);
+    const Places<T> at(p, task / plan.tiles());
+    double* sums = matrix_sums + count * task;
+    for (int c = 0; c < count; ++c) sums[c] = 0;
+    if (plan.route == Route::kPlanar) {
+      coordinates_planar(at, plan, tile, memory, sums);
     } else {
-      coordinates_planar(p, plan, n, tile, box, line, sums);
+      for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
+        slopes_run(at, plan, tile, r, rows, run, memory, sums);
+      });
     }
   }
 }
 
-template <class Real>
-void affine_grid(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
-  const auto bx = base_scale<Real>(p.out_w, p.align_corners);
-  const auto by = base_scale<Real>(p.out_h, p.align_corners);
-  for (int64_t task = begin; task < end; ++task) {
-    const Real* t = p.theta + 6 * (task / p.out_h);
-    const Real yb = static_cast<Real>(task % p.out_h) * by.scale + by.shift;
-    const Real a = t[0], d = t[3], row_x = t[1] * yb + t[2], row_y = t[4] * yb + t[5];
-    Real* out = p.grid + 2 * task * p.out_w;
-    const int width = static_cast<int>(p.out_w);
-#pragma omp simd
-    for (int j = 0; j < width; ++j) {
-      const Real xb = static_cast<Real>(j) * bx.scale + bx.shift;
-      out[2 * j] = a * xb + row_x;
-      out[2 * j + 1] = d * xb + row_y;
-    }
+template <class T>
+void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, const Memory<T>& memory,
+           double* matrix_sums) {
+  clear(p, n, 0, p.channels);
+  const Places<T> at(p, n);
+  const int count = p.matrix_size();
+  for (int64_t t = 0; t < plan.tiles(); ++t) {
+    const Tile tile = plan.tile(t, p.out_h, p.out_w);
+    double* sums = matrix_sums + count * t;
+    for (int c = 0; c < count; ++c) sums[c] = 0;
+    for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
+      slopes_run(at, plan, tile, r, rows, run, memory, sums);
+      spread_run(at, plan, tile, r, rows, run, 0, p.channels, memory);
+    });
   }
 }
 
-template <class Real>
-void affine_grid_backward(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
-  const int64_t* stride = p.grad_grid_stride;
-  for (int64_t n = begin; n < end; ++n) {
-    double sums[6] = {0, 0, 0, 0, 0, 0};
-    for (int64_t i = 0; i < p.out_h; ++i)
-      for (int64_t j = 0; j < p.out_w; j += kRun) {
-        const int count = static_cast<int>(p.out_w - j < kRun ? p.out_w - j : kRun);
-        const Real* from = p.grad_grid + n * stride[0] + i * stride[1] + j * stride[2];
-        for (int c = 0; c < 2; ++c) {
-          Real line[kRun];
-          for (int k = 0; k < count; ++k) line[k] = from[k * stride[2] + c * stride[3]];
-          double moments[3] = {0, 0, 0};
-          add_moments(line, 1, count, moments);
-          add_theta(p, moments, i, j, sums + 3 * c);
-        }
-      }
-    for (int c = 0; c < 6; ++c) p.grad_theta[6 * n + c] = static_cast<Real>(sums[c]);
-  }
-}
-
-template <class Real>
-const SamplingKernels<Real> kKernels = {
-    forward<Real>,         spread_any<Real>,  merge_any<Real>,   clear<Real>,
-    spread_channels<Real>, coordinates<Real>, affine_grid<Real>, affine_grid_backward<Real>};
+template <class T>
+const SamplingKernels<T> kKernels = {forward<T>,         spread<T>,      merge<T>, clear<T>,
+                                     spread_channels<T>, coordinates<T>, sweep<T>};
 
 }  // namespace
 
-const SamplingKernels<float>& sampling_kernels_float() { return kKernels<float>; }
-const SamplingKernels<double>& sampling_kernels_double() { return kKernels<double>; }
+#define PF_INSTANTIATE(T)                           \
+  template <>                                       \
+  const SamplingKernels<T>& sampling_kernels<T>() { \
+    return kKernels<T>;                             \
+  }
+PF_INSTANTIATE(float)
+PF_INSTANTIATE(double)
+PF_INSTANTIATE(Half)
+PF_INSTANTIATE(BFloat16)
+#undef PF_INSTANTIATE
 
 }  // namespace PF_ISA
 }  // namespace pyfast

@@ -12,11 +12,12 @@ namespace pyfast {
 // Output pixels that are handled at once: some rows of a tile. No tile is wider.
 constexpr int kRun = 256;
 
-// The three ways in which the channels of an image are met:
-//   kPlanar    groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small box
-//   kWide      channels are contiguous and many: each pixel is read where it lies
-//   kNearest   one read for each output, nothing to gain from a box
-enum class Route { kPlanar, kWide, kNearest };
+// The ways in which the channels of an image are met:
+//   kPlanar    bilinear: groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small
+//   box kTaps      trilinear and bicubic: channel by channel, neighbours read where they lie kWide
+//   channels are contiguous: each pixel is read where it lies, all its channels at once kNearest
+//   one read for each output, nothing to gain from a box
+enum class Route { kPlanar, kTaps, kWide, kNearest };
 
 // Neighbouring channels that are repacked together: `lanes` values a pixel, `channels` of them
 // used.
@@ -25,23 +26,25 @@ struct Group {
   int lanes;
 };
 
+// Part of one plane (in 2-D: of the image) of an output.
 struct Tile {
-  int64_t top, left;
+  int64_t plane, top, left;
   int rows, columns;
 };
 
 struct SamplingPlan {
   Route route;
   int64_t groups;
-  int64_t tiles_y, tiles_x;
+  int64_t tiles_z, tiles_y, tiles_x;
   int tile_rows, tile_columns;
   int64_t box_pixels;  // a box of more pixels than this is not repacked
 
-  int64_t tiles() const { return tiles_y * tiles_x; }
+  int64_t tiles() const { return tiles_z * tiles_y * tiles_x; }
   Tile tile(int64_t index, int64_t out_h, int64_t out_w) const {
-    const int64_t top = index / tiles_x * tile_rows, left = index % tiles_x * tile_columns;
+    const int64_t row = index / tiles_x;
+    const int64_t top = row % tiles_y * tile_rows, left = index % tiles_x * tile_columns;
     const int64_t rows = out_h - top, columns = out_w - left;
-    return {top, left, static_cast<int>(rows < tile_rows ? rows : tile_rows),
+    return {row / tiles_y, top, left, static_cast<int>(rows < tile_rows ? rows : tile_rows),
             static_cast<int>(columns < tile_columns ? columns : tile_columns)};
   }
 };
@@ -67,42 +70,61 @@ struct Box {
   bool dense;
 };
 
-// Memory of one task, in values of Real.
-struct ScratchSize {
-  int64_t box, line;
+// The box of samples that are fetched one by one, a run at a time: two neighbours beside each
+// other, the two below them kRun samples further.
+constexpr int64_t kSparsePixels = 4 * kRun;
+
+// Memory of one task.
+template <class Real>
+struct TaskMemory {
+  Real* box;    // a box
+  Real* line;   // a run of pixels, or a line of a box
+  Real* aside;  // zeros; samples fetched one by one; derivatives of a tile
 };
 
-template <class Real>
+template <class T>
 struct SamplingKernels {
-  // output: tasks are (n, group, tile), groups 1 on the routes kWide and kNearest.
-  void (*forward)(const SamplingParams<Real>&, const SamplingPlan&, int64_t begin, int64_t end,
-                  Real* box, Real* line);
+  using Real = Accumulator<T>;
+  using Params = SamplingParams<T>;
+  using Memory = TaskMemory<Real>;
+
+  // output: tasks are (n, group, tile), groups 1 but on the route kPlanar.
+  void (*forward)(const Params&, const SamplingPlan&, int64_t begin, int64_t end, const Memory&);
 
   // grad_input, kPlanar: add a tile's gradient to a box that `spread` first clears; then add the
   // boxes' rows [begin, end) of the image to grad_input.
-  Box (*spread)(const SamplingParams<Real>&, const SamplingPlan&, int64_t n, const Group&,
-                const Tile&, Real* box, Real* line);
-  void (*merge)(const SamplingParams<Real>&, int64_t n, const Group&, const Tile&, const Box&,
-                const Real* box, Real* line, int64_t begin, int64_t end);
-  void (*clear)(const SamplingParams<Real>&, int64_t b, int64_t first, int64_t channels);
+  Box (*spread)(const Params&, const SamplingPlan&, int64_t n, const Group&, const Tile&,
+                const Memory&);
+  void (*merge)(const Params&, int64_t n, const Group&, const Tile&, const Box&, const Real* box,
+                const Memory&, int64_t begin, int64_t end);
+  void (*clear)(const Params&, int64_t b, int64_t first, int64_t channels);
 
-  // grad_input, kWide and kNearest: a range of channels of input b, over all its outputs.
-  void (*spread_channels)(const SamplingParams<Real>&, const SamplingPlan&, int64_t b,
-                          int64_t first, int64_t channels, Real* line);
+  // grad_input, other routes: a range of channels of input b, over all its outputs.
+  void (*spread_channels)(const Params&, const SamplingPlan&, int64_t b, int64_t first,
+                          int64_t channels, const Memory&);
 
-  // grad_grid, and a tile's share of grad_theta (6 sums at task * 6): tasks are (n, tile).
-  void (*coordinates)(const SamplingParams<Real>&, const SamplingPlan&, int64_t begin, int64_t end,
-                      Real* box, Real* line, double* theta_sums);
+  // grad_field, and a tile's share of grad_matrix (matrix_size() sums a task): tasks are (n, tile).
+  void (*coordinates)(const Params&, const SamplingPlan&, int64_t begin, int64_t end, const Memory&,
+                      double* matrix_sums);
 
-  // The base grid and its adjoint: tasks are the rows (n, i) and the outputs n.
-  void (*affine_grid)(const AffineGridParams<Real>&, int64_t begin, int64_t end);
-  void (*affine_grid_backward)(const AffineGridParams<Real>&, int64_t begin, int64_t end);
+  // spread_channels and coordinates in one sweep over output n, of an input of its own, on the
+  // routes kWide and kTaps: incoming gradients are read once.
+  void (*sweep)(const Params&, const SamplingPlan&, int64_t n, const Memory&, double* matrix_sums);
 };
 
-#define PF_DECLARE(level)                                   \
-  namespace level {                                         \
-  const SamplingKernels<float>& sampling_kernels_float();   \
-  const SamplingKernels<double>& sampling_kernels_double(); \
+template <class Real>
+struct AffineGridKernels {
+  // Tasks are the rows (n, d, i) and the outputs n.
+  void (*forward)(const AffineGridParams<Real>&, int64_t begin, int64_t end);
+  void (*backward)(const AffineGridParams<Real>&, int64_t begin, int64_t end);
+};
+
+#define PF_DECLARE(level)                               \
+  namespace level {                                     \
+  template <class T>                                    \
+  const SamplingKernels<T>& sampling_kernels();         \
+  template <class Real>                                 \
+  const AffineGridKernels<Real>& affine_grid_kernels(); \
   }
 PF_DECLARE(baseline)
 PF_DECLARE(avx2)

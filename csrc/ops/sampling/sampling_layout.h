@@ -5,7 +5,11 @@
 #include <cstring>
 #include <type_traits>
 
-#include "core/device.h"
+#include "core/half.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 namespace pyfast {
 namespace PF_ISA {
@@ -14,6 +18,10 @@ template <class T, int N>
 struct VecOf {
   typedef T type __attribute__((vector_size(N * sizeof(T))));
 };
+template <int N>
+struct VecOf<Half, N> : VecOf<float, N> {};  // widened as they are loaded
+template <int N>
+struct VecOf<BFloat16, N> : VecOf<float, N> {};
 // N values in vector registers; operators and shuffles are the compiler's own.
 template <class T, int N>
 using Vec = typename VecOf<T, N>::type;
@@ -65,6 +73,68 @@ inline void store(T* to, const V& value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
+// 16-bit floats are widened as they are loaded, and rounded as they are stored.
+template <int N>
+inline Vec<float, N> load(const BFloat16* from) {
+  const auto bits = __builtin_convertvector(load<N>(&from->bits), Vec<uint32_t, N>) << 16;
+  Vec<float, N> value;
+  std::memcpy(&value, &bits, sizeof(value));
+  return value;
+}
+
+template <class V>
+inline void store(BFloat16* to, const V& value) {
+  constexpr int n = sizeof(V) / sizeof(float);
+  Vec<uint32_t, n> bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  const auto rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+  const auto kept = value == value ? rounded : (bits | 0x400000u);
+  store(&to->bits, __builtin_convertvector(kept >> 16, Vec<uint16_t, n>));
+}
+
+template <int N>
+inline Vec<float, N> load(const Half* from) {
+  Vec<float, N> value;
+#if defined(__F16C__)
+  if constexpr (N == 4) {
+    int64_t bits;
+    std::memcpy(&bits, from, sizeof(bits));
+    value = reinterpret_cast<Vec<float, 4>>(_mm_cvtph_ps(_mm_cvtsi64_si128(bits)));
+  } else if constexpr (N == 8) {
+    value = reinterpret_cast<Vec<float, 8>>(
+        _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+  } else {
+    for (int l = 0; l < N; l += 8) {
+      const auto part = load<8>(from + l);
+      std::memcpy(reinterpret_cast<float*>(&value) + l, &part, sizeof(part));
+    }
+  }
+#else
+  for (int l = 0; l < N; ++l) value[l] = widen(from[l]);
+#endif
+  return value;
+}
+
+template <class V>
+inline void store(Half* to, const V& value) {
+  constexpr int n = sizeof(V) / sizeof(float);
+#if defined(__F16C__)
+  if constexpr (n == 4) {
+    const int64_t bits =
+        _mm_cvtsi128_si64(_mm_cvtps_ph(reinterpret_cast<__m128>(value), _MM_FROUND_TO_NEAREST_INT));
+    std::memcpy(to, &bits, sizeof(bits));
+  } else if constexpr (n == 8) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                     _mm256_cvtps_ph(reinterpret_cast<__m256>(value), _MM_FROUND_TO_NEAREST_INT));
+  } else {
+    store(to, half<0>(value));
+    store(to + n / 2, half<1>(value));
+  }
+#else
+  for (int l = 0; l < n; ++l) to[l] = narrow<Half>(value[l]);
+#endif
+}
+
 template <int... I>
 struct Indices {};
 template <int N, int... I>
@@ -96,24 +166,24 @@ inline void transpose4(Vec<T, N>& a, Vec<T, N>& b, Vec<T, N>& c, Vec<T, N>& d) {
 }
 
 // Four pixels of three channels: twelve contiguous values into one vector a pixel, and back.
-template <class T>
-inline void load_triples(const T* from, Vec<T, 4> pixel[4]) {
+template <class T, class Real = Accumulator<T>>
+inline void load_triples(const T* from, Vec<Real, 4> pixel[4]) {
   const auto a = load<4>(from), b = load<4>(from + 4), c = load<4>(from + 8);
-  const Vec<T, 4> second = __builtin_shufflevector(a, b, 3, 4, 5, 5);
-  const Vec<T, 4> third = __builtin_shufflevector(b, c, 2, 3, 4, 4);
-  pixel[0] = __builtin_shufflevector(a, Vec<T, 4>{}, 0, 1, 2, 4);
-  pixel[1] = __builtin_shufflevector(second, Vec<T, 4>{}, 0, 1, 2, 4);
-  pixel[2] = __builtin_shufflevector(third, Vec<T, 4>{}, 0, 1, 2, 4);
-  pixel[3] = __builtin_shufflevector(c, Vec<T, 4>{}, 1, 2, 3, 4);
+  const Vec<Real, 4> second = __builtin_shufflevector(a, b, 3, 4, 5, 5);
+  const Vec<Real, 4> third = __builtin_shufflevector(b, c, 2, 3, 4, 4);
+  pixel[0] = __builtin_shufflevector(a, Vec<Real, 4>{}, 0, 1, 2, 4);
+  pixel[1] = __builtin_shufflevector(second, Vec<Real, 4>{}, 0, 1, 2, 4);
+  pixel[2] = __builtin_shufflevector(third, Vec<Real, 4>{}, 0, 1, 2, 4);
+  pixel[3] = __builtin_shufflevector(c, Vec<Real, 4>{}, 1, 2, 3, 4);
 }
 
 template <bool kAdd, class T>
-inline void put(T* to, const Vec<T, 4>& value) {
+inline void put(T* to, const Vec<Accumulator<T>, 4>& value) {
   store(to, kAdd ? load<4>(to) + value : value);
 }
 
 template <bool kAdd, class T>
-inline void put_triples(T* to, const T* pixels, int lanes) {
+inline void put_triples(T* to, const Accumulator<T>* pixels, int lanes) {
   const auto a = load<4>(pixels), b = load<4>(pixels + lanes);
   const auto c = load<4>(pixels + 2 * lanes), d = load<4>(pixels + 3 * lanes);
   put<kAdd, T>(to, __builtin_shufflevector(a, b, 0, 1, 2, 4));
@@ -123,22 +193,22 @@ inline void put_triples(T* to, const T* pixels, int lanes) {
 
 // Whether eight planes at once are faster than four: with AVX-512 registers to spare.
 template <int kLanes, class T>
-constexpr bool kEight = kLanes == 16 && kNative<T> == 16;
+constexpr bool kEight = kLanes == 16 && kNative<Accumulator<T>> == 16;
 
 // Eight planes of a row into pixels `lanes` values apart, four pixels at a time; returns the first
 // pixel that is left. More planes at once would evict each other from the first cache where they
 // lie a power of two apart.
-template <class T>
-inline int gather_eight(const T* from, int64_t c_stride, int lanes, int count, T* pixels) {
+template <class T, class Real = Accumulator<T>>
+inline int gather_eight(const T* from, int64_t c_stride, int lanes, int count, Real* pixels) {
   int k = 0;
   for (; k + 4 <= count; k += 4) {
-    Vec<T, 8> v[4];
+    Vec<Real, 8> v[4];
     for (int c = 0; c < 4; ++c) {
       const auto low = load<4>(from + c * c_stride + k);
       const auto high = load<4>(from + (c + 4) * c_stride + k);
       v[c] = __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
     }
-    transpose4<T, 8>(v[0], v[1], v[2], v[3]);
+    transpose4<Real, 8>(v[0], v[1], v[2], v[3]);
     for (int l = 0; l < 4; ++l) store(pixels + (k + l) * lanes, v[l]);
   }
   return k;
@@ -146,15 +216,20 @@ inline int gather_eight(const T* from, int64_t c_stride, int lanes, int count, T
 
 // `count` pixels of `channels` <= kLanes channels, at c_stride and w_stride, into kLanes values a
 // pixel; unused lanes become zero.
-template <int kLanes, class T>
+template <int kLanes, class T, class Real = Accumulator<T>>
 void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t channels, int count,
-                   T* pixels) {
+                   Real* pixels) {
   if (kLanes == 1) {
+    int k = 0;
     if (w_stride == 1) {
-      std::memcpy(pixels, from, count * sizeof(T));
-    } else {
-      for (int k = 0; k < count; ++k) pixels[k] = from[k * w_stride];
+      if constexpr (std::is_same_v<T, Real>) {
+        std::memcpy(pixels, from, count * sizeof(T));
+        return;
+      }
+      for (; k + kNative<Real> <= count; k += kNative<Real>)
+        store(pixels + k, load<kNative<Real>>(from + k));
     }
+    for (; k < count; ++k) pixels[k] = widen(from[k * w_stride]);
     return;
   }
   for (int64_t c = 0, step; c < kLanes; c += step) {
@@ -162,18 +237,18 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
     step = eight ? 8 : 4;
     const T* a = from + c * c_stride;
     const int64_t used = channels - c < step ? channels - c : step;
-    T* to = pixels + c;
+    Real* to = pixels + c;
     int k = 0;
     if (eight) {
       k = gather_eight(a, c_stride, kLanes, count, to);
     } else if (used <= 0) {
-      for (; k < count; ++k) store(to + k * kLanes, Vec<T, 4>{});
+      for (; k < count; ++k) store(to + k * kLanes, Vec<Real, 4>{});
     } else if (c_stride == 1) {
       if (used == 4) {
         for (; k < count; ++k) store(to + k * kLanes, load<4>(a + k * w_stride));
       } else if (used == 3 && w_stride == 3) {
         for (; k + 4 <= count; k += 4) {
-          Vec<T, 4> pixel[4];
+          Vec<Real, 4> pixel[4];
           load_triples(a + 3 * k, pixel);
           for (int l = 0; l < 4; ++l) store(to + (k + l) * kLanes, pixel[l]);
         }
@@ -183,13 +258,13 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
       const T* e = used > 2 ? a + 2 * c_stride : a;
       const T* d = used > 3 ? a + 3 * c_stride : a;
       for (; k + 4 <= count; k += 4) {
-        Vec<T, 4> v0 = load<4>(a + k), v1 = load<4>(b + k), v2 = load<4>(e + k),
-                  v3 = load<4>(d + k);
-        if (used < 2) v1 = Vec<T, 4>{};
-        if (used < 3) v2 = Vec<T, 4>{};
-        if (used < 4) v3 = Vec<T, 4>{};
-        transpose4<T>(v0, v1, v2, v3);
-        T* q = to + k * kLanes;
+        Vec<Real, 4> v0 = load<4>(a + k), v1 = load<4>(b + k), v2 = load<4>(e + k),
+                     v3 = load<4>(d + k);
+        if (used < 2) v1 = Vec<Real, 4>{};
+        if (used < 3) v2 = Vec<Real, 4>{};
+        if (used < 4) v3 = Vec<Real, 4>{};
+        transpose4<Real>(v0, v1, v2, v3);
+        Real* q = to + k * kLanes;
         store(q, v0);
         store(q + kLanes, v1);
         store(q + 2 * kLanes, v2);
@@ -198,27 +273,31 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
     }
     for (; k < count; ++k)
       for (int64_t l = 0; l < step; ++l)
-        to[k * kLanes + l] = l < used ? a[l * c_stride + k * w_stride] : T(0);
+        to[k * kLanes + l] = l < used ? widen(a[l * c_stride + k * w_stride]) : Real(0);
   }
 }
 
 // The way back: writes (kAdd: adds) the used lanes of `count` pixels.
-template <int kLanes, bool kAdd, class T>
-void scatter_pixels(const T* pixels, int64_t c_stride, int64_t w_stride, int64_t channels,
+template <int kLanes, bool kAdd, class T, class Real = Accumulator<T>>
+void scatter_pixels(const Real* pixels, int64_t c_stride, int64_t w_stride, int64_t channels,
                     int count, T* out) {
-  const auto put_one = [](T* to, T value) { *to = kAdd ? *to + value : value; };
+  const auto put_one = [](T* to, Real value) {
+    *to = narrow<T>(kAdd ? widen(*to) + value : value);
+  };
   if (kLanes == 1) {
-    if (w_stride == 1) {
-#pragma omp simd
-      for (int k = 0; k < count; ++k) put_one(out + k, pixels[k]);
-    } else {
-      for (int k = 0; k < count; ++k) put_one(out + k * w_stride, pixels[k]);
-    }
+    constexpr int kStep = kNative<Real>;
+    int k = 0;
+    if (w_stride == 1)
+      for (; k + kStep <= count; k += kStep) {
+        const auto value = load<kStep>(pixels + k);
+        store(out + k, kAdd ? load<kStep>(out + k) + value : value);
+      }
+    for (; k < count; ++k) put_one(out + k * w_stride, pixels[k]);
     return;
   }
   for (int64_t c = 0; c < channels; c += 4) {
     const int64_t used = channels - c < 4 ? channels - c : 4;
-    const T* from = pixels + c;
+    const Real* from = pixels + c;
     T* a = out + c * c_stride;
     int k = 0;
     if (c_stride == 1 && used == 4) {
@@ -227,10 +306,10 @@ void scatter_pixels(const T* pixels, int64_t c_stride, int64_t w_stride, int64_t
       for (; k + 4 <= count; k += 4) put_triples<kAdd>(a + k * 3, from + k * kLanes, kLanes);
     } else if (w_stride == 1) {
       for (; k + 4 <= count; k += 4) {
-        const T* q = from + k * kLanes;
-        Vec<T, 4> v0 = load<4>(q), v1 = load<4>(q + kLanes), v2 = load<4>(q + 2 * kLanes),
-                  v3 = load<4>(q + 3 * kLanes);
-        transpose4<T>(v0, v1, v2, v3);
+        const Real* q = from + k * kLanes;
+        Vec<Real, 4> v0 = load<4>(q), v1 = load<4>(q + kLanes), v2 = load<4>(q + 2 * kLanes),
+                     v3 = load<4>(q + 3 * kLanes);
+        transpose4<Real>(v0, v1, v2, v3);
         put<kAdd, T>(a + k, v0);
         if (used > 1) put<kAdd, T>(a + c_stride + k, v1);
         if (used > 2) put<kAdd, T>(a + 2 * c_stride + k, v2);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "ops/sampling/sampling_layout.h"
 #include "ops/sampling/sampling_rows.h"
@@ -18,36 +19,56 @@ constexpr int kPairs = 4;
 constexpr int kPairs = 2;
 #endif
 
-// One 64-bit load fetches both neighbours of a row: much faster than a gather of 32-bit values.
-inline Vec<float, 2 * kPairs> load_pairs(const float* box, const int32_t* base) {
-  Vec<int64_t, kPairs> pairs;
+// One load of a pair fetches both neighbours of a row: much faster than a gather of single values.
+template <class T, class Offset>
+inline Vec<float, 2 * kPairs> load_pairs(const T* box, const Offset* offset) {
+  using Pair = std::conditional_t<sizeof(T) == 4, int64_t, int32_t>;
+  Vec<Pair, kPairs> pairs;
   for (int l = 0; l < kPairs; ++l) {
-    int64_t pair;
-    std::memcpy(&pair, box + base[l], sizeof(pair));
+    Pair pair;
+    std::memcpy(&pair, box + offset[l], sizeof(pair));
     pairs[l] = pair;
   }
-  Vec<float, 2 * kPairs> values;
-  std::memcpy(&values, &pairs, sizeof(values));
-  return values;
+  T values[2 * kPairs];
+  std::memcpy(values, &pairs, sizeof(values));
+  return load<2 * kPairs>(values);
 }
 
-// Left and right neighbours of kPairs * 2 samples.
+// Left and right neighbours of N samples.
+template <class Real, int N>
 struct Neighbourhood {
-  Vec<float, 2 * kPairs> left, right;
+  Vec<Real, N> left, right;
 };
 
 template <int... I>
-inline Neighbourhood split(const Vec<float, 2 * kPairs>& a, const Vec<float, 2 * kPairs>& b,
-                           Indices<I...>) {
+inline Neighbourhood<float, 2 * kPairs> split(const Vec<float, 2 * kPairs>& a,
+                                              const Vec<float, 2 * kPairs>& b, Indices<I...>) {
   return {__builtin_shufflevector(a, b, (2 * I)...), __builtin_shufflevector(a, b, (2 * I + 1)...)};
 }
 
-inline Neighbourhood load_neighbourhood(const float* box, const int32_t* base) {
-  return split(load_pairs(box, base), load_pairs(box, base + kPairs), FirstIndices<2 * kPairs>{});
+// Samples that are handled at once where each has its own place.
+template <class Real>
+constexpr int kSamples = std::is_same_v<Real, float> ? 2 * kPairs
+                         : kNative<double> < 4       ? kNative<double>
+                                                     : 4;
+
+template <class Real, class T, class Offset>
+inline Neighbourhood<Real, kSamples<Real>> load_neighbourhood(const T* box, const Offset* offset) {
+  if constexpr (std::is_same_v<Real, float>) {
+    return split(load_pairs(box, offset), load_pairs(box, offset + kPairs),
+                 FirstIndices<2 * kPairs>{});
+  } else {
+    Neighbourhood<Real, kSamples<Real>> of;
+    for (int l = 0; l < kSamples<Real>; ++l) {
+      of.left[l] = box[offset[l]];
+      of.right[l] = box[offset[l] + 1];
+    }
+    return of;
+  }
 }
 
 // --- one lane: a vector of samples at a time
-// -------------------------------------------------------
+// ------------------------------------------------------
 
 // The first `count` values of a vector, or all of them where there are as many.
 template <int N, class Real>
@@ -67,51 +88,38 @@ inline void store_part(Real* to, const Vec<Real, N>& value, int count) {
   }
 }
 
-inline void blend_one_lane(const float* box, int64_t below, const Run<float>& run, float* out) {
-  constexpr int kStep = 2 * kPairs;
+template <class Real>
+void blend_one_lane(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
+  constexpr int kStep = kSamples<Real>;
   for (int k = 0; k < run.count; k += kStep) {
-    const auto fx = load<kStep>(run.fx + k), fy = load<kStep>(run.fy + k);
-    const auto top = load_neighbourhood(box, run.base + k);
-    const auto bottom = load_neighbourhood(box + below, run.base + k);
+    const auto fx = load<kStep>(run.fraction[0] + k), fy = load<kStep>(run.fraction[1] + k);
+    const auto top = load_neighbourhood<Real>(box, run.base + k);
+    const auto bottom = load_neighbourhood<Real>(box + below, run.base + k);
     const auto left = top.left * (1 - fy) + bottom.left * fy;
     const auto right = top.right * (1 - fy) + bottom.right * fy;
-    store_part<kStep>(out + k, left * (1 - fx) + right * fx, run.count - k);
+    const Vec<Real, kStep> value = left * (1 - fx) + right * fx;
+    store_part<kStep>(out + k, value, run.count - k);
   }
 }
 
-inline void blend_one_lane(const double* box, int64_t below, const Run<double>& run, double* out) {
-  for (int k = 0; k < run.count; ++k) {
-    const double *top = box + run.base[k], *bottom = top + below;
-    const double fx = run.fx[k], fy = run.fy[k];
-    const double left = top[0] * (1 - fy) + bottom[0] * fy;
-    const double right = top[1] * (1 - fy) + bottom[1] * fy;
-    out[k] = left * (1 - fx) + right * fx;
-  }
-}
-
-inline void slopes_one_lane(const float* box, int64_t below, const Run<float>& run,
-                            const float* grad, float* by_x, float* by_y) {
-  constexpr int kStep = 2 * kPairs;
+template <class Real>
+void slopes_one_lane(const Real* box, int64_t below, const Run<Real>& run, const Real* grad,
+                     Real* by_x, Real* by_y) {
+  constexpr int kStep = kSamples<Real>;
   for (int k = 0; k < run.count; k += kStep) {
-    const auto fx = load<kStep>(run.fx + k), fy = load<kStep>(run.fy + k);
+    const auto fx = load<kStep>(run.fraction[0] + k), fy = load<kStep>(run.fraction[1] + k);
     const int left = run.count - k;
     const auto g = load_part<kStep>(grad + k, left);
-    const auto top = load_neighbourhood(box, run.base + k);
-    const auto bottom = load_neighbourhood(box + below, run.base + k);
-    const auto dx = (top.right - top.left) * (1 - fy) + (bottom.right - bottom.left) * fy;
-    const auto dy = (bottom.left - top.left) * (1 - fx) + (bottom.right - top.right) * fx;
-    store_part<kStep>(by_x + k, load_part<kStep>(by_x + k, left) + g * dx, left);
-    store_part<kStep>(by_y + k, load_part<kStep>(by_y + k, left) + g * dy, left);
-  }
-}
-
-inline void slopes_one_lane(const double* box, int64_t below, const Run<double>& run,
-                            const double* grad, double* by_x, double* by_y) {
-  for (int k = 0; k < run.count; ++k) {
-    const double *top = box + run.base[k], *bottom = top + below;
-    const double fx = run.fx[k], fy = run.fy[k];
-    by_x[k] += grad[k] * ((top[1] - top[0]) * (1 - fy) + (bottom[1] - bottom[0]) * fy);
-    by_y[k] += grad[k] * ((bottom[0] - top[0]) * (1 - fx) + (bottom[1] - top[1]) * fx);
+    const auto top = load_neighbourhood<Real>(box, run.base + k);
+    const auto bottom = load_neighbourhood<Real>(box + below, run.base + k);
+    const Vec<Real, kStep> dx =
+        (top.right - top.left) * (1 - fy) + (bottom.right - bottom.left) * fy;
+    const Vec<Real, kStep> dy =
+        (bottom.left - top.left) * (1 - fx) + (bottom.right - top.right) * fx;
+    const Vec<Real, kStep> sum_x = load_part<kStep>(by_x + k, left) + g * dx;
+    const Vec<Real, kStep> sum_y = load_part<kStep>(by_y + k, left) + g * dy;
+    store_part<kStep>(by_x + k, sum_x, left);
+    store_part<kStep>(by_y + k, sum_y, left);
   }
 }
 
@@ -130,7 +138,7 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
     constexpr int kStep = kStepOf<kLanes, Real>;
     for (int k = 0; k < run.count; ++k) {
       const Real *top = box + run.base[k], *bottom = top + below;
-      const Real fx = run.fx[k], fy = run.fy[k];
+      const Real fx = run.fraction[0][k], fy = run.fraction[1][k];
       if constexpr (kLanes == 4 && kNative<Real> >= 8) {
         const auto both = load<8>(top) * (1 - fy) + load<8>(bottom) * fy;
         store(out + k * 4, half<0>(both) * (1 - fx) + half<1>(both) * fx);
@@ -154,7 +162,7 @@ constexpr int kSpreadLanes = kLanes == 1 ? 4 : kLanes;
 template <class Real>
 void spread_one_lane(Real* box, const Run<Real>& run, const Real* grad) {
   for (int k = 0; k < run.count; k += 4) {
-    const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
+    const auto fx = load<4>(run.fraction[0] + k), fy = load<4>(run.fraction[1] + k);
     const auto g = load_part<4>(grad + k, run.count - k);
     const Vec<Real, 4> right = g * fx, left = g * (1 - fx);
     Vec<Real, 4> share[4] = {left * (1 - fy), right * (1 - fy), left * fy, right * fy};
@@ -174,7 +182,7 @@ void spread(Real* box, int64_t below, const Run<Real>& run, const Real* grad) {
     // Equal widths of loads and stores: a load that straddles two recent stores would stall.
     constexpr int kStep = kStepOf<kLanes, Real>;
     for (int k = 0; k < run.count; ++k) {
-      const Real fx = run.fx[k], fy = run.fy[k];
+      const Real fx = run.fraction[0][k], fy = run.fraction[1][k];
       Real *top = box + run.base[k], *bottom = top + below;
       for (int l = 0; l < kLanes; l += kStep) {
         const auto g = load<kStep>(grad + k * kLanes + l);
@@ -261,7 +269,7 @@ inline Products<Real> products(const Real* const (&neighbour)[4][4], const Real*
 template <class Real>
 inline void add_slopes(const Products<Real>& p, const Run<Real>& run, int k, Real* by_x,
                        Real* by_y) {
-  const auto fx = load<4>(run.fx + k), fy = load<4>(run.fy + k);
+  const auto fx = load<4>(run.fraction[0] + k), fy = load<4>(run.fraction[1] + k);
   const Vec<Real, 4> dx =
       (p.top_right - p.top_left) * (1 - fy) + (p.bottom_right - p.bottom_left) * fy;
   const Vec<Real, 4> dy =
@@ -295,23 +303,6 @@ void slopes(const Real* box, int64_t below, const Run<Real>& run, const Real* gr
       add_slopes(products<kStep, Real>(neighbour, of_sample, kLanes), run, k, by_x, by_y);
     }
   }
-}
-
-// --- many contiguous channels, read where they lie -----------------------------------------------
-
-template <class Real>
-void blend_wide(const Real* const tap[4], Real fx, Real fy, int64_t channels, Real* out) {
-  const Real *a = tap[0], *b = tap[1], *c = tap[2], *d = tap[3];
-  const Real gx = 1 - fx, gy = 1 - fy;
-#pragma omp simd
-  for (int64_t l = 0; l < channels; ++l)
-    out[l] = (a[l] * gy + c[l] * fy) * gx + (b[l] * gy + d[l] * fy) * fx;
-}
-
-template <class Real>
-void add_wide(const Real* grad, Real weight, int64_t channels, Real* out) {
-#pragma omp simd
-  for (int64_t l = 0; l < channels; ++l) out[l] += grad[l] * weight;
 }
 
 }  // namespace PF_ISA

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "ops/sampling/sampling_box.h"
 #include "ops/sampling/sampling_pixels.h"
@@ -19,10 +20,11 @@ void with_lanes(const Group& group, const Body& body) {
   if (group.lanes == 16) body(Lanes<16>{});
 }
 
-template <int kLanes, class Real>
-void forward_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-                  const Group& group, const Tile& tile, Real* packed, Real* line) {
-  const Places<Real> at(p, n);
+template <int kLanes, class T, class Real>
+void forward_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n,
+                  const Group& group, const Tile& tile, const TaskMemory<Real>& memory) {
+  Real *packed = memory.box, *line = memory.line;
+  const Places<T> at(p, n);
   const Box box = box_of(at, plan, tile);
   const int64_t b = input_of(p, n);
   if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
@@ -33,31 +35,39 @@ void forward_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64
     locate<false>(at, tile, r, rows, &run);
     const int64_t below = place<kLanes>(box, &run);
     if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
-    Real* out = p.output.at(n, group.first, tile.top + r, tile.left);
-    blend<kLanes>(packed, below, run, straight ? out : line);
-    for (int k = 0; k < rows && !straight; ++k)
+    T* out = p.output.at(n, group.first, tile.top + r, tile.left);
+    if constexpr (std::is_same_v<T, Real>) {
+      blend<kLanes>(packed, below, run, straight ? out : line);
+      if (straight) continue;
+    } else {
+      blend<kLanes>(packed, below, run, line);
+    }
+    for (int k = 0; k < rows; ++k)
       scatter_pixels<kLanes, false>(line + k * tile.columns * kLanes, p.output.c, p.output.w,
                                     group.channels, tile.columns, out + k * p.output.h);
   }
 }
 
 // The incoming gradients of a run, kLanes values a pixel.
-template <int kLanes, class Real>
-const Real* gradients(const SamplingParams<Real>& p, int64_t n, const Group& group,
-                      const Tile& tile, int r, int rows, Real* line) {
+template <int kLanes, class T, class Real>
+const Real* gradients(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
+                      int r, int rows, Real* line) {
   const auto& view = p.grad_output;
-  if (kLanes == 1 && view.w == 1 && (rows == 1 || view.h == tile.columns))
-    return view.at(n, group.first, tile.top + r, tile.left);
+  if constexpr (kLanes == 1 && std::is_same_v<T, Real>) {
+    if (view.w == 1 && (rows == 1 || view.h == tile.columns))
+      return view.at(n, group.first, tile.top + r, tile.left);
+  }
   for (int k = 0; k < rows; ++k)
     gather_pixels<kLanes>(view.at(n, group.first, tile.top + r + k, tile.left), view.c, view.w,
                           group.channels, tile.columns, line + k * tile.columns * kLanes);
   return line;
 }
 
-template <int kLanes, class Real>
-Box spread_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-                const Group& group, const Tile& tile, Real* packed, Real* line) {
-  const Places<Real> at(p, n);
+template <int kLanes, class T, class Real>
+Box spread_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, const Group& group,
+                const Tile& tile, const TaskMemory<Real>& memory) {
+  Real *packed = memory.box, *line = memory.line;
+  const Places<T> at(p, n);
   const Box box = box_of(at, plan, tile);
   if (!box.dense) return box;
   constexpr int lanes = kSpreadLanes<kLanes>;
@@ -72,12 +82,12 @@ Box spread_tile(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t
   return box;
 }
 
-template <int kLanes, class Real>
-void merge_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
-                  const Box& box, Real* line, int64_t begin, int64_t end) {
+template <int kLanes, class T, class Real>
+void merge_sparse(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
+                  const Box& box, const TaskMemory<Real>& memory, int64_t begin, int64_t end) {
   constexpr int lanes = kSpreadLanes<kLanes>;
-  const Places<Real> at(p, n);
-  Real* shares = line + lanes * kRun;
+  Real *line = memory.line, *shares = memory.aside;
+  const Places<T> at(p, n);
   Run<Real> run;
   for (int r = 0, rows; r < tile.rows; r += rows) {
     rows = rows_of_run(tile, r);
@@ -89,16 +99,17 @@ void merge_sparse(const SamplingParams<Real>& p, int64_t n, const Group& group, 
   }
 }
 
-template <int kLanes, class Real>
-void merge_tile(const SamplingParams<Real>& p, int64_t n, const Group& group, const Tile& tile,
-                const Box& box, const Real* packed, Real* line, int64_t begin, int64_t end) {
-  if (!box.dense) return merge_sparse<kLanes>(p, n, group, tile, box, line, begin, end);
+template <int kLanes, class T, class Real>
+void merge_tile(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
+                const Box& box, const Real* packed, const TaskMemory<Real>& memory, int64_t begin,
+                int64_t end) {
+  if (!box.dense) return merge_sparse<kLanes>(p, n, group, tile, box, memory, begin, end);
+  Real *line = memory.line, *zeros = memory.aside;  // zeros: what lies above the first line
   const int64_t first = begin > box.top ? begin : box.top;
   const int64_t last = end < box.top + box.rows ? end : box.top + box.rows;
   const int32_t from = clamp_index(box.left, 0, p.in_w);
   const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
   const int64_t width = static_cast<int64_t>(box.columns) * kSpreadLanes<kLanes>;
-  Real* zeros = line + box.columns;  // above the first line
   if (kLanes == 1) std::memset(zeros, 0, sizeof(Real) * width);
   for (int64_t y = first; y < last; ++y) {
     const Real* pixels = packed + (y - box.top) * width;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "ops/sampling/sampling_cpu.h"
 #include "ops/sampling/sampling_math.h"
@@ -11,107 +12,189 @@ namespace PF_ISA {
 
 // Vector loops may run past the end of a run by less than this.
 constexpr int kSlack = 16;
+constexpr int kRoom = kRun + kSlack;
 
-// The neighbours of a run of output pixels: indices of the upper left one, fractions, and the
-// derivatives of the padded position by the position before padding.
+inline int round_up_to_slack(int count) { return (count + kSlack - 1) / kSlack * kSlack; }
+
+// The neighbours of a run of output pixels, by axis (0 is x): index of the lower one, fraction on
+// the way to the next, and the derivative of the padded position by the position before padding.
 template <class Real>
 struct Run {
   int count;
-  alignas(64) Real fx[kRun + kSlack];
-  alignas(64) Real fy[kRun + kSlack];
-  alignas(64) Real slope_x[kRun + kSlack];
-  alignas(64) Real slope_y[kRun + kSlack];
-  alignas(64) int32_t x[kRun + kSlack];
-  alignas(64) int32_t y[kRun + kSlack];
-  alignas(64) int32_t base[kRun + kSlack];  // offset of the upper left neighbour in the box
+  alignas(64) Real fraction[3][kRoom];
+  alignas(64) Real slope[3][kRoom];
+  alignas(64) int32_t index[3][kRoom];
+  alignas(64) int32_t base[kRoom];  // offset of the upper left neighbour in the box
+};
+
+// Positions in pixels, before padding.
+template <class Real>
+struct Positions {
+  alignas(64) Real at[3][kRoom];
 };
 
 // Where one output image is sampled.
-template <class Real>
+template <class T>
 struct Places {
-  Places(const SamplingParams<Real>& p, int64_t n)
-      : p(p),
-        scale_x(pixel_scale<Real>(p.in_w, p.align_corners)),
-        scale_y(pixel_scale<Real>(p.in_h, p.align_corners)) {
-    if (p.grid != nullptr) {
-      grid = p.grid + n * p.grid_stride[0];
+  using Real = Accumulator<T>;
+
+  Places(const SamplingParams<T>& p, int64_t n) : p(p), n(n), frame(map_frame(p)) {
+    if (!p.has_matrix()) return;
+    matrix = p.matrix + n * p.matrix_size();
+    if (p.source == Source::kHomography) {
+      projective = projective_map(matrix, frame);
+      moderate = is_moderate(projective);
+    } else if (p.dims == 2) {
+      affine = affine_map<2>(matrix, frame);
+      moderate = is_moderate(affine);
     } else {
-      theta = p.theta + 6 * n;
-      map = affine_map(theta, p.in_h, p.in_w, p.out_h, p.out_w, p.align_corners);
-      moderate = is_moderate(map);
+      affine_3d = affine_map<3>(matrix, frame);
+      moderate = is_moderate(affine_3d);
     }
   }
 
-  const SamplingParams<Real>& p;
-  PixelScale<Real> scale_x, scale_y;
-  const Real* grid = nullptr;
-  const Real* theta = nullptr;
-  AffineMap map{};
+  PixelScale<Real> scale(int axis) const {
+    return {static_cast<Real>(frame.step[axis].scale), static_cast<Real>(frame.step[axis].shift)};
+  }
+  int64_t in_size(int axis) const { return axis == 0 ? p.in_w : axis == 1 ? p.in_h : p.in_d; }
+
+  const SamplingParams<T>& p;
+  int64_t n;
+  MapFrame frame;
+  const Real* matrix = nullptr;
+  AffineMap<2> affine{};
+  AffineMap<3> affine_3d{};
+  ProjectiveMap projective{};
   bool moderate = false;
 };
 
 // The input image of output n.
-template <class Real>
-int64_t input_of(const SamplingParams<Real>& p, int64_t n) {
+template <class T>
+int64_t input_of(const SamplingParams<T>& p, int64_t n) {
   return p.input_batch == 1 ? 0 : n;
 }
 
-// Positions in pixels, before padding, of output pixels (i, j .. j + count), and of some more.
-template <class Real>
-void positions(const Places<Real>& at, int64_t i, int64_t j, int count, Real* x, Real* y) {
-  const auto sx = at.scale_x, sy = at.scale_y;
-  const int rounded = (count + kSlack - 1) / kSlack * kSlack;
-  if (at.grid != nullptr) {
-    const int64_t* stride = at.p.grid_stride;
-    const int64_t step = stride[2], to_y = stride[3];
-    const Real* g = at.grid + i * stride[1] + j * step;
-    if (step == 2 && to_y == 1) {
+// --- positions of output pixels (d, i, j .. j + count), written from x[axis][at] on
+// ---------------
+
+template <class T, class Real>
+void grid_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int count, int to,
+                    Positions<Real>* out) {
+  const FieldView<const Real>& field = at.p.field;
+  const Real* g = field.at(at.n, d, i, j);
+  if (at.p.dims == 2 && field.w == 2 && field.c == 1) {
+    Real *x = out->at[0] + to, *y = out->at[1] + to;
+    const auto sx = at.scale(0), sy = at.scale(1);
 #pragma omp simd
-      for (int k = 0; k < count; ++k) {
-        x[k] = g[2 * k] * sx.scale + sx.shift;
-        y[k] = g[2 * k + 1] * sy.scale + sy.shift;
-      }
-    } else {
-      for (int k = 0; k < count; ++k) {
-        x[k] = g[k * step] * sx.scale + sx.shift;
-        y[k] = g[k * step + to_y] * sy.scale + sy.shift;
-      }
-    }
-    for (int k = count; k < rounded; ++k) x[k] = y[k] = 0;
-    return;
-  }
-  if (at.moderate) {
-    // Rounded once for the run and once for the pixel: closer than a grid of normalised
-    // coordinates can be.
-    const AffineMap& m = at.map;
-    const double column = static_cast<double>(j), line = static_cast<double>(i);
-    const Real x0 = static_cast<Real>(m.xj * column + m.xi * line + m.x0);
-    const Real y0 = static_cast<Real>(m.yj * column + m.yi * line + m.y0);
-    const Real dx = static_cast<Real>(m.xj), dy = static_cast<Real>(m.yj);
-#pragma omp simd
-    for (int k = 0; k < rounded; ++k) {
-      x[k] = dx * static_cast<Real>(k) + x0;
-      y[k] = dy * static_cast<Real>(k) + y0;
+    for (int k = 0; k < count; ++k) {
+      x[k] = g[2 * k] * sx.scale + sx.shift;
+      y[k] = g[2 * k + 1] * sy.scale + sy.shift;
     }
     return;
   }
-  const Real* t = at.theta;
-  const auto bx = base_scale<Real>(at.p.out_w, at.p.align_corners);
-  const auto by = base_scale<Real>(at.p.out_h, at.p.align_corners);
-  const Real yb = static_cast<Real>(i) * by.scale + by.shift;
-  for (int k = 0; k < rounded; ++k) {
-    const Real xb = static_cast<Real>(j + k) * bx.scale + bx.shift;
-    x[k] = (t[0] * xb + t[1] * yb + t[2]) * sx.scale + sx.shift;
-    y[k] = (t[3] * xb + t[4] * yb + t[5]) * sy.scale + sy.shift;
+  for (int a = 0; a < at.p.dims; ++a) {
+    Real* x = out->at[a] + to;
+    const auto s = at.scale(a);
+    const Real* from = g + a * field.c;
+    for (int k = 0; k < count; ++k) x[k] = from[k * field.w] * s.scale + s.shift;
   }
 }
 
-// The same for `rows` rows of a tile from its row `r` on, one behind the other.
-template <class Real>
-void tile_positions(const Places<Real>& at, const Tile& tile, int r, int rows, Real* x, Real* y) {
-  for (int k = 0; k < rows; ++k)
-    positions(at, tile.top + r + k, tile.left, tile.columns, x + k * tile.columns,
-              y + k * tile.columns);
+template <class T, class Real>
+void flow_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int count, int to,
+                    Positions<Real>* out) {
+  const FieldView<const Real>& field = at.p.field;
+  const int64_t start[3] = {j, i, d};
+  for (int a = 0; a < at.p.dims; ++a) {
+    Real* x = out->at[a] + to;
+    const Real* from = field.at(at.n, d, i, j) + a * field.c;
+    const Real first = static_cast<Real>(start[a]), step = a == 0 ? Real(1) : Real(0);
+    if (field.w == 1) {
+#pragma omp simd
+      for (int k = 0; k < count; ++k) x[k] = (first + step * static_cast<Real>(k)) + from[k];
+    } else {
+      for (int k = 0; k < count; ++k)
+        x[k] = (first + step * static_cast<Real>(k)) + from[k * field.w];
+    }
+  }
+}
+
+// A row of a map at pixel (j, i, d), without the part that changes along the row.
+template <int kRows, int kColumns>
+inline double row_start(const LinearMap<kRows, kColumns>& map, int r, int64_t d, int64_t i,
+                        int64_t j) {
+  const double third = kColumns == 4 ? map.at[r][2] * static_cast<double>(d) : 0;
+  return map.at[r][0] * static_cast<double>(j) + map.at[r][1] * static_cast<double>(i) + third +
+         map.at[r][kColumns - 1];
+}
+
+// Rounded once for the run and once for the pixel: closer than a grid of normalised coordinates
+// can be.
+template <class Real, int kRows, int kColumns>
+void map_rows(const LinearMap<kRows, kColumns>& map, int64_t d, int64_t i, int64_t j, int count,
+              int to, Positions<Real>* out) {
+  for (int r = 0; r < kRows; ++r) {
+    Real* x = out->at[r] + to;
+    const Real start = static_cast<Real>(row_start(map, r, d, i, j));
+    const Real step = static_cast<Real>(map.at[r][0]);
+#pragma omp simd
+    for (int k = 0; k < count; ++k) x[k] = step * static_cast<Real>(k) + start;
+  }
+}
+
+// Coordinate by coordinate, as torch does it.
+template <class T, class Real>
+void matrix_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int count, int to,
+                      Positions<Real>* out) {
+  const int dims = at.p.dims, columns = dims + 1;
+  const bool projective = at.p.source == Source::kHomography;
+  const int64_t start[3] = {j, i, d};
+  for (int k = 0; k < count; ++k) {
+    Real base[4];
+    for (int a = 0; a < dims; ++a) {
+      const auto& scale = at.frame.base[a];
+      base[a] = static_cast<Real>(start[a] + (a == 0 ? k : 0)) * static_cast<Real>(scale.scale) +
+                static_cast<Real>(scale.shift);
+    }
+    base[dims] = 1;
+    const auto row = [&](int r) {
+      Real sum = 0;
+      for (int c = 0; c < columns; ++c) sum += at.matrix[r * columns + c] * base[c];
+      return sum;
+    };
+    const Real denominator = projective ? row(2) : Real(1);
+    for (int a = 0; a < dims; ++a) {
+      const auto s = at.scale(a);
+      out->at[a][to + k] = row(a) / denominator * s.scale + s.shift;
+    }
+  }
+}
+
+template <class T, class Real>
+void positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int count, int to,
+               Positions<Real>* out) {
+  switch (at.p.source) {
+    case Source::kGrid:
+      return grid_positions(at, d, i, j, count, to, out);
+    case Source::kFlow:
+      return flow_positions(at, d, i, j, count, to, out);
+    case Source::kAffine:
+      if (!at.moderate) return matrix_positions(at, d, i, j, count, to, out);
+      if (at.p.dims == 2) return map_rows(at.affine, d, i, j, count, to, out);
+      return map_rows(at.affine_3d, d, i, j, count, to, out);
+    case Source::kHomography: {
+      if (!at.moderate) return matrix_positions(at, d, i, j, count, to, out);
+      map_rows(at.projective, d, i, j, count, to, out);
+      Real *x = out->at[0] + to, *y = out->at[1] + to;
+      const Real* w = out->at[2] + to;
+#pragma omp simd
+      for (int k = 0; k < count; ++k) {
+        x[k] /= w[k];
+        y[k] /= w[k];
+      }
+      return;
+    }
+  }
 }
 
 // Rows of a tile that make one run.
@@ -119,6 +202,20 @@ inline int rows_of_run(const Tile& tile, int r) {
   const int fit = kRun / tile.columns, left = tile.rows - r;
   return fit < left ? fit : left;
 }
+
+// For `rows` rows of a tile from its row `r` on, one behind the other; what follows them is 0.
+template <class T, class Real>
+int tile_positions(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* out) {
+  for (int k = 0; k < rows; ++k)
+    positions(at, tile.plane, tile.top + r + k, tile.left, tile.columns, k * tile.columns, out);
+  const int count = rows * tile.columns;
+  for (int a = 0; a < at.p.dims; ++a)
+    for (int k = count; k < round_up_to_slack(count); ++k) out->at[a][k] = 0;
+  return count;
+}
+
+// --- neighbours
+// -----------------------------------------------------------------------------------
 
 template <Padding P, bool kSlopes, class Real>
 void locate_axis(const Real* position, int count, int64_t size, bool align_corners, int32_t* index,
@@ -134,52 +231,73 @@ void locate_axis(const Real* position, int count, int64_t size, bool align_corne
   }
 }
 
-template <Padding P, bool kSlopes, class Real>
-void locate_padded(const SamplingParams<Real>& p, const Real* x, const Real* y, Run<Real>* run) {
-  const int count = (run->count + kSlack - 1) / kSlack * kSlack;
-  locate_axis<P, kSlopes>(x, count, p.in_w, p.align_corners, run->x, run->fx, run->slope_x);
-  locate_axis<P, kSlopes>(y, count, p.in_h, p.align_corners, run->y, run->fy, run->slope_y);
+template <bool kSlopes, class Real>
+void locate_cubic_axis(const Real* position, int count, int64_t size, Padding padding,
+                       bool align_corners, int32_t* index, Real* fraction, Real* slope) {
+  for (int k = 0; k < count; ++k) {
+    const Neighbours<Real> at = cubic_neighbours(position[k], size, padding, align_corners);
+    index[k] = at.index;
+    fraction[k] = at.fraction;
+    if (kSlopes) slope[k] = 1;
+  }
+}
+
+// Calls body with the padding as a constant.
+template <class Body>
+void with_padding(Padding padding, const Body& body) {
+  switch (padding) {
+    case Padding::kZeros:
+      return body(std::integral_constant<Padding, Padding::kZeros>());
+    case Padding::kBorder:
+      return body(std::integral_constant<Padding, Padding::kBorder>());
+    case Padding::kReflection:
+      return body(std::integral_constant<Padding, Padding::kReflection>());
+  }
 }
 
 // Fills all of `run` but `base`, for `rows` rows of a tile; slopes only if kSlopes.
-template <bool kSlopes, class Real>
-void locate(const Places<Real>& at, const Tile& tile, int r, int rows, Run<Real>* run) {
-  alignas(64) Real x[kRun + kSlack], y[kRun + kSlack];
-  tile_positions(at, tile, r, rows, x, y);
-  run->count = rows * tile.columns;
-  switch (at.p.padding) {
-    case Padding::kZeros:
-      return locate_padded<Padding::kZeros, kSlopes>(at.p, x, y, run);
-    case Padding::kBorder:
-      return locate_padded<Padding::kBorder, kSlopes>(at.p, x, y, run);
-    case Padding::kReflection:
-      return locate_padded<Padding::kReflection, kSlopes>(at.p, x, y, run);
+template <bool kSlopes, class T, class Real>
+void locate(const Places<T>& at, const Tile& tile, int r, int rows, Run<Real>* run) {
+  Positions<Real> position;
+  run->count = tile_positions(at, tile, r, rows, &position);
+  const int count = round_up_to_slack(run->count);
+  const bool align = at.p.align_corners;
+  for (int a = 0; a < at.p.dims; ++a) {
+    const int64_t size = at.in_size(a);
+    if (at.p.interpolation == Interpolation::kBicubic) {
+      locate_cubic_axis<kSlopes>(position.at[a], count, size, at.p.padding, align, run->index[a],
+                                 run->fraction[a], run->slope[a]);
+      continue;
+    }
+    with_padding(at.p.padding, [&](auto padding) {
+      locate_axis<decltype(padding)::value, kSlopes>(
+          position.at[a], count, size, align, run->index[a], run->fraction[a], run->slope[a]);
+    });
   }
 }
 
 // The nearest pixels: indices only, in the frame where the sample reads zero.
 template <class Real>
-void locate_nearest(const Places<Real>& at, const Tile& tile, int r, int rows, int32_t* index_x,
-                    int32_t* index_y) {
-  alignas(64) Real x[kRun + kSlack], y[kRun + kSlack];
-  tile_positions(at, tile, r, rows, x, y);
-  const int count = rows * tile.columns;
-  const Real width = static_cast<Real>(at.p.in_w), height = static_cast<Real>(at.p.in_h);
-  const auto round_all = [&](auto pad_axis) {
-#pragma omp simd
-    for (int k = 0; k < count; ++k) {
-      index_x[k] = nearest_index(pad_axis(x[k], width), width);
-      index_y[k] = nearest_index(pad_axis(y[k], height), height);
-    }
-  };
+struct NearestRun {
+  int count;
+  alignas(64) int32_t index[3][kRoom];
+};
+
+template <class T, class Real>
+void locate_nearest(const Places<T>& at, const Tile& tile, int r, int rows, NearestRun<Real>* run) {
+  Positions<Real> position;
+  run->count = tile_positions(at, tile, r, rows, &position);
+  const int count = round_up_to_slack(run->count);
   const bool align = at.p.align_corners;
-  switch (at.p.padding) {
-    case Padding::kZeros:
-      return round_all([](Real v, Real) { return v; });
-    case Padding::kBorder:
-      return round_all([](Real v, Real size) { return clip(v, Real(1), size - 1).position; });
-    case Padding::kReflection:
-      return round_all([align](Real v, Real size) { return reflect(v, size, align).position; });
+  for (int a = 0; a < at.p.dims; ++a) {
+    const Real size = static_cast<Real>(at.in_size(a));
+    const Real* x = position.at[a];
+    int32_t* index = run->index[a];
+    with_padding(at.p.padding, [&](auto padding) {
+#pragma omp simd
+      for (int k = 0; k < count; ++k)
+        index[k] = nearest_index(pad<decltype(padding)::value>(x[k], size, align).position, size);
+    });
   }
 }
 

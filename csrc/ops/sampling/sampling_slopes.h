@@ -1,11 +1,12 @@
-// Gradients of the coordinates: of a grid, or of theta, a tile at a time.
+// Gradients of the coordinates: of a field, or of a matrix, a tile at a time.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "ops/sampling/sampling_direct.h"
 #include "ops/sampling/sampling_planar.h"
+#include "ops/sampling/sampling_taps.h"
+#include "ops/sampling/sampling_wide.h"
 
 namespace pyfast {
 namespace PF_ISA {
@@ -34,94 +35,115 @@ void add_moments(const Real* g, int rows, int columns, double moments[3]) {
   moments[2] += add_lanes<Real, kStep>(by_row);
 }
 
-// Adds the gradient of theta's three entries for one component: sum xb * g, sum yb * g, sum g,
-// where (xb, yb) are the base coordinates and `moments` count from pixel (top, left).
-template <class Params>
-void add_theta(const Params& p, const double moments[3], int64_t top, int64_t left, double* sums) {
-  const auto bx = base_scale<double>(p.out_w, p.align_corners);
-  const auto by = base_scale<double>(p.out_h, p.align_corners);
-  const double xb = static_cast<double>(left) * bx.scale + bx.shift;
-  const double yb = static_cast<double>(top) * by.scale + by.shift;
-  sums[0] += bx.scale * moments[1] + xb * moments[0];
-  sums[1] += by.scale * moments[2] + yb * moments[0];
-  sums[2] += moments[0];
+// Where a block of derivatives begins in the output.
+struct Corner {
+  int64_t d, i, j;
+};
+
+// Adds the gradient of one row of a matrix: the sums of x * g, y * g[, z * g] and g over base
+// coordinates x, y, z; `moments` count from `corner`.
+inline void add_matrix_row(const MapFrame& frame, int dims, const double moments[3],
+                           const Corner& corner, double* sums) {
+  const auto x = frame.base[0], y = frame.base[1], z = frame.base[2];
+  const double left = static_cast<double>(corner.j) * x.scale + x.shift;
+  const double top = static_cast<double>(corner.i) * y.scale + y.shift;
+  sums[0] += x.scale * moments[1] + left * moments[0];
+  sums[1] += y.scale * moments[2] + top * moments[0];
+  if (dims == 3) sums[2] += (static_cast<double>(corner.d) * z.scale + z.shift) * moments[0];
+  sums[dims] += moments[0];
 }
 
-// Turns a run's derivatives by position into rows of grad_grid, or adds them to a tile's sums for
-// theta.
-template <class Real>
-void finish_run(const Places<Real>& at, int64_t n, const Tile& tile, int r, int rows,
-                const Run<Real>& run, Real* by_x, Real* by_y, double* sums) {
-  const SamplingParams<Real>& p = at.p;
-  const Real scale_x = at.scale_x.scale, scale_y = at.scale_y.scale;
-#pragma omp simd
-  for (int k = 0; k < run.count; ++k) {
-    by_x[k] *= run.slope_x[k] * scale_x;
-    by_y[k] *= run.slope_y[k] * scale_y;
+// From derivatives by x = X / W and y = Y / W to those by X, Y and W: by->at[0 .. 2]. X and Y are
+// in the units of the matrix, `by` was by pixels.
+template <class T, class Real>
+void to_homogeneous(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* by) {
+  Positions<Real> position;
+  tile_positions(at, tile, r, rows, &position);
+  const auto sx = at.scale(0), sy = at.scale(1);
+  for (int row = 0, k = 0; row < rows; ++row) {
+    const double start = row_start(at.projective, 2, 0, tile.top + r + row, tile.left);
+    const Real first = static_cast<Real>(start), step = static_cast<Real>(at.projective.at[2][0]);
+    for (int j = 0; j < tile.columns; ++j, ++k) {
+      const Real w = step * static_cast<Real>(j) + first;
+      const Real x = by->at[0][k], y = by->at[1][k];
+      // A sample without influence has none, even where its position is not finite.
+      const Real x_part = x != 0 ? x * (position.at[0][k] - sx.shift) : Real(0);
+      const Real y_part = y != 0 ? y * (position.at[1][k] - sy.shift) : Real(0);
+      const bool any = x != 0 || y != 0;
+      by->at[0][k] = any ? x * sx.scale / w : Real(0);
+      by->at[1][k] = any ? y * sy.scale / w : Real(0);
+      by->at[2][k] = any ? -(x_part + y_part) / w : Real(0);
+    }
   }
-  if (p.grad_grid == nullptr) {
-    double of_x[3] = {0, 0, 0}, of_y[3] = {0, 0, 0};
-    add_moments(by_x, rows, tile.columns, of_x);
-    add_moments(by_y, rows, tile.columns, of_y);
-    add_theta(p, of_x, tile.top + r, tile.left, sums);
-    add_theta(p, of_y, tile.top + r, tile.left, sums + 3);
+}
+
+// Turns a run's derivatives by the position in pixels into rows of grad_field, or adds them to a
+// tile's sums for the matrix.
+template <class T, class Real>
+void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
+                Positions<Real>* by, double* sums) {
+  const SamplingParams<T>& p = at.p;
+  const bool projective = p.source == Source::kHomography;
+  for (int a = 0; a < p.dims; ++a) {
+    const Real scale = projective ? Real(1) : at.scale(a).scale;
+    const Real* slope = run.slope[a];
+    Real* x = by->at[a];
+#pragma omp simd
+    for (int k = 0; k < run.count; ++k) x[k] *= slope[k] * scale;
+  }
+  if (p.has_matrix()) {
+    if (projective) to_homogeneous(at, tile, r, rows, by);
+    const int columns = p.dims + 1, matrix_rows = p.matrix_size() / columns;
+    for (int a = 0; a < matrix_rows; ++a) {
+      double moments[3] = {0, 0, 0};
+      add_moments(by->at[a], rows, tile.columns, moments);
+      add_matrix_row(at.frame, p.dims, moments, {tile.plane, tile.top + r, tile.left},
+                     sums + a * columns);
+    }
     return;
   }
+  const auto& field = p.grad_field;
   for (int row = 0; row < rows; ++row) {
-    const Real *x = by_x + row * tile.columns, *y = by_y + row * tile.columns;
-    Real* out = p.grad_grid + 2 * ((n * p.out_h + tile.top + r + row) * p.out_w + tile.left);
+    Real* out = field.at(at.n, tile.plane, tile.top + r + row, tile.left);
+    const int first = row * tile.columns;
+    if (p.dims == 2 && field.w == 2 && field.c == 1) {
+      const Real *x = by->at[0] + first, *y = by->at[1] + first;
 #pragma omp simd
-    for (int j = 0; j < tile.columns; ++j) {
-      out[2 * j] = x[j];
-      out[2 * j + 1] = y[j];
-    }
-  }
-}
-
-// `line` has room for five pixels of the image.
-template <class Real>
-void coordinates_wide(const SamplingParams<Real>& p, int64_t n, const Tile& tile, Real* line,
-                      double* sums) {
-  constexpr int kStep = kNative<Real> < 4 ? 4 : kNative<Real>;
-  const Places<Real> at(p, n);
-  const Real* image = p.input.at(input_of(p, n), 0, 0, 0);
-  Real* zeros = line + 4 * p.channels;
-  std::memset(zeros, 0, sizeof(Real) * p.channels);
-  Run<Real> run;
-  alignas(64) Real by_x[kRun], by_y[kRun];
-  const Real* pixel[kRun];
-  for (int r = 0, rows; r < tile.rows; r += rows) {
-    rows = rows_of_run(tile, r);
-    locate<true>(at, tile, r, rows, &run);
-    for (int row = 0, k = 0; row < rows; ++row)
-      for (int column = 0; column < tile.columns; ++column, ++k)
-        pixel[k] = p.grad_output.at(n, 0, tile.top + r + row, tile.left + column);
-    std::memset(by_x, 0, sizeof(by_x));
-    std::memset(by_y, 0, sizeof(by_y));
-    for (int k = 0; k < run.count; k += 4) {
-      const Real *neighbour[4][4], *grad[4];
-      for (int l = 0; l < 4; ++l) {
-        const bool inside = k + l < run.count;
-        const auto taps = taps_of(p, image, run.x[k + l], run.y[k + l], zeros);
-        std::memcpy(neighbour[l], taps.at, sizeof(taps.at));
-        grad[l] =
-            inside ? gradient_pixel(p, pixel[k + l], p.channels, line + l * p.channels) : zeros;
+      for (int j = 0; j < tile.columns; ++j) {
+        out[2 * j] = x[j];
+        out[2 * j + 1] = y[j];
       }
-      add_slopes(products<kStep, Real>(neighbour, grad, p.channels), run, k, by_x, by_y);
+      continue;
     }
-    finish_run(at, n, tile, r, rows, run, by_x, by_y, sums);
+    for (int a = 0; a < p.dims; ++a)
+      for (int j = 0; j < tile.columns; ++j) out[a * field.c + j * field.w] = by->at[a][first + j];
   }
 }
 
-template <class Real>
-void coordinates_planar(const SamplingParams<Real>& p, const SamplingPlan& plan, int64_t n,
-                        const Tile& tile, Real* packed, Real* line, double* sums) {
-  const Places<Real> at(p, n);
+template <class T, class Real>
+void slopes_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile, int r, int rows,
+                const Run<Real>& run, const TaskMemory<Real>& memory, double* sums) {
+  Positions<Real> by;
+  with_stencil(at.p, [&](auto stencil) {
+    using Stencil = decltype(stencil);
+    if (plan.route == Route::kWide) {
+      slopes_run_wide<Stencil>(at, tile, r, run, memory, &by);
+    } else if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4) {
+      slopes_run_taps<Stencil>(at, tile, r, rows, run, &by);
+    }
+  });
+  finish_run(at, tile, r, rows, run, &by, sums);
+}
+
+template <class T, class Real>
+void coordinates_planar(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
+                        const TaskMemory<Real>& memory, double* sums) {
+  const SamplingParams<T>& p = at.p;
   const Box box = box_of(at, plan, tile);
-  const int64_t b = input_of(p, n);
+  const int64_t b = input_of(p, at.n);
   // Derivatives of the whole tile, summed over the groups.
   const int64_t pixels = static_cast<int64_t>(tile.rows) * tile.columns;
-  Real *by_x = line + 16 * (kRun + kSlack), *by_y = by_x + pixels + kSlack;
+  Real *by_x = memory.aside, *by_y = by_x + pixels + kSlack;
   std::memset(by_x, 0, sizeof(Real) * 2 * (pixels + kSlack));
   Run<Real> run;
   for (int64_t g = 0; g < plan.groups; ++g) {
@@ -129,16 +151,20 @@ void coordinates_planar(const SamplingParams<Real>& p, const SamplingPlan& plan,
     const bool last = g + 1 == plan.groups;
     with_lanes(group, [&](auto lanes) {
       constexpr int kLanes = decltype(lanes)::value;
-      if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
+      if (box.dense) pack_dense<kLanes>(p, b, group, box, memory.box);
       for (int r = 0, rows; r < tile.rows; r += rows) {
         rows = rows_of_run(tile, r);
         locate<true>(at, tile, r, rows, &run);
         const int64_t below = place<kLanes>(box, &run);
-        if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
-        const Real* grad = gradients<kLanes>(p, n, group, tile, r, rows, line);
+        if (!box.dense) pack_sparse<kLanes>(p, b, group, run, memory.box);
+        const Real* grad = gradients<kLanes>(p, at.n, group, tile, r, rows, memory.line);
         const int64_t first = static_cast<int64_t>(r) * tile.columns;
-        slopes<kLanes>(packed, below, run, grad, by_x + first, by_y + first);
-        if (last) finish_run(at, n, tile, r, rows, run, by_x + first, by_y + first, sums);
+        slopes<kLanes>(memory.box, below, run, grad, by_x + first, by_y + first);
+        if (!last) continue;
+        Positions<Real> by;
+        std::memcpy(by.at[0], by_x + first, sizeof(Real) * run.count);
+        std::memcpy(by.at[1], by_y + first, sizeof(Real) * run.count);
+        finish_run(at, tile, r, rows, run, &by, sums);
       }
     });
   }

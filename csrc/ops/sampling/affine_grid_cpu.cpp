@@ -1,0 +1,104 @@
+// The base grid of an affine map and its adjoint, compiled once for every instruction set.
+#include "ops/sampling/sampling_slopes.h"
+
+namespace pyfast {
+namespace PF_ISA {
+namespace {
+
+template <class Real>
+MapFrame base_frame(const AffineGridParams<Real>& p) {
+  MapFrame frame{};
+  const int64_t size[3] = {p.out_w, p.out_h, p.out_d};
+  for (int a = 0; a < 3; ++a) frame.base[a] = base_scale<double>(size[a], p.align_corners);
+  return frame;
+}
+
+// A row of the grid, values of a point side by side: value c of point j is
+// step[c] * base(j) + start[c].
+template <int kDims, class Real>
+void fill_row(const Real* step, const Real* start, PixelScale<Real> base, int width, Real* out) {
+  if constexpr (kDims == 2) {
+    constexpr int kStep = kNative<Real>;
+    Vec<Real, kStep> index, steps, starts;
+    for (int l = 0; l < kStep; ++l) {
+      index[l] = static_cast<Real>(l / 2);
+      steps[l] = step[l % 2];
+      starts[l] = start[l % 2];
+    }
+    int k = 0;
+    for (; k + kStep <= 2 * width; k += kStep, index += static_cast<Real>(kStep / 2))
+      store(out + k, steps * (index * base.scale + base.shift) + starts);
+    for (; k < 2 * width; ++k)
+      out[k] = step[k % 2] * (static_cast<Real>(k / 2) * base.scale + base.shift) + start[k % 2];
+  } else {
+    for (int j = 0; j < width; ++j)
+      for (int c = 0; c < kDims; ++c)
+        out[kDims * j + c] = step[c] * (static_cast<Real>(j) * base.scale + base.shift) + start[c];
+  }
+}
+
+template <int kDims, class Real>
+void forward_rows(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
+  constexpr int kColumns = kDims + 1;
+  const auto bx = base_scale<Real>(p.out_w, p.align_corners);
+  const auto by = base_scale<Real>(p.out_h, p.align_corners);
+  const auto bz = base_scale<Real>(p.out_d, p.align_corners);
+  for (int64_t task = begin; task < end; ++task) {
+    const int64_t plane = task / p.out_h;
+    const Real* t = p.theta + kDims * kColumns * (plane / p.out_d);
+    const Real y = static_cast<Real>(task % p.out_h) * by.scale + by.shift;
+    const Real z = static_cast<Real>(plane % p.out_d) * bz.scale + bz.shift;
+    Real step[kDims], start[kDims];
+    for (int c = 0; c < kDims; ++c, t += kColumns) {
+      step[c] = t[0];
+      start[c] = t[1] * y + (kDims == 3 ? t[2] * z : Real(0)) + t[kDims];
+    }
+    fill_row<kDims>(step, start, bx, static_cast<int>(p.out_w), p.grid + kDims * task * p.out_w);
+  }
+}
+
+template <class Real>
+void forward(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
+  return p.dims == 2 ? forward_rows<2>(p, begin, end) : forward_rows<3>(p, begin, end);
+}
+
+template <class Real>
+void backward(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
+  const auto& field = p.grad_grid;
+  const MapFrame frame = base_frame(p);
+  const int columns = p.dims + 1, count = p.dims * columns;
+  for (int64_t n = begin; n < end; ++n) {
+    double sums[kMostMatrixValues] = {};
+    for (int64_t row = 0; row < p.out_d * p.out_h; ++row)
+      for (int64_t j = 0; j < p.out_w; j += kRun) {
+        const Corner corner{row / p.out_h, row % p.out_h, j};
+        const int length = static_cast<int>(p.out_w - j < kRun ? p.out_w - j : kRun);
+        const Real* from = field.at(n, corner.d, corner.i, j);
+        for (int a = 0; a < p.dims; ++a) {
+          Real line[kRun];
+          for (int k = 0; k < length; ++k) line[k] = from[k * field.w + a * field.c];
+          double moments[3] = {0, 0, 0};
+          add_moments(line, 1, length, moments);
+          add_matrix_row(frame, p.dims, moments, corner, sums + a * columns);
+        }
+      }
+    for (int c = 0; c < count; ++c) p.grad_theta[count * n + c] = static_cast<Real>(sums[c]);
+  }
+}
+
+template <class Real>
+const AffineGridKernels<Real> kKernels = {forward<Real>, backward<Real>};
+
+}  // namespace
+
+template <>
+const AffineGridKernels<float>& affine_grid_kernels<float>() {
+  return kKernels<float>;
+}
+template <>
+const AffineGridKernels<double>& affine_grid_kernels<double>() {
+  return kKernels<double>;
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
