@@ -4,6 +4,7 @@
 
 #include "ops/sampling/affine_grid.cuh"
 #include "ops/sampling/sampling_coordinates.cuh"
+#include "ops/sampling/sampling_fixed_point.cuh"
 #include "ops/sampling/sampling_forward.cuh"
 #include "ops/sampling/sampling_gather.cuh"
 #include "ops/sampling/sampling_scatter.cuh"
@@ -11,19 +12,34 @@
 namespace pyfast {
 namespace PF_ISA {
 
-inline int64_t partial_count(int64_t batch, int64_t out_h, int64_t out_w) {
-  return batch * partials_of_image(out_h, out_w) * kThetaSize;
+template <class T>
+bool needs_fixed_point(const SamplingParams<T>& p) {
+  return p.deterministic && p.grad_input.data != nullptr && !gathers(p);
 }
 
-template <class Real>
-int launch_backward(const SamplingParams<Real>& p, double* partial_sums, cudaStream_t stream) {
+template <class T>
+int64_t fixed_point_count(const SamplingParams<T>& p) {
+  return needs_fixed_point(p) ? FixedPoint<T>(p, nullptr).count() : 0;
+}
+
+template <class T>
+int launch_input_gradient(const SamplingParams<T>& p, int64_t* fixed_point, cudaStream_t stream) {
+  if (input_extent(p).count() == 0) return cudaSuccess;
+  if (gathers(p)) return launch_gather(p, stream);
+  return needs_fixed_point(p) ? launch_deterministic_scatter(p, fixed_point, stream)
+                              : launch_scatter(p, stream);
+}
+
+template <class T>
+int launch_backward(const SamplingParams<T>& p, double* partial_sums, int64_t* fixed_point,
+                    cudaStream_t stream) {
   if (!sides_fit(p)) return cudaErrorInvalidValue;
   int error = cudaSuccess;
-  if (p.grad_input.data != nullptr)
-    error = p.theta != nullptr ? launch_gather(p, stream) : launch_scatter(p, stream);
-  if (error == cudaSuccess && p.grad_theta != nullptr)
-    error = launch_theta_gradient(p, partial_sums, stream);
-  if (error == cudaSuccess && p.grad_grid != nullptr) error = launch_grid_gradient(p, stream);
+  if (p.grad_input.data != nullptr) error = launch_input_gradient(p, fixed_point, stream);
+  if (error == cudaSuccess && p.grad_matrix != nullptr)
+    error = launch_matrix_gradient(p, partial_sums, stream);
+  if (error == cudaSuccess && p.grad_field.data != nullptr)
+    error = launch_field_gradient(p, stream);
   return error;
 }
 

@@ -181,11 +181,11 @@ PF_HD int32_t cubic_tap(int32_t index, int32_t size, Padding padding, bool align
   if (padding == Padding::kZeros) return index >= 0 && index < size ? index : -1;
   if (padding == Padding::kBorder) return index < 0 ? 0 : index < size ? index : size - 1;
   if (size == 1) return 0;
-  const int64_t period = 2 * (align_corners ? int64_t{size} - 1 : int64_t{size});
-  int64_t turned = index % period;
+  const int32_t period = 2 * (align_corners ? size - 1 : size);
+  int32_t turned = index % period;
   if (turned < 0) turned += period;
-  if (turned < size) return static_cast<int32_t>(turned);
-  return static_cast<int32_t>(align_corners ? period - turned : period - 1 - turned);
+  if (turned < size) return turned;
+  return align_corners ? period - turned : period - 1 - turned;
 }
 
 // --- maps

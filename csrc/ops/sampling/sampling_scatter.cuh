@@ -1,70 +1,77 @@
-// Gradient of the input for a general grid: every sample adds to the pixels that it read, by
-// atomic operations. The order of the additions, and with it the last bits, changes from run to
-// run.
+// Gradient of the input for any source: every sample adds to the pixels that it read, by atomic
+// operations. The order of the additions, and with it the last bits, changes from run to run.
 #pragma once
 
-#include "ops/sampling/sampling_place.cuh"
+#include "ops/sampling/sampling_elements.cuh"
+#include "ops/sampling/sampling_taps.cuh"
 
 namespace pyfast {
 namespace PF_ISA {
 
+using Fixed = unsigned long long;  // the type of CUDA's 64-bit atomic operations
+
+PF_HD bool is_finite(float x) { return x - x == 0; }
+PF_HD bool is_finite(double x) { return x - x == 0; }
+
+// Adds what a sample gives to a pixel. Where `only_odd` points at a flag, only what is not finite,
+// if the flag is set: the rest of such a gradient comes from sampling_fixed_point.cuh.
 template <class Real>
-__global__ void __launch_bounds__(kThreads)
-    fill_zeros(ImageView<Real> image, int64_t count, int32_t channels, int32_t height,
-               int32_t width) {
-  const int64_t step = int64_t{gridDim.x} * kThreads;
-  for (int64_t k = int64_t{blockIdx.x} * kThreads + threadIdx.x; k < count; k += step) {
-    const int64_t row = k / width, plane = row / height;
-    *image.at(plane / channels, plane % channels, row % height, k % width) = 0;
+struct AddAtomically {
+  const Fixed* only_odd;
+
+  __device__ bool has_work() const { return only_odd == nullptr || *only_odd != 0; }
+  __device__ Real scale(const Real& gradient, int64_t) const { return gradient; }
+  __device__ void add(Real* pixel, Real share) const {
+    if (only_odd == nullptr || !is_finite(share)) atomicAdd(pixel, share);
   }
-}
+};
 
-template <class Real>
-int clear_grad_input(const SamplingParams<Real>& p, cudaStream_t stream) {
-  const int64_t count = p.input_batch * p.channels * p.in_h * p.in_w;
-  if (count == 0) return cudaSuccess;
-  const ImageView<Real>& g = p.grad_input;
-  const int64_t plane = p.in_h * p.in_w;
-  const bool planes = g.w == 1 && g.h == p.in_w && g.c == plane && g.n == plane * p.channels;
-  const bool pixels = g.c == 1 && g.w == p.channels && g.h == g.w * p.in_w && g.n == g.h * p.in_h;
-  if (planes || pixels) return cudaMemsetAsync(g.data, 0, count * sizeof(Real), stream);
-  const int64_t blocks = ceil_div(count, kThreads);
-  PF_LAUNCH(fill_zeros<Real>, unsigned(blocks < kMaxBlocks ? blocks : kMaxBlocks), kThreads, 0,
-            stream, g, count, int32_t(p.channels), int32_t(p.in_h), int32_t(p.in_w));
-  return cudaGetLastError();
-}
-
-template <Interpolation I, class Real>
-__global__ void __launch_bounds__(kThreads) scatter(const SamplingParams<Real> p, const Plan plan) {
+// `sums`: where to add, of the input's size.
+template <Interpolation I, int D, class Add, class T, class Sum>
+__global__ void __launch_bounds__(kThreads)
+    scatter(const SamplingParams<T> p, const Plan plan, const MapFrame frame,
+            const ImageView<Sum> sums, const Add add) {
+  using Real = Accumulator<T>;
+  __shared__ MatrixMap<D, Real> map;
+  if (!add.has_work()) return;
   const Place place = place_of(plan, blockIdx.x, threadIdx.x, 1);
-  if (place.x >= plan.width || place.y >= plan.height) return;
-  const Point<Real> at = grid_position(p, place.image, place.y, place.x);
-  const Taps<I, Real> taps(p, pad(p.padding, at.x, Real(p.in_w), p.align_corners).position,
-                           pad(p.padding, at.y, Real(p.in_h), p.align_corners).position,
-                           p.grad_input.h, p.grad_input.w);
-  const Real* grad = p.grad_output.at(place.image, 0, place.y, place.x);
-  Real* input = p.grad_input.data + (p.input_batch == 1 ? 0 : place.image * p.grad_input.n);
+  share_map(p, frame, place.image, &map);
+  if (!has_work(plan, place)) return;
+  const Pixel<D> pixel = pixel_at<D>(place.x, place.row, p.out_h);
+  const Taps<I, D, Real> taps(p, position_of(p, frame, map, place.image, pixel), sums.w, sums.h,
+                              sums.d);
+  const T* grad = p.grad_output.at(place.image, 0, pixel.z(), pixel.y(), pixel.x());
+  const int64_t image = p.input_batch == 1 ? 0 : place.image;
   for (int c = place.channel; c < place.channels_end; c += plan.slots()) {
-    const Real g = __ldg(grad + c * p.grad_output.c);
+    const auto pack = load<1>(grad + c * p.grad_output.c);
+    const auto scaled = add.scale(widen(pack.value[0]), image * p.channels + c);
+    Sum* plane = sums.data + image * sums.n + c * sums.c;
+#pragma unroll
     for (int k = 0; k < taps.kCount; ++k) {
-      if (taps.inside[k])
-        atomicAdd(input + (taps.offset[k] + c * p.grad_input.c), taps.weight[k] * g);
+      if (taps.inside(k)) add.add(plane + taps.offset(k), taps.weight(k) * scaled);
     }
   }
 }
 
-template <class Real>
-int launch_scatter(const SamplingParams<Real>& p, cudaStream_t stream) {
-  const int cleared = clear_grad_input(p, stream);
-  if (cleared != cudaSuccess || p.batch * p.channels * p.out_h * p.out_w == 0) return cleared;
-  const Slots slots = slots_for<Real>(p.grad_input.c, p.grad_output.c, p.channels, false);
-  const Plan plan = plan_tiles(p.batch, p.out_h, p.out_w, p.channels, slots, 8, 1);
-  if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
-  const auto kernel = p.interpolation == Interpolation::kNearest
-                          ? scatter<Interpolation::kNearest, Real>
-                          : scatter<Interpolation::kBilinear, Real>;
-  PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan);
-  return cudaGetLastError();
+struct Scatter {
+  template <Interpolation I, int D, class T, class Sum, class Add>
+  static int of(const SamplingParams<T>& p, const ImageView<Sum>& sums, const Add& add,
+                cudaStream_t stream) {
+    const Slots slots = slots_for(sums.c, p.grad_output.c, p.channels, 1, false);
+    const Plan plan = plan_tiles(p.batch, p.out_d * p.out_h, p.out_w, p.channels, slots, 8, 1);
+    if (plan.blocks > kMaxBlocks) return cudaErrorInvalidConfiguration;
+    const auto kernel = scatter<I, D, Add, T, Sum>;
+    PF_LAUNCH(kernel, unsigned(plan.blocks), kThreads, 0, stream, p, plan, map_frame(p), sums, add);
+    return cudaGetLastError();
+  }
+};
+
+template <class T>
+int launch_scatter(const SamplingParams<T>& p, cudaStream_t stream) {
+  using Real = Accumulator<T>;
+  const int cleared = clear(p.grad_input, input_extent(p), stream);
+  if (cleared != cudaSuccess || p.batch * p.out_size() == 0) return cleared;
+  return dispatch<Scatter>(p, p.grad_input, AddAtomically<Real>{nullptr}, stream);
 }
 
 }  // namespace PF_ISA

@@ -4,7 +4,7 @@
 // very position that forward computes for it. So every bound is widened by what rounding can do.
 #pragma once
 
-#include "ops/sampling/sampling_place.cuh"
+#include "ops/sampling/sampling_taps.cuh"
 
 namespace pyfast {
 namespace PF_ISA {
@@ -17,7 +17,8 @@ struct Range {
   Real low, high;
 };
 
-// One axis of a map: position = step * j + (start of row i).
+// One axis of a map, whose row (step, row_step, start) says: position = step * j + row_step * i +
+// start.
 template <class Real>
 struct Axis {
   Real inverse;         // 1 / step, 0 where a row hardly moves along this axis
@@ -26,12 +27,11 @@ struct Axis {
   Real to_row;          // row = to_row * position + ..., by the inverse map
   int32_t fold, folds;  // first fold that positions lie in, and how many
 
-  PF_HD void set(double step, double row_step, double start, int64_t out_h, int64_t out_w,
-                 double epsilon) {
-    const double along = std::fabs(step) * out_w;
+  PF_HD void set(const double (&map)[3], int64_t out_h, int64_t out_w, double epsilon) {
+    const double along = std::fabs(map[0]) * out_w;
     const bool flat = along < 1. / 64;
-    const double most = along + std::fabs(row_step) * out_h + std::fabs(start) + 2;
-    inverse = flat ? Real(0) : Real(1 / step);
+    const double most = along + std::fabs(map[1]) * out_h + std::fabs(map[2]) + 2;
+    inverse = flat ? Real(0) : Real(1 / map[0]);
     margin = Real(0.01 + 16 * epsilon * most + (flat ? along : 0));
     reach = Real(most);
     fold = 0;
@@ -39,11 +39,11 @@ struct Axis {
   }
 
   // False where there are too many folds.
-  PF_HD bool set_folds(double step, double row_step, double start, int64_t out_h, int64_t out_w,
-                       int64_t size, bool align_corners) {
-    const double j = step * out_w, i = row_step * out_h;
-    const double low = start + std::fmin(j, 0.) + std::fmin(i, 0.) - margin;
-    const double high = start + std::fmax(j, 0.) + std::fmax(i, 0.) + margin;
+  PF_HD bool set_folds(const double (&map)[3], int64_t out_h, int64_t out_w, int64_t size,
+                       bool align_corners) {
+    const double j = map[0] * out_w, i = map[1] * out_h;
+    const double low = map[2] + std::fmin(j, 0.) + std::fmin(i, 0.) - margin;
+    const double high = map[2] + std::fmax(j, 0.) + std::fmax(i, 0.) + margin;
     const double first = fold_of(low, double(size), align_corners);
     const double last = fold_of(high, double(size), align_corners);
     if (!(last - first < kMostFolds && std::fabs(first) < 1e6)) return false;
@@ -96,34 +96,34 @@ PF_HD Indices indices_in(Range<Real> range, Real slack, int32_t count) {
 // One map, prepared for the search. Built by one thread of a block for all.
 template <class Real>
 struct Search {
-  AffineImage<Real> image;
+  MatrixMap<2, Real> image;
   Axis<Real> x, y;
   Real row_0, row_slack, column_slack;
   bool all_rows;
 
   // False for a map that the search does not serve: not moderate, or reflected too often.
-  PF_HD bool set(const SamplingParams<Real>& p, const AffineFrame& frame, int64_t n) {
+  template <class T>
+  PF_HD bool set(const SamplingParams<T>& p, const MapFrame& frame, int64_t n) {
     constexpr double epsilon = sizeof(Real) == 4 ? 1.2e-7 : 2.3e-16;
-    image.set(p.theta, frame, n);
+    image.set(p, frame, n);
     if (!image.moderate) return false;
-    const AffineMap& m = image.map;
-    x.set(m.xj, m.xi, m.x0, p.out_h, p.out_w, epsilon);
-    y.set(m.yj, m.yi, m.y0, p.out_h, p.out_w, epsilon);
+    x.set(image.map[0], p.out_h, p.out_w, epsilon);
+    y.set(image.map[1], p.out_h, p.out_w, epsilon);
     column_slack = Real(0.01 + 8 * epsilon * p.out_w);
     set_rows(epsilon);
     return p.padding != Padding::kReflection ||
-           (x.set_folds(m.xj, m.xi, m.x0, p.out_h, p.out_w, p.in_w, p.align_corners) &&
-            y.set_folds(m.yj, m.yi, m.y0, p.out_h, p.out_w, p.in_h, p.align_corners));
+           (x.set_folds(image.map[0], p.out_h, p.out_w, p.in_w, p.align_corners) &&
+            y.set_folds(image.map[1], p.out_h, p.out_w, p.in_h, p.align_corners));
   }
 
   // Rows by the inverse map; a map without one, or nearly so, has every row searched.
   PF_HD void set_rows(double epsilon) {
-    const AffineMap& m = image.map;
-    const double a = m.xj * m.yi, b = m.xi * m.yj, determinant = a - b;
+    const double (&in_x)[3] = image.map[0], (&in_y)[3] = image.map[1];
+    const double a = in_x[0] * in_y[1], b = in_x[1] * in_y[0], determinant = a - b;
     all_rows = !(std::fabs(determinant) > 1e-6 * (std::fabs(a) + std::fabs(b)));
-    const double to_y = all_rows ? 0 : m.xj / determinant;
-    const double to_x = all_rows ? 0 : -m.yj / determinant;
-    const double row = -(to_y * m.y0 + to_x * m.x0);
+    const double to_y = all_rows ? 0 : in_x[0] / determinant;
+    const double to_x = all_rows ? 0 : -in_y[0] / determinant;
+    const double row = -(to_y * in_y[2] + to_x * in_x[2]);
     y.to_row = Real(to_y);
     x.to_row = Real(to_x);
     row_0 = Real(row);
@@ -140,11 +140,11 @@ struct Search {
     return indices_in(range, row_slack, out_h);
   }
 
-  PF_HD Indices columns(const Point<Real>& row, const Range<Real>& wx, const Range<Real>& wy,
+  PF_HD Indices columns(const Point<2, Real>& row, const Range<Real>& wx, const Range<Real>& wy,
                         int32_t out_w) const {
     Range<Real> range{0, Real(out_w)};
-    x.narrow(wx, row.x, &range);
-    y.narrow(wy, row.y, &range);
+    x.narrow(wx, row.at[0], &range);
+    y.narrow(wy, row.at[1], &range);
     return indices_in(range, column_slack, out_w);
   }
 };
