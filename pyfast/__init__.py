@@ -7,8 +7,13 @@ __all__ = [
     "affine_grid_sample",
     "clear_scratch",
     "grid_sample",
+    "homography_grid_sample",
     "nn",
     "ops",
+    "thin_plate_spline_grid",
+    "warp",
+    "warp_affine",
+    "warp_perspective",
 ]
 
 try:
@@ -17,7 +22,16 @@ try:
     clear_scratch = _C.clear_scratch
 
     from pyfast import nn, ops
-    from pyfast.ops import affine_grid, affine_grid_sample, grid_sample
+    from pyfast.ops import (
+        affine_grid,
+        affine_grid_sample,
+        grid_sample,
+        homography_grid_sample,
+        thin_plate_spline_grid,
+        warp,
+        warp_affine,
+        warp_perspective,
+    )
 except ImportError as _error:
     # The package itself still imports, so that `python -m pyfast.env` can show what is wrong.
     # Whoever asks for an operator gets the reason and what to do about it.

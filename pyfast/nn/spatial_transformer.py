@@ -100,7 +100,7 @@ class LazyTransformHead(LazyModuleMixin, TransformHead):
             nn.init.zeros_(self.slope)
 
 
-def _pair(size: Any) -> tuple[int, int]:
+def _pair(size: Any) -> tuple[int, ...]:
     one = isinstance(size, Integral) and not isinstance(size, bool)
     return expect_size("SpatialTransformer", (size, size) if one else size, ranks=(2,))
 

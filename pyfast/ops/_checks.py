@@ -14,6 +14,7 @@ import torch
 from pyfast.ops._autograd import is_autocast_on
 
 FLOATS = (torch.float32, torch.float64)
+HALVES = (torch.float16, torch.bfloat16)
 LARGEST_SIDE = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
 
 
@@ -33,27 +34,38 @@ def expect_tensor(op: str, name: str, value: Any) -> None:
     raise TypeError(f"{op}: expected {name} to be a torch.Tensor, got {kind}{hint}")
 
 
-def expect_floats(op: str, **tensors: torch.Tensor) -> None:
+def expect_floats(op: str, *, half: bool = False, **tensors: torch.Tensor) -> None:
     """Raises unless all are on one device and share one of the dtypes that the kernels have.
 
     Under autocast dtypes below float64 may differ: the dispatcher casts them.
+
+    Args:
+        op: name of the function, for the text.
+        half: whether the first may be float16 or bfloat16; the others then are that or float32.
+        tensors: by the names of the arguments.
     """
     (first, leader), *_ = tensors.items()
     dtype, device = leader.dtype, leader.device
+    known = (*HALVES, *FLOATS) if half else FLOATS
     for name, tensor in tensors.items():
         if tensor.device != device:
             raise ValueError(
                 f"{op}: expected {name} on the device of {first}, {device}, got {tensor.device}"
             )
-        if tensor.dtype in FLOATS and tensor.dtype == dtype:
+        if tensor.dtype in known and tensor.dtype == dtype:
             continue
         is_cast = tensor.is_floating_point() and tensor.dtype != torch.float64 != dtype
         if is_cast and is_autocast_on(device.type):
             continue
-        if tensor.dtype not in FLOATS:
-            raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")
+        if tensor.dtype not in known:
+            names = [str(each).removeprefix("torch.") for each in known]
+            wanted = f"{', '.join(names[:-1])} or {names[-1]}"
+            raise TypeError(f"{op}: expected {name} of {wanted}, got {tensor.dtype}")
+        if dtype in HALVES and tensor.dtype == torch.float32:
+            continue
+        wider = " or float32" if dtype in HALVES else ""
         raise TypeError(
-            f"{op}: expected {name} of the dtype of {first}, {dtype}, got {tensor.dtype}"
+            f"{op}: expected {name} of the dtype of {first}, {dtype}{wider}, got {tensor.dtype}"
         )
 
 
@@ -83,8 +95,8 @@ def expect_count(op: str, name: str, value: Any) -> None:
         raise ValueError(f"{op}: expected {name} to be positive, got {value}")
 
 
-def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int, int]:
-    """H and W, positive, of the size of an output; raises unless its length is one of `ranks`."""
+def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int, ...]:
+    """(D,) H and W, positive, of the size of an output; raises unless its length is in `ranks`."""
     if not isinstance(size, Sequence) or isinstance(size, (str, bytes, bytearray, memoryview)):
         raise TypeError(f"{op}: expected size to be a tuple of integers, got {size!r}")
     for length in size:
@@ -95,14 +107,15 @@ def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int,
     # Plain integers, which unlike NumPy's do not overflow.
     size = tuple(int(n) if isinstance(n, np.integer) else n for n in size)
     if len(size) not in ranks:
-        forms = {2: "(H, W)", 4: "(N, C, H, W)"}
+        forms = {2: "(H, W)", 3: "(D, H, W)", 4: "(N, C, H, W)", 5: "(N, C, D, H, W)"}
         wanted = " or ".join(forms[rank] for rank in ranks)
         raise ValueError(f"{op}: expected size {wanted}, got {size}")
     if max(size) > LARGEST_SIDE or math.prod(size) > 2**48:
         raise ValueError(f"{op}: expected a size that memory can hold, got {size}")
-    if min(size[-2:]) <= 0:
+    sides = size[2:] if len(size) > 3 else size
+    if min(sides) <= 0:
         raise ValueError(f"{op}: expected positive sizes, got {size}")
-    return size[-2], size[-1]
+    return sides
 
 
 def shape_error(op: str, name: str, wanted: str, value: torch.Tensor) -> ValueError:

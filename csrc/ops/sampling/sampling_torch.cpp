@@ -44,7 +44,7 @@ ScalarType real_dtype(const Tensor& input) {
 }
 
 // Options travel as numbers, the places of their words in the tuples of
-// pyfast/ops/_sampling_options.py: the stable ABI of torch 2.11 to 2.13 leaks the memory of every
+// pyfast/ops/_sampling_operators.py: the stable ABI of torch 2.11 to 2.13 leaks the memory of every
 // string.
 template <class Option>
 Option checked(int64_t value, int64_t count, const char* name) {
