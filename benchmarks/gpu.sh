@@ -3,15 +3,17 @@
 #
 #   bash benchmarks/gpu.sh
 #
-# Needs torch for CUDA, nvcc, cmake, ninja, pybind11, pytest, hypothesis and pytest-benchmark; asks
-# no registry for anything. OUT names the folder for the log and the JSON (default: build/gpu),
-# COMMIT what to record where git is not at hand. Every step has a time limit, so that one that
-# hangs or fails leaves the others their turn. A table and a line for each step come last.
+# Asks no registry for anything: what is missing, it names, and stops where nothing can be built
+# without it. OUT names the folder for the log and the JSON (default: build/gpu), PYTHON the
+# interpreter, COMMIT what to record where git is not at hand. Every step has a time limit, and all
+# of them together, so that one that hangs or fails leaves the others their turn. A table and a line
+# for each step come last; the exit status is 0 where nothing failed, 2 where nothing could start.
 set -u
 cd "$(dirname "$0")/.." || exit
 out=${OUT:-build/gpu}
 python=${PYTHON:-python3}
 mkdir -p "$out"
+total=570
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 : >"$out/gpu.log"
@@ -20,12 +22,44 @@ export PYTHONUNBUFFERED=1 PYFAST_CUDA=1
 steps=()
 failed=0
 
+has() {
+  "$python" -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$1') is None)"
+}
+
+# What is not there and has to be.
+missing() {
+  local name
+  for name in "$python" nvcc cmake ninja "${CXX:-c++}"; do
+    command -v "${name%% *}" >/dev/null || echo "$name"
+  done
+  command -v "$python" >/dev/null || return
+  for name in torch numpy setuptools pybind11; do
+    has "$name" || echo "$name for $python"
+  done
+}
+
+absent=$(missing | paste -sd, | sed 's/,/, /g')
+if [[ -n $absent ]]; then
+  echo "gpu.sh: needs what is not here: $absent"
+  exit 2
+fi
+if ! "$python" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
+  echo "gpu.sh: needs a GPU, and the torch of $python sees none"
+  exit 2
+fi
+
 # step NAME SECONDS COMMAND...
 step() {
   local name=$1 limit=$2 begin=$SECONDS outcome=ok status
   shift 2
+  ((limit > total - begin)) && limit=$((total - begin))
+  if ((limit <= 0)); then
+    leave_out "$name" "no time is left"
+    failed=1
+    return
+  fi
   echo "== $name" | tee -a "$out/gpu.log"
-  timeout "$limit" "$@" >"$logs/$name" 2>&1
+  timeout -k 5 "$limit" "$@" >"$logs/$name" 2>&1
   status=$?
   cat "$logs/$name" >>"$out/gpu.log"
   if ((status != 0)); then
@@ -35,6 +69,11 @@ step() {
     tail -n 40 "$logs/$name"
   fi
   steps+=("$(printf '%-12s %4d s  %s' "$name" $((SECONDS - begin)) "$outcome")")
+}
+
+# leave_out NAME REASON
+leave_out() {
+  steps+=("$(printf '%-12s   left out: %s' "$1" "$2")")
 }
 
 # Every CUDA kernel once, on sizes that leave rests in every tile, in both layouts.
@@ -59,23 +98,45 @@ PYTHON
 
 sanitize() {
   # torch's allocator hands out pieces of larger blocks, which would hide an overrun.
-  PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$1" 50 \
+  PYTORCH_NO_CUDA_MEMORY_CACHING=1 step "$1" 60 \
     compute-sanitizer --tool "$1" --error-exitcode 1 "$python" -c "$(small_cases)"
 }
 
-step machine 20 sh -c "nvidia-smi; nvcc --version; '$python' -c 'import torch; print(torch.__version__)'"
+step machine 40 sh -c "nvidia-smi; nvcc --version; '$python' -c 'import torch; print(torch.__version__)'"
 step build 150 "$python" setup.py build_ext --inplace
 step environment 20 "$python" -m pyfast.env
 step smoke 40 "$python" -c "$(small_cases)"
-step benchmarks 150 "$python" -m benchmarks --device cuda --results "$out" \
-  ${COMMIT:+--commit "$COMMIT"}
-step tests 100 "$python" -m pytest --tb=short -m "not slow" tests/ops tests/nn
-if command -v compute-sanitizer >/dev/null; then
+if has pytest && has pytest_benchmark; then
+  step benchmarks 130 "$python" -m benchmarks --device cuda --results "$out" \
+    ${COMMIT:+--commit "$COMMIT"}
+else
+  leave_out benchmarks "they need pytest and pytest-benchmark"
+fi
+if has pytest; then
+  # What is about the GPU has "cuda" in its name: tests, classes, and every case of every operator.
+  options=()
+  has xdist && options+=(-n 4)
+  if ! has hypothesis; then
+    for file in $(grep -l "^from hypothesis" tests/ops/*.py); do options+=("--ignore=$file"); done
+  fi
+  step tests 180 "$python" -m pytest --tb=short -m "not slow" -k "cuda or stream_of_torch" \
+    ${options[@]+"${options[@]}"} tests/ops tests/test_arrays.py tests/test_layering.py
+else
+  leave_out tests "they need pytest"
+fi
+if ! command -v compute-sanitizer >/dev/null; then
+  leave_out sanitizers "compute-sanitizer is not here"
+elif timeout 60 compute-sanitizer "$python" -c "import torch; torch.ones(1, device='cuda')" 2>&1 |
+  grep "Device not supported" >>"$out/gpu.log"; then
+  leave_out sanitizers "compute-sanitizer does not support this device"
+else
   sanitize memcheck
   sanitize racecheck
 fi
 
 echo
-sed -n '/^machine: /,$p' "$logs/benchmarks" | tee "$out/table.txt"
+if [[ -e $logs/benchmarks ]]; then
+  sed -n '/^machine: /,$p' "$logs/benchmarks" | tee "$out/table.txt"
+fi
 printf '%s\n' "" "${steps[@]}"
 exit "$failed"

@@ -1,4 +1,4 @@
-"""Fast vision operators for PyTorch in C++ and CUDA, and a model zoo built on them."""
+"""Fast vision operators for PyTorch in C++ and CUDA."""
 
 __version__ = "0.1.0"
 

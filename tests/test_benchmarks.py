@@ -4,11 +4,14 @@ How fast anything is, is never asserted here.
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytest.importorskip("pytest_benchmark", reason="the extra `bench` is not installed")
 ROOT = Path(__file__).parent.parent
@@ -98,3 +101,23 @@ def test_readme_table_goes_between_the_markers(outcome: tuple[str, Path]) -> Non
 def test_page_shows_what_is_stored() -> None:
     page = (ROOT / "docs/benchmarks.md").read_text()
     assert page == report.page(report.stored_runs()), "run `python -m benchmarks.report`"
+
+
+@pytest.mark.parametrize(
+    ("python", "sentence"),
+    [
+        ("/nowhere/python", "gpu.sh: needs what is not here: .*/nowhere/python"),
+        (sys.executable, "gpu.sh: needs (what is not here: |a GPU, and the torch of)"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and the script would run")
+def test_the_gpu_script_says_what_is_missing(python: str, sentence: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "benchmarks" / "gpu.sh")],
+        env=os.environ | {"PYTHON": python, "OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.match(sentence, done.stdout)

@@ -9,7 +9,16 @@ import torch
 from pyfast._native import _C
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._vmap import fold_vmap
-from pyfast.testing import PROMISES, BadCall, BrokenPromiseError, OpCase, check_op
+from pyfast.testing import (
+    PROMISES,
+    BadCall,
+    BrokenPromiseError,
+    OpCase,
+    check_op,
+    checks,
+    devices,
+    promises,
+)
 
 LIBRARY = torch.library.Library("pyfast_testing", "DEF")
 NUMBERS = itertools.count()
@@ -394,6 +403,35 @@ def test_what_is_not_promised_is_reported_with_the_reason(right):
         "autocast": "not promised: torch.autocast is left alone",
         "bad calls": "not promised: the case lists none",
         "capabilities": "not promised: there are no kernels for instruction sets",
+    }
+
+
+def test_the_gpu_is_checked_where_there_are_kernels_and_a_gpu(monkeypatch):
+    for kernels, gpu in itertools.product((False, True), repeat=2):
+        monkeypatch.setattr(_C, "with_cuda", kernels)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert devices() == (("cpu", "cuda") if kernels and gpu else ("cpu",))
+
+
+def test_each_device_has_its_promises(right):
+    of_cpu = {"bad calls", "threads", "capabilities"}
+    assert set(promises("cpu")) == set(PROMISES)
+    assert set(promises("cuda")) == set(promises("cuda:1")) == set(PROMISES) - of_cpu
+    listed = list(checks([right, right], on=("cpu", "cuda")))
+    assert listed[: len(PROMISES)] == [(right, name, "cpu") for name in PROMISES]
+    assert {name for _, name, device in listed if device == "cuda"} == set(promises("cuda"))
+    assert len(listed) == 2 * (len(promises("cpu")) + len(promises("cuda")))
+    with pytest.raises(ValueError, match="no promise threads on cuda; known: reference, "):
+        check_op(right, only=["threads"], device="cuda")
+
+
+def test_sums_in_no_fixed_order_do_not_promise_the_same_bits():
+    case = replace(
+        DiffersBetweenRuns().case(), unordered=("cpu",), tolerances={torch.float64: 1e-4}
+    )
+    assert check_op(case, only=["repeat", "gradcheck"]) == {
+        "gradcheck": "kept",
+        "repeat": "not promised: on cpu sums are taken in no fixed order",
     }
 
 

@@ -1,4 +1,5 @@
-// Which of the three compilations of a CPU kernel runs: decided once, at the first call.
+// Which of the three compilations of a CPU kernel runs: decided at the first call, until
+// set_cpu_level decides otherwise.
 #pragma once
 
 namespace pyfast {

@@ -7,7 +7,7 @@
 
 namespace pyfast {
 
-// Memory for `count` items of T, aligned to a cache line, until the end of the scope.
+// What `Scratch` below is made of: bytes, aligned to a cache line, until the end of the scope.
 // Scopes of one thread nest like the calls that open them.
 class ScratchBytes {
  public:
@@ -21,6 +21,7 @@ class ScratchBytes {
   void* data_;
 };
 
+// Memory for `count` items of T, not initialised, until the end of the scope.
 template <class T>
 class Scratch {
  public:

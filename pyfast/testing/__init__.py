@@ -20,13 +20,25 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
+
+import torch
 
 from pyfast._threads import one_thread
 from pyfast.testing import _derivatives, _modes, _results, _robustness
 from pyfast.testing._case import TOLERANCES, BadCall, BrokenPromiseError, NotPromisedError, OpCase
 
-__all__ = ["PROMISES", "TOLERANCES", "BadCall", "BrokenPromiseError", "OpCase", "check_op"]
+__all__ = [
+    "PROMISES",
+    "TOLERANCES",
+    "BadCall",
+    "BrokenPromiseError",
+    "OpCase",
+    "check_op",
+    "checks",
+    "devices",
+    "promises",
+]
 
 PROMISES: dict[str, Callable[[OpCase, str], None]] = {
     "reference": _results.reference,
@@ -51,6 +63,37 @@ PROMISES: dict[str, Callable[[OpCase, str], None]] = {
     "threads": _robustness.threads,
     "capabilities": _robustness.capabilities,
 }
+# About threads and instruction sets, and about wrong calls, which bring tensors of their own.
+_OF_CPU = ("bad calls", "threads", "capabilities")
+
+
+def devices() -> tuple[str, ...]:
+    """Where operators can be checked here: the CPU, and a GPU that torch sees and pyfast is for."""
+    from pyfast._native import _C
+
+    return ("cpu", "cuda") if _C.with_cuda and torch.cuda.is_available() else ("cpu",)
+
+
+def promises(device: str = "cpu") -> tuple[str, ...]:
+    """Names out of `PROMISES`: those that there are on a device."""
+    on_cpu = torch.device(device).type == "cpu"
+    return tuple(name for name in PROMISES if on_cpu or name not in _OF_CPU)
+
+
+def checks(
+    cases: Iterable[OpCase], on: Collection[str] | None = None
+) -> Iterator[tuple[OpCase, str, str]]:
+    """Each promise of each case on each device: (case, promise, device), for a test to go through.
+
+    Args:
+        cases: what to check.
+        on: devices, as torch names them. None: `devices()`.
+    """
+    where = devices() if on is None else on
+    for case in cases:
+        for device in where:
+            for promise in promises(device):
+                yield case, promise, device
 
 
 def check_op(
@@ -64,7 +107,7 @@ def check_op(
 
     Args:
         case: what to check.
-        only: names out of `PROMISES`. None: all of them.
+        only: names out of `promises(device)`. None: all of them.
         skip: names to leave out.
         device: where to check, as torch names it.
 
@@ -73,18 +116,21 @@ def check_op(
 
     Raises:
         BrokenPromiseError: at the first promise that is broken.
-        ValueError: for a name that is not in `PROMISES`.
+        ValueError: for a name that is not in `promises(device)`.
     """
-    unknown = sorted({*(only or ()), *skip} - set(PROMISES))
+    known = promises(device)
+    unknown = sorted({*(only or ()), *skip} - set(known))
     if unknown:
-        raise ValueError(f"check_op: no promise {', '.join(unknown)}; known: {', '.join(PROMISES)}")
+        raise ValueError(
+            f"check_op: no promise {', '.join(unknown)} on {device}; known: {', '.join(known)}"
+        )
     report = {}
     with one_thread():
-        for name, holds in PROMISES.items():
+        for name in known:
             if name in skip or (only is not None and name not in only):
                 continue
             try:
-                holds(case, device)
+                PROMISES[name](case, device)
                 report[name] = "kept"
             except NotPromisedError as reason:
                 report[name] = f"not promised: {reason}"

@@ -80,6 +80,8 @@ class OpCase:
     """Whether there are kernels, one for each instruction set, behind it."""
     inductor: bool = False
     """Whether to compile with inductor too, which takes seconds: once for each operator."""
+    unordered: tuple[str, ...] = ()
+    """Types of device on which sums are taken in no fixed order, so that bits differ by run."""
     bad_calls: tuple[BadCall, ...] = ()
     """Calls that have to fail."""
     tolerances: Mapping[torch.dtype, float] = field(default_factory=dict)
@@ -87,6 +89,10 @@ class OpCase:
 
     def __str__(self) -> str:
         return f"{self.op}[{self.name}]"
+
+    def repeats_on(self, device: str) -> bool:
+        """Whether two runs on a device give the same bits."""
+        return torch.device(device).type not in self.unordered
 
     def tolerance(self, dtype: torch.dtype) -> float:
         """How far a result in `dtype` may be from the reference."""

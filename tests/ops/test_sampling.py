@@ -8,7 +8,7 @@ import torch
 
 import pyfast
 from pyfast.ops import sampling
-from pyfast.testing import PROMISES, BadCall, OpCase, check_op
+from pyfast.testing import BadCall, OpCase, check_op, checks
 
 MODES = ("bilinear", "nearest")
 PADDINGS = ("zeros", "border", "reflection")
@@ -271,6 +271,7 @@ def sampler_cases():
             function=pyfast.grid_sample,
             reference=sampling.grid_sample_reference,
             inputs=grid_sample_inputs(align_corners),
+            unordered=("cuda",),
             operators=("pyfast::grid_sample", "pyfast::grid_sample_backward"),
             bad_calls=bad_calls("grid_sample", pyfast.grid_sample, GRID, "grid", r"\(N, H, W, 2\)")
             if is_first
@@ -373,15 +374,15 @@ def affine_grid_bad_calls():
 CASES = [*sampler_cases(), *affine_grid_cases()]
 
 
-def checks():
-    """Each promise of each case. What takes a second and hardly depends on the options is slow."""
-    for promise, case in itertools.product(PROMISES, CASES):
+def marked_checks():
+    """What takes a second and hardly depends on the options is slow."""
+    for case, promise, device in checks(CASES):
         marks = pytest.mark.slow if promise == "opcheck" and not case.inductor else ()
-        yield pytest.param(case, promise, id=f"{case}-{promise}", marks=marks)
+        yield pytest.param(case, promise, device, id=f"{case}-{promise}-{device}", marks=marks)
 
 
-@pytest.mark.parametrize(("case", "promise"), list(checks()))
-def test_promise(case, promise):
-    verdict = check_op(case, only=[promise])[promise]
+@pytest.mark.parametrize(("case", "promise", "device"), list(marked_checks()))
+def test_promise(case, promise, device):
+    verdict = check_op(case, only=[promise], device=device)[promise]
     if verdict != "kept":
         pytest.skip(verdict)

@@ -36,9 +36,9 @@ def pooling_cnn() -> Classifier:
     return Classifier(
         *_convolution(1, 16),
         *_convolution(16, 32),
-        nn.Conv2d(32, 64, 5, padding=2),
-        nn.ReLU(),
+        nn.Conv2d(32, 64, 3, padding=1),
         nn.AdaptiveMaxPool2d(1),
+        nn.ReLU(),
         nn.Flatten(),
         nn.Linear(64, 64),
         nn.ReLU(),
@@ -59,8 +59,8 @@ class TransformerCNN(nn.Module):
         localisation = nn.Sequential(
             nn.MaxPool2d(2),
             nn.Conv2d(1, 16, 5),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Conv2d(16, 20, 5),
             nn.ReLU(),
             nn.Flatten(),
@@ -83,7 +83,8 @@ class TransformerCNN(nn.Module):
 
 
 def _convolution(channels: int, filters: int) -> tuple[nn.Module, ...]:
-    return nn.Conv2d(channels, filters, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)
+    # Pooling first: the same result, with a quarter of the work for the ReLU.
+    return nn.Conv2d(channels, filters, 5, padding=2), nn.MaxPool2d(2), nn.ReLU()
 
 
 def parameters(network: nn.Module) -> int:
