@@ -27,9 +27,8 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
         break;
       case Route::kTaps:
         with_stencil(p, [&](auto stencil) {
-          using Stencil = decltype(stencil);
-          if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4)
-            forward_taps<Stencil, T, Accumulator<T>>(p, n, tile);
+          using S = decltype(stencil);
+          if constexpr ((S::kCount > 4)) forward_taps<S, T, Accumulator<T>>(p, n, tile);
         });
         break;
       case Route::kPlanar: {
@@ -87,11 +86,11 @@ template <class T, class Real>
 void spread_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile, int r, int rows,
                 const Run<Real>& run, int64_t first, int64_t channels, const Memory<T>& memory) {
   with_stencil(at.p, [&](auto stencil) {
-    using Stencil = decltype(stencil);
+    using S = decltype(stencil);
     if (plan.route == Route::kWide) {
-      spread_run_wide<Stencil>(at, tile, r, run, first, channels, memory);
-    } else if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4) {
-      spread_run_taps<Stencil>(at, tile, r, rows, run, first, channels);
+      spread_run_wide<S>(at, tile, r, run, first, channels, memory);
+    } else if constexpr ((S::kCount > 4)) {
+      spread_run_taps<S>(at, tile, r, rows, run, first, channels);
     }
   });
 }

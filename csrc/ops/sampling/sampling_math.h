@@ -121,22 +121,23 @@ PF_HD int32_t nearest_index(Real x, Real size) {
 // --------------------------------------------------------------------------------------
 
 // Keys' kernel with a = -0.75: weights of the pixels index - 1 .. index + 2, and their derivatives
-// by the position, at a fraction t behind `index`.
-template <class Real>
-PF_HD Real cubic_near(Real t) {
-  return (Real(1.25) * t - Real(2.25)) * t * t + 1;
+// by the position, at a fraction t behind `index`. `near` is for distances up to 1, `far` for those
+// from 1 to 2; V is a scalar or a vector of them, and the factors are exact in float.
+template <class V>
+PF_HD V cubic_near(V t) {
+  return (t * 1.25f - 2.25f) * t * t + 1.f;
 }
-template <class Real>
-PF_HD Real cubic_far(Real t) {
-  return ((Real(-0.75) * t + Real(3.75)) * t - Real(6)) * t + Real(3);
+template <class V>
+PF_HD V cubic_far(V t) {
+  return ((t * -0.75f + 3.75f) * t - 6.f) * t + 3.f;
 }
-template <class Real>
-PF_HD Real cubic_near_slope(Real t) {
-  return (Real(3.75) * t - Real(4.5)) * t;
+template <class V>
+PF_HD V cubic_near_slope(V t) {
+  return (t * 3.75f - 4.5f) * t;
 }
-template <class Real>
-PF_HD Real cubic_far_slope(Real t) {
-  return (Real(-2.25) * t + Real(7.5)) * t - Real(6);
+template <class V>
+PF_HD V cubic_far_slope(V t) {
+  return (t * -2.25f + 7.5f) * t - 6.f;
 }
 
 template <class Real>

@@ -125,11 +125,11 @@ void slopes_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
                 const Run<Real>& run, const TaskMemory<Real>& memory, double* sums) {
   Positions<Real> by;
   with_stencil(at.p, [&](auto stencil) {
-    using Stencil = decltype(stencil);
+    using S = decltype(stencil);
     if (plan.route == Route::kWide) {
-      slopes_run_wide<Stencil>(at, tile, r, run, memory, &by);
-    } else if constexpr (power(Stencil::kTaps, Stencil::kDims) > 4) {
-      slopes_run_taps<Stencil>(at, tile, r, rows, run, &by);
+      slopes_run_wide<S>(at, tile, r, run, memory, &by);
+    } else if constexpr ((S::kCount > 4)) {
+      slopes_run_taps<S>(at, tile, r, rows, run, &by);
     }
   });
   finish_run(at, tile, r, rows, run, &by, sums);

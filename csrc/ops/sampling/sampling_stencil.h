@@ -1,6 +1,6 @@
-// The taps of a sample: which pixels it reads on each axis, and with what weights. A stencil is
-// known by its number of dimensions and of taps an axis: bilinear <2, 2>, trilinear <3, 2>,
-// bicubic <2, 4>.
+// The taps of a run of samples: which pixels they read, and with what weights. A stencil is known
+// by its number of dimensions and of taps an axis: bilinear <2, 2>, trilinear <3, 2>, bicubic <2,
+// 4>. Taps are counted along x first; those of one x line make a row.
 #pragma once
 
 #include <cstdint>
@@ -15,67 +15,134 @@ constexpr int power(int base, int exponent) {
   return exponent == 0 ? 1 : base * power(base, exponent - 1);
 }
 
-// All taps of one sample: x runs fastest, then y, then z.
-template <int kDims, int kTaps, class Real>
-struct Taps {
-  static constexpr int kCount = power(kTaps, kDims);
-  int32_t index[kDims][kTaps];  // -1: outside the image
-  Real weight[kDims][kTaps], slope[kDims][kTaps];
-
-  // Calls body(tap, z, y, x) for every tap; indices on absent axes are 0.
-  template <class Body>
-  void for_each(const Body& body) const {
-    for (int t = 0; t < kCount; ++t)
-      body(t, kDims == 3 ? index[kDims - 1][t / (kTaps * kTaps)] : 0, index[1][t / kTaps % kTaps],
-           index[0][t % kTaps]);
-  }
-
-  // Products of the axes' weights; on axis `by` of its derivative instead (-1: on none).
-  void products(int by, Real out[kCount]) const {
-    for (int t = 0; t < kCount; ++t) {
-      Real product = 1;
-      for (int a = 0, rest = t; a < kDims; ++a, rest /= kTaps)
-        product *= a == by ? slope[a][rest % kTaps] : weight[a][rest % kTaps];
-      out[t] = product;
-    }
-  }
-};
-
-template <int kDims, int kTaps, class T, class Real>
-Taps<kDims, kTaps, Real> taps_of(const Places<T>& at, const Run<Real>& run, int k) {
-  Taps<kDims, kTaps, Real> taps;
-  for (int a = 0; a < kDims; ++a) {
-    const int32_t size = static_cast<int32_t>(at.in_size(a)), first = run.index[a][k];
-    const Real fraction = run.fraction[a][k];
-    if constexpr (kTaps == 4) {
-      for (int t = 0; t < 4; ++t)
-        taps.index[a][t] = cubic_tap(first - 1 + t, size, at.p.padding, at.p.align_corners);
-      cubic_weights(fraction, taps.weight[a]);
-      cubic_slopes(fraction, taps.slope[a]);
-    } else {
-      for (int t = 0; t < 2; ++t) {
-        const bool inside = first + t >= 0 && first + t < size;
-        taps.index[a][t] = inside ? first + t : -1;
-        taps.weight[a][t] = t == 0 ? 1 - fraction : fraction;
-        taps.slope[a][t] = t == 0 ? Real(-1) : Real(1);
-      }
-    }
-  }
-  return taps;
-}
-
-// Calls body(stencil) with a type whose kDims and kTaps are those of the call.
 template <int kDimsOf, int kTapsOf>
 struct Stencil {
   static constexpr int kDims = kDimsOf, kTaps = kTapsOf;
+  static constexpr int kRows = power(kTaps, kDims - 1), kCount = kRows * kTaps;
 };
 
+// Calls body(stencil) with the stencil of a call.
 template <class T, class Body>
 void with_stencil(const SamplingParams<T>& p, const Body& body) {
   if (p.interpolation == Interpolation::kBicubic) return body(Stencil<2, 4>{});
   if (p.dims == 3) return body(Stencil<3, 2>{});
   return body(Stencil<2, 2>{});
 }
+
+// Which pixels the taps of one sample read, by axis; -1 for none.
+template <class S>
+struct TapIndices {
+  int32_t at[S::kDims][S::kTaps];
+
+  // Where tap t lies in `image`, or `outside`.
+  template <class T>
+  T* find(int t, const ImageView<T>& view, T* image, T* outside) const {
+    const int row = t / S::kTaps;
+    const int64_t x = at[0][t % S::kTaps], y = at[1][row % S::kTaps];
+    const int64_t z = S::kDims == 3 ? at[S::kDims - 1][row / S::kTaps] : 0;
+    const bool inside = z >= 0 && y >= 0 && x >= 0;
+    return inside ? image + z * view.d + y * view.h + x * view.w : outside;
+  }
+};
+
+template <class S, class T, class Real>
+TapIndices<S> tap_indices(const Places<T>& at, const Run<Real>& run, int k) {
+  TapIndices<S> taps;
+  for (int a = 0; a < S::kDims; ++a) {
+    const int32_t size = static_cast<int32_t>(at.in_size(a)), first = run.index[a][k];
+    for (int t = 0; t < S::kTaps; ++t) {
+      if constexpr (S::kTaps == 4) {
+        taps.at[a][t] = cubic_tap(first - 1 + t, size, at.p.padding, at.p.align_corners);
+      } else {
+        taps.at[a][t] = first + t >= 0 && first + t < size ? first + t : -1;
+      }
+    }
+  }
+  return taps;
+}
+
+// How many of a sample's taps lie in the image where its first one leads.
+enum TapState : int32_t { kInside, kPartly, kOutside };
+
+// Where a run's taps lie in one channel of an image.
+template <class S>
+struct TapPlaces {
+  alignas(64) int64_t offset[kRoom];  // of the first tap
+  alignas(64) int32_t state[kRoom];
+  int64_t row[S::kRows];  // of a row of taps behind the first
+
+  template <class T, class Real, class U>
+  TapPlaces(const Places<T>& at, const Run<Real>& run, const ImageView<U>& view) {
+    constexpr int before = S::kTaps / 2 - 1;
+    const bool padded_by_tap = S::kTaps == 4 && at.p.padding != Padding::kZeros;
+    const int64_t stride[3] = {view.w, view.h, view.d};
+    const int count = round_up_to_slack(run.count);
+    for (int r = 0; r < S::kRows; ++r) row[r] = r % S::kTaps * view.h + r / S::kTaps * view.d;
+    for (int a = 0; a < S::kDims; ++a) {
+      const int32_t size = static_cast<int32_t>(at.in_size(a)), last = size - S::kTaps;
+      const int32_t lowest = padded_by_tap ? INT32_MIN : -S::kTaps;
+      const int32_t highest = padded_by_tap ? INT32_MAX : size;
+      const int64_t step = stride[a];
+      const int32_t* index = run.index[a];
+#pragma omp simd
+      for (int k = 0; k < count; ++k) {
+        const int32_t first = index[k] - before;
+        const int32_t partly = (first < 0) | (first > last);
+        const int32_t none = (first <= lowest) | (first >= highest);
+        const int32_t of_axis = partly + none;
+        state[k] = a == 0 || state[k] < of_axis ? of_axis : state[k];
+      }
+#pragma omp simd
+      for (int k = 0; k < count; ++k)
+        offset[k] = (a == 0 ? 0 : offset[k]) + (index[k] - before) * step;
+    }
+  }
+};
+
+// Weights of a run's taps, sample by sample: that of tap t in row r is row[k][r] * x[k][t].
+template <class S, class Real>
+struct TapWeights {
+  alignas(64) Real x[kRoom][S::kTaps];
+  alignas(64) Real row[kRoom][S::kRows];
+
+  explicit TapWeights(const Run<Real>& run) {
+    using V = Vec<Real, 4>;
+    for (int k = 0; k < run.count; k += 4) {
+      V weight[S::kDims][S::kTaps];
+      for (int a = 0; a < S::kDims; ++a) {
+        const V t = load<4>(run.fraction[a] + k);
+        if constexpr (S::kTaps == 4) {
+          weight[a][0] = cubic_far(V(t + 1));
+          weight[a][1] = cubic_near(t);
+          weight[a][2] = cubic_near(V(1 - t));
+          weight[a][3] = cubic_far(V(2 - t));
+        } else {
+          weight[a][0] = 1 - t;
+          weight[a][1] = t;
+        }
+      }
+      V of_row[S::kRows];
+      for (int r = 0; r < S::kRows; ++r) {
+        of_row[r] = weight[1][r % S::kTaps];
+        if constexpr (S::kDims == 3) of_row[r] *= weight[2][r / S::kTaps];
+      }
+      put_four(weight[0], x[k]);
+      put_four(of_row, row[k]);
+    }
+  }
+
+  // Four samples' values, of kValues each, side by side.
+  template <int kValues>
+  static void put_four(Vec<Real, 4> (&value)[kValues], Real* out) {
+    if constexpr (kValues == 4) {
+      transpose4<Real>(value[0], value[1], value[2], value[3]);
+      for (int l = 0; l < 4; ++l) store(out + 4 * l, value[l]);
+    } else {
+      store(out, Vec<Real, 4>(__builtin_shufflevector(value[0], value[1], 0, 4, 1, 5)));
+      store(out + 4, Vec<Real, 4>(__builtin_shufflevector(value[0], value[1], 2, 6, 3, 7)));
+    }
+  }
+};
 
 // Calls body(r, rows, run) for the runs of a tile, each from its row r on.
 template <bool kSlopes, class T, class Body>

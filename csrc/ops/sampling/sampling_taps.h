@@ -30,7 +30,7 @@ struct Blender<Stencil<3, 2>, Real> {
   using V = Vec<Real, kGroup>;
   const Run<Real>& run;
 
-  explicit Blender(const Run<Real>& run) : run(run) {}
+  Blender(const Run<Real>& run, bool) : run(run) {}
 
   template <class T>
   V blend(const Patches<T>& patches, int k) const {
@@ -75,22 +75,22 @@ struct Blender<Stencil<2, 4>, Real> {
   using V = Vec<Real, 4>;
   alignas(64) Real weight[2][4][kRoom], slope[2][4][kRoom];
 
-  explicit Blender(const Run<Real>& run) {
-    const int count = round_up_to_slack(run.count);
-    for (int a = 0; a < 2; ++a) {
-      const Real* fraction = run.fraction[a];
-      auto &w = weight[a], &s = slope[a];
-#pragma omp simd
-      for (int k = 0; k < count; ++k) {
-        Real of[4], slope_of[4];
-        cubic_weights(fraction[k], of);
-        cubic_slopes(fraction[k], slope_of);
-        for (int t = 0; t < 4; ++t) {
-          w[t][k] = of[t];
-          s[t][k] = slope_of[t];
-        }
+  Blender(const Run<Real>& run, bool with_slopes) {
+    constexpr int kStep = kNative<Real>;
+    for (int a = 0; a < 2; ++a)
+      for (int k = 0; k < run.count; k += kStep) {
+        const Vec<Real, kStep> t = load<kStep>(run.fraction[a] + k);
+        const Vec<Real, kStep> distance[4] = {t + 1, t, 1 - t, 2 - t};
+        store(weight[a][0] + k, cubic_far(distance[0]));
+        store(weight[a][1] + k, cubic_near(distance[1]));
+        store(weight[a][2] + k, cubic_near(distance[2]));
+        store(weight[a][3] + k, cubic_far(distance[3]));
+        if (!with_slopes) continue;
+        store(slope[a][0] + k, cubic_far_slope(distance[0]));
+        store(slope[a][1] + k, cubic_near_slope(distance[1]));
+        store(slope[a][2] + k, -cubic_near_slope(distance[2]));
+        store(slope[a][3] + k, -cubic_far_slope(distance[3]));
       }
-    }
   }
 
   // Columns of the four samples' patches, summed with a weight for each row.
@@ -127,80 +127,78 @@ struct Blender<Stencil<2, 4>, Real> {
   }
 };
 
-// Where a run's first taps lie in a plane of `view`, and which samples have all of theirs inside.
-template <class Stencil, class Real>
-struct TapOffsets {
-  int64_t offset[kRoom];
-  bool inside[kRoom];
-
-  template <class T, class View>
-  TapOffsets(const Places<T>& at, const Run<Real>& run, const View& view) {
-    constexpr int before = Stencil::kTaps / 2 - 1;
-    const int64_t stride[3] = {view.w, view.h, view.d};
-    for (int k = 0; k < round_up_to_slack(run.count); ++k) {
-      offset[k] = 0;
-      inside[k] = view.w == 1;
+// What groups of samples read in one channel after another.
+template <class S, int kGroup, class T>
+class GroupReader {
+ public:
+  template <class Real>
+  GroupReader(const Places<T>& at, const Run<Real>& run)
+      : view_(at.p.input), places_(at, run, view_), count_(run.count) {
+    for (int k = 0; k < round_up_to_slack(count_); ++k) {
+      if (view_.w != 1 && places_.state[k] == kInside) places_.state[k] = kPartly;
+      if (places_.state[k] == kPartly) taps_[k] = tap_indices<S>(at, run, k);
     }
-    for (int a = 0; a < Stencil::kDims; ++a) {
-      const int32_t last = static_cast<int32_t>(at.in_size(a)) - Stencil::kTaps;
-      const int64_t step = stride[a];
-      const int32_t* index = run.index[a];
-      for (int k = 0; k < round_up_to_slack(run.count); ++k) {
-        const int32_t first = index[k] - before;
-        offset[k] += first * step;
-        inside[k] = inside[k] && first >= 0 && first <= last;
+    for (int l = 0; l < kGroup; ++l) in_copy_[l] = l * S::kCount;
+  }
+
+  // Calls body(k, patches) for every group.
+  template <class Body>
+  void read(const T* plane, const Body& body) const {
+    static constexpr T kZeros[S::kCount] = {};
+    static constexpr int64_t kNone[kGroup] = {};
+    constexpr int64_t slice = S::kTaps * S::kTaps;
+    T copy[kGroup * S::kCount];
+    for (int k = 0; k < count_; k += kGroup) {
+      int32_t low = kOutside, high = kInside;
+      for (int l = 0; l < kGroup; ++l) {
+        const int32_t state = places_.state[k + l];
+        low = state < low ? state : low;
+        high = state > high ? state : high;
+      }
+      if (high == kInside) {
+        body(k, Patches<T>{plane, places_.offset + k, view_.h, view_.d});
+      } else if (low == kOutside) {
+        body(k, Patches<T>{kZeros, kNone, S::kTaps, slice});
+      } else {
+        for (int l = 0; l < kGroup; ++l) copy_taps(k + l, plane, copy + l * S::kCount);
+        body(k, Patches<T>{copy, in_copy_, S::kTaps, slice});
       }
     }
   }
-};
 
-// Copies the taps of samples k .. k + kGroup - 1 of a plane.
-template <class Stencil, int kGroup, class T, class Real>
-void copy_taps(const Places<T>& at, const Run<Real>& run, int k, const ImageView<const T>& view,
-               const T* plane, T* out) {
-  constexpr int kCount = power(Stencil::kTaps, Stencil::kDims);
-  for (int l = 0; l < kGroup; ++l, out += kCount)
-    taps_of<Stencil::kDims, Stencil::kTaps>(at, run, k + l)
-        .for_each([&](int t, int64_t z, int64_t y, int64_t x) {
-          const bool inside = z >= 0 && y >= 0 && x >= 0;
-          out[t] = inside ? plane[z * view.d + y * view.h + x * view.w] : T{};
-        });
-}
-
-// Calls body(k, patches) for every group of a run, in one plane of the input.
-template <class Stencil, int kGroup, class T, class Real, class Body>
-void for_each_group(const Places<T>& at, const Run<Real>& run,
-                    const TapOffsets<Stencil, Real>& offsets, const T* plane, const Body& body) {
-  constexpr int kTaps = Stencil::kTaps, kCount = power(kTaps, Stencil::kDims);
-  const auto& view = at.p.input;
-  T copy[kGroup * kCount];
-  int64_t in_copy[kGroup];
-  for (int l = 0; l < kGroup; ++l) in_copy[l] = l * kCount;
-  for (int k = 0; k < run.count; k += kGroup) {
-    bool inside = true;
-    for (int l = 0; l < kGroup; ++l) inside = inside && offsets.inside[k + l];
-    if (inside) {
-      body(k, Patches<T>{plane, offsets.offset + k, view.h, view.d});
+ private:
+  void copy_taps(int k, const T* plane, T* out) const {
+    if (places_.state[k] == kOutside) {
+      std::memset(out, 0, sizeof(T) * S::kCount);
+    } else if (places_.state[k] == kInside) {
+      for (int r = 0; r < S::kRows; ++r)
+        std::memcpy(out + r * S::kTaps, plane + places_.offset[k] + places_.row[r],
+                    sizeof(T) * S::kTaps);
     } else {
-      copy_taps<Stencil, kGroup>(at, run, k, view, plane, copy);
-      body(k, Patches<T>{copy, in_copy, kTaps, kTaps * kTaps});
+      const T zero{};
+      for (int t = 0; t < S::kCount; ++t) out[t] = *taps_[k].find(t, view_, plane, &zero);
     }
   }
-}
 
-template <class Stencil, class T, class Real>
+  const ImageView<const T>& view_;
+  TapPlaces<S> places_;
+  int count_;
+  TapIndices<S> taps_[kRoom];  // of samples that lie partly in the image
+  int64_t in_copy_[kGroup];
+};
+
+template <class S, class T, class Real>
 void forward_taps(const SamplingParams<T>& p, int64_t n, const Tile& tile) {
-  using Blend = Blender<Stencil, Real>;
+  using Blend = Blender<S, Real>;
   const Places<T> at(p, n);
   for_each_run<false>(at, tile, [&](int r, int rows, const Run<Real>& run) {
-    const Blend blender(run);
-    const TapOffsets<Stencil, Real> offsets(at, run, p.input);
+    const Blend blender(run, false);
+    const GroupReader<S, Blend::kGroup, T> reader(at, run);
     alignas(64) Real line[kRoom];
     for (int64_t c = 0; c < p.channels; ++c) {
-      const T* plane = p.input.at(input_of(p, n), c, 0, 0);
-      for_each_group<Stencil, Blend::kGroup>(
-          at, run, offsets, plane,
-          [&](int k, const Patches<T>& patches) { store(line + k, blender.blend(patches, k)); });
+      reader.read(p.input.at(input_of(p, n), c, 0, 0), [&](int k, const Patches<T>& patches) {
+        store(line + k, blender.blend(patches, k));
+      });
       for (int row = 0; row < rows; ++row)
         scatter_pixels<1, false>(line + row * tile.columns, 0, p.output.w, 1, tile.columns,
                                  p.output.at(n, c, tile.plane, tile.top + r + row, tile.left));
@@ -219,57 +217,59 @@ void gradient_run(const SamplingParams<T>& p, int64_t n, int64_t c, const Tile& 
   for (int k = count; k < round_up_to_slack(count); ++k) line[k] = 0;
 }
 
-// Adds a run's gradients to channels [first, first + channels) of grad_input.
-template <class Stencil, class T, class Real>
+// Adds a run's gradients to channels [first, first + channels) of grad_input. Neighbouring samples
+// overlap, and a row of taps that is loaded before the overlapping one has left the store buffer
+// stalls: so samples are taken from four parts of the run in turns.
+template <class S, class T, class Real>
 void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
                      int64_t first, int64_t channels) {
-  constexpr int kDims = Stencil::kDims, kTaps = Stencil::kTaps, kCount = power(kTaps, kDims);
   const auto& p = at.p;
   const auto& view = p.grad_input;
-  const TapOffsets<Stencil, Real> offsets(at, run, view);
+  const TapPlaces<S> places(at, run, view);
+  const TapWeights<S, Real> weights(run);
   alignas(64) Real line[kRoom];
+  const auto spread = [&](Real* plane, int k) {
+    const auto x = load<S::kTaps>(weights.x[k]);
+    if (places.state[k] == kInside && view.w == 1) {
+      for (int row = 0; row < S::kRows; ++row) {
+        Real* to = plane + places.offset[k] + places.row[row];
+        store(to, load<S::kTaps>(to) + x * (line[k] * weights.row[k][row]));
+      }
+    } else if (places.state[k] != kOutside) {
+      const auto taps = tap_indices<S>(at, run, k);
+      for (int t = 0; t < S::kCount; ++t) {
+        Real* to = taps.find(t, view, plane, static_cast<Real*>(nullptr));
+        if (to != nullptr) *to += x[t % S::kTaps] * (line[k] * weights.row[k][t / S::kTaps]);
+      }
+    }
+  };
+  const int part = (run.count + 3) / 4;
   for (int64_t c = first; c < first + channels; ++c) {
     gradient_run(p, at.n, c, tile, r, rows, line);
     Real* plane = view.at(input_of(p, at.n), c, 0, 0);
-    for (int k = 0; k < run.count; ++k) {
-      const auto taps = taps_of<kDims, kTaps>(at, run, k);
-      Real weight[kCount];
-      taps.products(-1, weight);
-      if (offsets.inside[k]) {
-        Real* to = plane + offsets.offset[k];
-        for (int t = 0; t < kCount; ++t) {
-          const int x = t % kTaps, y = t / kTaps % kTaps, z = t / (kTaps * kTaps);
-          to[z * view.d + y * view.h + x] += line[k] * weight[t];
-        }
-      } else {
-        taps.for_each([&](int t, int64_t z, int64_t y, int64_t x) {
-          if (z >= 0 && y >= 0 && x >= 0)
-            plane[z * view.d + y * view.h + x * view.w] += line[k] * weight[t];
-        });
-      }
-    }
+    for (int k = 0; k < part; ++k)
+      for (int l = k; l < run.count; l += part) spread(plane, l);
   }
 }
 
 // by[axis][k]: derivatives of the loss by the positions of a run, in pixels.
-template <class Stencil, class T, class Real>
+template <class S, class T, class Real>
 void slopes_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
                      Positions<Real>* by) {
-  using Blend = Blender<Stencil, Real>;
+  using Blend = Blender<S, Real>;
   constexpr int kGroup = Blend::kGroup;
   const auto& p = at.p;
-  const Blend blender(run);
-  const TapOffsets<Stencil, Real> offsets(at, run, p.input);
-  for (int a = 0; a < Stencil::kDims; ++a) std::memset(by->at[a], 0, sizeof(by->at[a]));
+  const Blend blender(run, true);
+  const GroupReader<S, kGroup, T> reader(at, run);
+  for (int a = 0; a < S::kDims; ++a) std::memset(by->at[a], 0, sizeof(by->at[a]));
   alignas(64) Real line[kRoom];
   for (int64_t c = 0; c < p.channels; ++c) {
     gradient_run(p, at.n, c, tile, r, rows, line);
-    const T* plane = p.input.at(input_of(p, at.n), c, 0, 0);
-    for_each_group<Stencil, kGroup>(at, run, offsets, plane, [&](int k, const Patches<T>& patches) {
-      Vec<Real, kGroup> slope[Stencil::kDims];
+    reader.read(p.input.at(input_of(p, at.n), c, 0, 0), [&](int k, const Patches<T>& patches) {
+      Vec<Real, kGroup> slope[S::kDims];
       blender.slopes(patches, k, slope);
       const auto g = load<kGroup>(line + k);
-      for (int a = 0; a < Stencil::kDims; ++a)
+      for (int a = 0; a < S::kDims; ++a)
         store(by->at[a] + k, load<kGroup>(by->at[a] + k) + g * slope[a]);
     });
   }

@@ -17,15 +17,26 @@ struct TapPointers {
   T* at[kCount];
 };
 
-template <int kDims, int kTaps, class T, class Real>
-auto pointers_of(const Taps<kDims, kTaps, Real>& taps, const ImageView<T>& view, T* image,
-                 T* outside) {
-  TapPointers<Taps<kDims, kTaps, Real>::kCount, T> pointers;
-  taps.for_each([&](int t, int64_t z, int64_t y, int64_t x) {
-    const bool inside = z >= 0 && y >= 0 && x >= 0;
-    pointers.at[t] = inside ? image + z * view.d + y * view.h + x * view.w : outside;
-  });
+template <class S, class T, class U, class Real>
+TapPointers<S::kCount, U> pointers_of(const Places<T>& at, const Run<Real>& run,
+                                      const TapPlaces<S>& places, int k, const ImageView<U>& view,
+                                      U* image, U* outside) {
+  TapPointers<S::kCount, U> pointers;
+  if (places.state[k] == kInside) {
+    U* first = image + places.offset[k];
+    for (int t = 0; t < S::kCount; ++t)
+      pointers.at[t] = first + places.row[t / S::kTaps] + t % S::kTaps * view.w;
+  } else {
+    const auto taps = tap_indices<S>(at, run, k);
+    for (int t = 0; t < S::kCount; ++t) pointers.at[t] = taps.find(t, view, image, outside);
+  }
   return pointers;
+}
+
+template <class S, class Real>
+void weights_of(const TapWeights<S, Real>& weights, int k, Real out[S::kCount]) {
+  for (int t = 0; t < S::kCount; ++t)
+    out[t] = weights.row[k][t / S::kTaps] * weights.x[k][t % S::kTaps];
 }
 
 template <int kCount, class T, class Real>
@@ -88,14 +99,15 @@ void forward_wide(const SamplingParams<T>& p, int64_t n, const Tile& tile,
   const T* image = p.input.at(input_of(p, n), 0, 0, 0);
   const Places<T> at(p, n);
   with_stencil(p, [&](auto stencil) {
-    constexpr int kDims = stencil.kDims, kTaps = stencil.kTaps, kCount = power(kTaps, kDims);
+    using S = decltype(stencil);
     for_each_run<false>(at, tile, [&](int r, int, const Run<Real>& run) {
+      const TapPlaces<S> places(at, run, p.input);
+      const TapWeights<S, Real> weights(run);
       for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
-        const auto taps = taps_of<kDims, kTaps>(at, run, k);
-        Real weight[kCount];
-        taps.products(-1, weight);
-        blend_pixel<kCount>(pointers_of<kDims, kTaps, const T>(taps, p.input, image, zeros), weight,
-                            p.channels, p.output.at(n, 0, tile.plane, i, j));
+        Real weight[S::kCount];
+        weights_of(weights, k, weight);
+        const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
+        blend_pixel<S::kCount>(taps, weight, p.channels, p.output.at(n, 0, tile.plane, i, j));
       });
     });
   });
@@ -113,45 +125,77 @@ const Real* gradient_pixel(const SamplingParams<T>& p, const T* grad, int64_t ch
 }
 
 // Adds a run's gradients to channels [first, first + channels) of grad_input.
-template <class Stencil, class T, class Real>
+template <class S, class T, class Real>
 void spread_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
                      int64_t first, int64_t channels, const TaskMemory<Real>& memory) {
-  constexpr int kDims = Stencil::kDims, kTaps = Stencil::kTaps, kCount = power(kTaps, kDims);
   const auto& p = at.p;
   Real* image = p.grad_input.at(input_of(p, at.n), first, 0, 0);
+  Real* nowhere = nullptr;
+  const TapPlaces<S> places(at, run, p.grad_input);
+  const TapWeights<S, Real> weights(run);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* from = p.grad_output.at(at.n, first, tile.plane, i, j);
     const Real* grad = gradient_pixel(p, from, channels, memory.line);
-    const auto taps = taps_of<kDims, kTaps>(at, run, k);
-    Real weight[kCount];
-    taps.products(-1, weight);
-    spread_pixel<kCount>(grad, weight, channels,
-                         pointers_of<kDims, kTaps, Real>(taps, p.grad_input, image, nullptr));
+    Real weight[S::kCount];
+    weights_of(weights, k, weight);
+    const auto to = pointers_of<S, T, Real>(at, run, places, k, p.grad_input, image, nowhere);
+    spread_pixel<S::kCount>(grad, weight, channels, to);
   });
 }
 
+// Derivatives of sum(product * weight) over the taps of a sample by its position on each axis.
+template <class S, class Real>
+void slopes_of(const Run<Real>& run, int k, const Real product[S::kCount], Real by[3]) {
+  Real weight[S::kDims][S::kTaps], slope[S::kDims][S::kTaps];
+  for (int a = 0; a < S::kDims; ++a) {
+    const Real t = run.fraction[a][k];
+    if constexpr (S::kTaps == 4) {
+      cubic_weights(t, weight[a]);
+      cubic_slopes(t, slope[a]);
+    } else {
+      weight[a][0] = 1 - t;
+      weight[a][1] = t;
+      slope[a][0] = -1;
+      slope[a][1] = 1;
+    }
+  }
+  Real sum[3] = {0, 0, 0};
+  for (int r = 0; r < S::kRows; ++r) {
+    Real value = 0, by_x = 0;
+    for (int t = 0; t < S::kTaps; ++t) {
+      value += product[r * S::kTaps + t] * weight[0][t];
+      by_x += product[r * S::kTaps + t] * slope[0][t];
+    }
+    const int y = r % S::kTaps, z = r / S::kTaps;
+    if constexpr (S::kDims == 3) {
+      sum[0] += by_x * weight[1][y] * weight[2][z];
+      sum[1] += value * slope[1][y] * weight[2][z];
+      sum[2] += value * weight[1][y] * slope[2][z];
+    } else {
+      sum[0] += by_x * weight[1][y];
+      sum[1] += value * slope[1][y];
+    }
+  }
+  for (int a = 0; a < S::kDims; ++a) by[a] = sum[a];
+}
+
 // by[axis][k]: derivatives of the loss by the positions of a run, in pixels.
-template <class Stencil, class T, class Real>
+template <class S, class T, class Real>
 void slopes_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
                      const TaskMemory<Real>& memory, Positions<Real>* by) {
-  constexpr int kDims = Stencil::kDims, kTaps = Stencil::kTaps, kCount = power(kTaps, kDims);
   const auto& p = at.p;
   T* zeros = reinterpret_cast<T*>(memory.aside);
   std::memset(zeros, 0, sizeof(T) * p.channels);
   const T* image = p.input.at(input_of(p, at.n), 0, 0, 0);
+  const TapPlaces<S> places(at, run, p.input);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* from = p.grad_output.at(at.n, 0, tile.plane, i, j);
     const Real* grad = gradient_pixel(p, from, p.channels, memory.line);
-    const auto taps = taps_of<kDims, kTaps>(at, run, k);
-    Real product[kCount], slope[kCount];
-    multiply_pixel<kCount>(pointers_of<kDims, kTaps, const T>(taps, p.input, image, zeros), grad,
-                           p.channels, product);
-    for (int a = 0; a < kDims; ++a) {
-      taps.products(a, slope);
-      Real sum = 0;
-      for (int t = 0; t < kCount; ++t) sum += product[t] * slope[t];
-      by->at[a][k] = sum;
-    }
+    const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
+    Real product[S::kCount], of_sample[3];
+    multiply_pixel<S::kCount>(taps, grad, p.channels, product);
+    slopes_of<S>(run, k, product, of_sample);
+    for (int a = 0; a < S::kDims; ++a) by->at[a][k] = of_sample[a];
   });
 }
 
