@@ -29,19 +29,20 @@ void with_stencil(const SamplingParams<T>& p, const Body& body) {
   return body(Stencil<2, 2>{});
 }
 
+constexpr int64_t kNoTap = INT64_MIN;
+
 // Which pixels the taps of one sample read, by axis; -1 for none.
 template <class S>
 struct TapIndices {
   int32_t at[S::kDims][S::kTaps];
 
-  // Where tap t lies in `image`, or `outside`.
-  template <class T>
-  T* find(int t, const ImageView<T>& view, T* image, T* outside) const {
+  // Where tap t lies in a channel of an image; kNoTap: outside.
+  template <class View>
+  int64_t offset(int t, const View& view) const {
     const int row = t / S::kTaps;
     const int64_t x = at[0][t % S::kTaps], y = at[1][row % S::kTaps];
     const int64_t z = S::kDims == 3 ? at[S::kDims - 1][row / S::kTaps] : 0;
-    const bool inside = z >= 0 && y >= 0 && x >= 0;
-    return inside ? image + z * view.d + y * view.h + x * view.w : outside;
+    return z >= 0 && y >= 0 && x >= 0 ? z * view.d + y * view.h + x * view.w : kNoTap;
   }
 };
 

@@ -134,34 +134,46 @@ class GroupReader {
   template <class Real>
   GroupReader(const Places<T>& at, const Run<Real>& run)
       : view_(at.p.input), places_(at, run, view_), count_(run.count) {
-    for (int k = 0; k < round_up_to_slack(count_); ++k) {
-      if (view_.w != 1 && places_.state[k] == kInside) places_.state[k] = kPartly;
-      if (places_.state[k] == kPartly) taps_[k] = tap_indices<S>(at, run, k);
+    for (int k = 0; k < count_; k += kGroup) {
+      Real odd = 0;
+      int32_t low = kOutside, high = kInside;
+      for (int l = k; l < k + kGroup; ++l) {
+        int32_t& state = places_.state[l];
+        if (view_.w != 1 && state == kInside) state = kPartly;
+        low = state < low ? state : low;
+        high = state > high ? state : high;
+        for (int a = 0; a < S::kDims; ++a) odd += run.fraction[a][l];
+      }
+      // Samples outside are 0 but where a coordinate was NaN.
+      group_[k / kGroup] = high == kInside                 ? kInside
+                           : low == kOutside && odd == odd ? kOutside
+                                                           : kPartly;
+      if (group_[k / kGroup] != kPartly) continue;
+      for (int l = k; l < k + kGroup; ++l)
+        if (places_.state[l] == kPartly) {
+          const auto taps = tap_indices<S>(at, run, l);
+          for (int t = 0; t < S::kCount; ++t) tap_[l][t] = taps.offset(t, view_);
+        }
     }
     for (int l = 0; l < kGroup; ++l) in_copy_[l] = l * S::kCount;
   }
 
-  // Calls body(k, patches) for every group.
-  template <class Body>
-  void read(const T* plane, const Body& body) const {
-    static constexpr T kZeros[S::kCount] = {};
-    static constexpr int64_t kNone[kGroup] = {};
+  // Calls body(k, patches) for every group that has taps in the image, and outside(k) for others.
+  template <class Body, class Outside>
+  void read(const T* plane, const Body& body, const Outside& outside) const {
     constexpr int64_t slice = S::kTaps * S::kTaps;
     T copy[kGroup * S::kCount];
     for (int k = 0; k < count_; k += kGroup) {
-      int32_t low = kOutside, high = kInside;
-      for (int l = 0; l < kGroup; ++l) {
-        const int32_t state = places_.state[k + l];
-        low = state < low ? state : low;
-        high = state > high ? state : high;
-      }
-      if (high == kInside) {
-        body(k, Patches<T>{plane, places_.offset + k, view_.h, view_.d});
-      } else if (low == kOutside) {
-        body(k, Patches<T>{kZeros, kNone, S::kTaps, slice});
-      } else {
-        for (int l = 0; l < kGroup; ++l) copy_taps(k + l, plane, copy + l * S::kCount);
-        body(k, Patches<T>{copy, in_copy_, S::kTaps, slice});
+      switch (group_[k / kGroup]) {
+        case kInside:
+          body(k, Patches<T>{plane, places_.offset + k, view_.h, view_.d});
+          break;
+        case kPartly:
+          for (int l = 0; l < kGroup; ++l) copy_taps(k + l, plane, copy + l * S::kCount);
+          body(k, Patches<T>{copy, in_copy_, S::kTaps, slice});
+          break;
+        case kOutside:
+          outside(k);
       }
     }
   }
@@ -175,15 +187,15 @@ class GroupReader {
         std::memcpy(out + r * S::kTaps, plane + places_.offset[k] + places_.row[r],
                     sizeof(T) * S::kTaps);
     } else {
-      const T zero{};
-      for (int t = 0; t < S::kCount; ++t) out[t] = *taps_[k].find(t, view_, plane, &zero);
+      for (int t = 0; t < S::kCount; ++t) out[t] = tap_[k][t] == kNoTap ? T{} : plane[tap_[k][t]];
     }
   }
 
   const ImageView<const T>& view_;
   TapPlaces<S> places_;
   int count_;
-  TapIndices<S> taps_[kRoom];  // of samples that lie partly in the image
+  TapState group_[kRoom / kGroup];
+  int64_t tap_[kRoom][S::kCount];  // of samples that lie partly in the image
   int64_t in_copy_[kGroup];
 };
 
@@ -196,9 +208,10 @@ void forward_taps(const SamplingParams<T>& p, int64_t n, const Tile& tile) {
     const GroupReader<S, Blend::kGroup, T> reader(at, run);
     alignas(64) Real line[kRoom];
     for (int64_t c = 0; c < p.channels; ++c) {
-      reader.read(p.input.at(input_of(p, n), c, 0, 0), [&](int k, const Patches<T>& patches) {
-        store(line + k, blender.blend(patches, k));
-      });
+      reader.read(
+          p.input.at(input_of(p, n), c, 0, 0),
+          [&](int k, const Patches<T>& patches) { store(line + k, blender.blend(patches, k)); },
+          [&](int k) { store(line + k, Vec<Real, Blend::kGroup>{}); });
       for (int row = 0; row < rows; ++row)
         scatter_pixels<1, false>(line + row * tile.columns, 0, p.output.w, 1, tile.columns,
                                  p.output.at(n, c, tile.plane, tile.top + r + row, tile.left));
@@ -238,8 +251,9 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
     } else if (places.state[k] != kOutside) {
       const auto taps = tap_indices<S>(at, run, k);
       for (int t = 0; t < S::kCount; ++t) {
-        Real* to = taps.find(t, view, plane, static_cast<Real*>(nullptr));
-        if (to != nullptr) *to += x[t % S::kTaps] * (line[k] * weights.row[k][t / S::kTaps]);
+        const int64_t offset = taps.offset(t, view);
+        if (offset != kNoTap)
+          plane[offset] += x[t % S::kTaps] * (line[k] * weights.row[k][t / S::kTaps]);
       }
     }
   };
@@ -265,13 +279,16 @@ void slopes_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
   alignas(64) Real line[kRoom];
   for (int64_t c = 0; c < p.channels; ++c) {
     gradient_run(p, at.n, c, tile, r, rows, line);
-    reader.read(p.input.at(input_of(p, at.n), c, 0, 0), [&](int k, const Patches<T>& patches) {
-      Vec<Real, kGroup> slope[S::kDims];
-      blender.slopes(patches, k, slope);
-      const auto g = load<kGroup>(line + k);
-      for (int a = 0; a < S::kDims; ++a)
-        store(by->at[a] + k, load<kGroup>(by->at[a] + k) + g * slope[a]);
-    });
+    reader.read(
+        p.input.at(input_of(p, at.n), c, 0, 0),
+        [&](int k, const Patches<T>& patches) {
+          Vec<Real, kGroup> slope[S::kDims];
+          blender.slopes(patches, k, slope);
+          const auto g = load<kGroup>(line + k);
+          for (int a = 0; a < S::kDims; ++a)
+            store(by->at[a] + k, load<kGroup>(by->at[a] + k) + g * slope[a]);
+        },
+        [](int) {});
   }
 }
 

@@ -26,9 +26,14 @@ TapPointers<S::kCount, U> pointers_of(const Places<T>& at, const Run<Real>& run,
     U* first = image + places.offset[k];
     for (int t = 0; t < S::kCount; ++t)
       pointers.at[t] = first + places.row[t / S::kTaps] + t % S::kTaps * view.w;
+  } else if (places.state[k] == kOutside) {
+    for (int t = 0; t < S::kCount; ++t) pointers.at[t] = outside;
   } else {
     const auto taps = tap_indices<S>(at, run, k);
-    for (int t = 0; t < S::kCount; ++t) pointers.at[t] = taps.find(t, view, image, outside);
+    for (int t = 0; t < S::kCount; ++t) {
+      const int64_t offset = taps.offset(t, view);
+      pointers.at[t] = offset == kNoTap ? outside : image + offset;
+    }
   }
   return pointers;
 }
