@@ -2,12 +2,14 @@
 
 import fcntl
 import hashlib
+import importlib.util
 import os
 import shlex
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import ModuleType
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -22,8 +24,9 @@ FLAGS = [
     "-DPF_ENOUGH_THREADS=512",
 ]
 FLAGS += [f"-I{ROOT / 'csrc'}", f"-I{HERE}"]
-PLAIN = ["-O2"]
-SANITIZED = [
+SANITIZED = "PYFAST_SIMT_SANITIZED" in os.environ  # set in a child that runs under ASan
+PLAIN = ["-O2", "-U_FORTIFY_SOURCE"]  # which takes a jump to another stack for an error
+CHECKED = [
     "-O1",
     "-fno-omit-frame-pointer",
     "-fsanitize=address,undefined",
@@ -43,7 +46,7 @@ def build(name: str, *, module: bool = False, sanitize: bool = False) -> Path:
     sanitize: with ASan and UBSan.
     """
     source = HERE / f"{name}.cpp"
-    command = [*compiler(), *FLAGS, *(SANITIZED if sanitize else PLAIN)]
+    command = [*compiler(), *FLAGS, *(CHECKED if sanitize else PLAIN)]
     if module:
         import pybind11
 
@@ -67,6 +70,17 @@ def build(name: str, *, module: bool = False, sanitize: bool = False) -> Path:
             subprocess.run([*command, str(source), "-o", str(unfinished)], check=True)
             unfinished.rename(target)
     return target
+
+
+def load(name: str, *, sanitize: bool = False) -> ModuleType:
+    """Builds and imports a Python module."""
+    path = build(name, module=True, sanitize=sanitize)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def sanitizer_environment() -> dict[str, str]:

@@ -15,7 +15,7 @@ __device__ __forceinline__ Point<D, Real> position_gradient(const SamplingParams
                                                             const Pixel<D>& pixel,
                                                             const Point<D, Real>& position) {
   using SampleTaps = Taps<I, D, Real>;
-  constexpr int kUnroll = SampleTaps::kCount * V < 8 ? 2 : 1;
+  [[maybe_unused]] constexpr int kUnroll = SampleTaps::kCount * V < 8 ? 2 : 1;
   const SampleTaps taps(p, position, p.input.w, p.input.h, p.input.d);
   const Slopes<I, D, Real> slopes(taps);
   const T* input = p.input.data + (p.input_batch == 1 ? 0 : place.image * p.input.n);

@@ -50,16 +50,17 @@ template <class T>
 __global__ void __launch_bounds__(kThreads)
     largest_gradients(const SamplingParams<T> p, const Plan plan, uint32_t shares, Fixed* largest) {
   __shared__ Fixed of_slot[kThreads];
+  const int thread = threadIdx.x;
   const uint32_t share = blockIdx.x % shares, images_and_groups = blockIdx.x / shares;
-  Place place = place_of(plan, images_and_groups * plan.tiles, threadIdx.x, 1);
+  Place place = place_of(plan, images_and_groups * plan.tiles, thread, 1);
   const int64_t image = p.input_batch == 1 ? 0 : place.image;
   // All threads go round together: there are barriers.
   for (int c = place.channel; c - place.slot < place.channels_end; c += plan.slots()) {
-    if (threadIdx.x < plan.slots()) of_slot[threadIdx.x] = 0;
+    if (thread < plan.slots()) of_slot[thread] = 0;
     __syncthreads();
     Fixed most = 0;
     for (uint32_t tile = share; tile < plan.tiles && c < place.channels_end; tile += shares) {
-      move_to_tile(plan, tile, threadIdx.x, &place);
+      move_to_tile(plan, tile, thread, &place);
       if (!has_work(plan, place)) continue;
       const Pixel<3> pixel = pixel_at<3>(place.x, place.row, p.out_h);
       const auto g = widen(
@@ -67,11 +68,11 @@ __global__ void __launch_bounds__(kThreads)
       const Fixed magnitude = is_finite(g) ? bits_of_magnitude(g) : 0;
       most = magnitude > most ? magnitude : most;
     }
-    atomicMax(&of_slot[place.slot], most);
+    if (most != 0) atomicMax(&of_slot[place.slot], most);
     __syncthreads();
-    const int slot = threadIdx.x, of_slot_c = c - place.slot + slot;
-    if (slot < plan.slots() && of_slot_c < place.channels_end)
-      atomicMax(largest + image * p.channels + of_slot_c, of_slot[slot]);
+    const int channel = c - place.slot + thread;
+    if (thread < plan.slots() && channel < place.channels_end)
+      atomicMax(largest + image * p.channels + channel, of_slot[thread]);
     __syncthreads();
   }
 }

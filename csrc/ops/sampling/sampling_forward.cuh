@@ -13,7 +13,9 @@ __global__ void __launch_bounds__(kThreads)
   using Real = Accumulator<T>;
   using SampleTaps = Taps<I, D, Real>;
   // As many loads at once as hide their latency, and registers hold.
-  constexpr int kUnroll = V > 1 ? 1 : SampleTaps::kCount < 4 ? 4 : 16 / SampleTaps::kCount;
+  [[maybe_unused]] constexpr int kUnroll = V > 1                     ? 1
+                                           : SampleTaps::kCount == 1 ? 8
+                                                                     : 16 / SampleTaps::kCount;
   __shared__ MatrixMap<D, Real> map;
   const Place place = place_of(plan, blockIdx.x, threadIdx.x, V);
   share_map(p, frame, place.image, &map);
