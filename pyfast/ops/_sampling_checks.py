@@ -27,12 +27,16 @@ _LARGEST_INPUT = 2**24  # pixels on a side: more of them a float32 position cann
 _SIDES = {2: "H, W", 3: "D, H, W"}
 
 
-def explained(error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any) -> Exception:
-    """What `check` has to say about a call that ended with `error`, or else `error`."""
+def explained(
+    op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
+) -> Exception:
+    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
     try:
         check(*args, **kwargs)
     except (TypeError, ValueError) as explanation:
         return explanation
+    if isinstance(error, NotImplementedError):
+        return NotImplementedError(f"{op}: {error}")
     return error
 
 

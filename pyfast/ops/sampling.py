@@ -24,7 +24,8 @@ from torch import Tensor
 
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
-from pyfast.ops._checks import HALVES
+from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._checks import HALVES, expect_size
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
     affine_grid_reference,
@@ -58,11 +59,18 @@ __all__ = [
 _FLAG = {None: False, False: False, True: True}
 
 
-def _sides(size: Sequence[int], dims: int) -> Sequence[int]:
-    """D, H, W out of (D,) H, W or N, C, (D,) H, W; the depth of an image is 1."""
-    if len(size) != dims and len(size) != dims + 2:
-        raise ValueError("size does not fit the input")
-    return (1, size[-2], size[-1]) if dims == 2 else size[-3:]
+_PLAIN = {tuple, list, torch.Size}
+
+
+def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int]:
+    """D, H, W out of a size whose length is one of `ranks`; the depth of an image is 1."""
+    if type(size) in _PLAIN and len(size) in ranks:
+        height, width = size[-2:]
+        depth = 1 if dims == 2 else size[-3]
+        if type(height) is type(width) is type(depth) is int:
+            return depth, height, width
+    sides = expect_size(op, size, ranks)
+    return sides if dims == 3 else (1, *sides)
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -93,13 +101,13 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         dims = len(size) - 2
         if theta.shape != (size[0], dims, dims + 1) or size[0] < 1 or size[1] < 1:
             raise ValueError("theta does not fit size")
-        sides, corners = _sides(size, dims), _FLAG[align_corners]
-        if theta.dtype in HALVES:
+        sides, corners = _sides("affine_grid", size, dims, 4, 5), _FLAG[align_corners]
+        if theta.dtype in HALVES and not is_autocast_on(theta.device.type):
             return operators.affine_grid(theta.float(), *sides, corners).to(theta.dtype)
         return operators.affine_grid(theta, *sides, corners)
     except Exception as error:
         check = checks.check_affine_grid
-        raise checks.explained(error, check, theta, size, align_corners) from None
+        raise checks.explained("affine_grid", error, check, theta, size, align_corners) from None
 
 
 def grid_sample(
@@ -142,7 +150,7 @@ def grid_sample(
         return operators.grid_sample(input, places, *options)
     except Exception as error:
         check, asked = checks.check_grid_sample, (mode, padding_mode, align_corners)
-        raise checks.explained(error, check, input, grid, *asked) from None
+        raise checks.explained("grid_sample", error, check, input, grid, *asked) from None
 
 
 def affine_grid_sample(
@@ -186,14 +194,15 @@ def affine_grid_sample(
         tensor([[[[1., 0.],
                   [3., 2.]]]])
     """
+    op = "affine_grid_sample"
     try:
         if theta.shape[1] != input.dim() - 2:
             raise ValueError("theta does not fit input")
-        return _fused(input, theta, size, MODE[mode], PADDING[padding_mode], _FLAG[align_corners])
+        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        return _fused(op, input, theta, size, *options)
     except Exception as error:
-        asked = size, mode, padding_mode, align_corners
-        op, check = "affine_grid_sample", checks.check_fused
-        raise checks.explained(error, check, op, input, "theta", theta, *asked) from None
+        check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
+        raise checks.explained(op, error, check, op, input, "theta", theta, *asked) from None
 
 
 def homography_grid_sample(
@@ -237,21 +246,29 @@ def homography_grid_sample(
         tensor([[[[1., 3.],
                   [0., 2.]]]])
     """
+    op = "homography_grid_sample"
     try:
         if matrix.shape[1] != 3 or input.dim() != 4:
             raise ValueError("matrix does not fit input")
-        return _fused(input, matrix, size, MODE[mode], PADDING[padding_mode], _FLAG[align_corners])
+        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        return _fused(op, input, matrix, size, *options)
     except Exception as error:
-        asked = size, mode, padding_mode, align_corners
-        op, check = "homography_grid_sample", checks.check_fused
-        raise checks.explained(error, check, op, input, "matrix", matrix, *asked) from None
+        check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
+        raise checks.explained(op, error, check, op, input, "matrix", matrix, *asked) from None
 
 
 def _fused(
-    input: Tensor, matrix: Tensor, size: Sequence[int], mode: int, padding_mode: int, corners: bool
+    op: str,
+    input: Tensor,
+    matrix: Tensor,
+    size: Sequence[int],
+    mode: int,
+    padding_mode: int,
+    corners: bool,
 ) -> Tensor:
     places = matrix.float() if matrix.dtype in HALVES and matrix.dtype == input.dtype else matrix
-    sides = _sides(size, input.dim() - 2)
+    dims = input.dim() - 2
+    sides = _sides(op, size, dims, dims, dims + 2)
     if len(size) > 3 and (size[0] != matrix.shape[0] or size[1] != input.shape[1]):
         raise ValueError("size does not fit the tensors")
     coordinates = NORMALISED + corners
@@ -300,16 +317,17 @@ def warp_affine(
         tensor([[[[0., 0.],
                   [0., 2.]]]])
     """
+    op = "warp_affine"
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != image.dim() - 2:
             raise ValueError("matrix does not fit image")
         maps = matrix if _FLAG[inverse] else _inverse_affine(matrix)
         options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
-        return _warped(image, maps, size, *options)
+        return _warped(op, image, maps, size, *options)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
-        raise checks.explained(error, check, "warp_affine", image, *asked) from None
+        raise checks.explained(op, error, check, op, image, *asked) from None
 
 
 def warp_perspective(
@@ -348,16 +366,17 @@ def warp_perspective(
         tensor([[[[0., 0.],
                   [0., 2.]]]])
     """
+    op = "warp_perspective"
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != 3 or image.dim() != 4:
             raise ValueError("matrix does not fit image")
         maps = matrix if _FLAG[inverse] else _inverse(matrix)
         options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
-        return _warped(image, maps, size, *options)
+        return _warped(op, image, maps, size, *options)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
-        raise checks.explained(error, check, "warp_perspective", image, *asked) from None
+        raise checks.explained(op, error, check, op, image, *asked) from None
 
 
 def _inverse(matrix: Tensor) -> Tensor:
@@ -372,6 +391,7 @@ def _inverse_affine(matrix: Tensor) -> Tensor:
 
 
 def _warped(
+    op: str,
     image: Tensor,
     matrix: Tensor,
     size: Sequence[int] | None,
@@ -380,14 +400,12 @@ def _warped(
     corners: bool,
 ) -> Tensor:
     dims = image.dim() - 2
-    sides = image.shape[2:] if size is None else size
-    if len(sides) != dims:
-        raise ValueError("size does not fit image")
+    sides = _sides(op, image.shape[2:] if size is None else size, dims, dims)
     places = matrix.to(torch.float64 if image.dtype == torch.float64 else torch.float32)
     if places.dim() == 2:
         places = places.expand(image.shape[0], -1, -1)
     options = mode, padding_mode, PIXELS + corners
-    return operators.matrix_sample(image, places, *_sides(sides, dims), *options)
+    return operators.matrix_sample(image, places, *sides, *options)
 
 
 def warp(
@@ -434,4 +452,4 @@ def warp(
         return operators.flow_sample(image, places, *options)
     except Exception as error:
         check, asked = checks.check_warp, (mode, padding_mode, align_corners)
-        raise checks.explained(error, check, image, flow, *asked) from None
+        raise checks.explained("warp", error, check, image, flow, *asked) from None

@@ -83,9 +83,10 @@ void check_image(const Tensor& input) {
                     "input must have from 1 to 2^24 pixels on a side");
 }
 
-void check_side(int64_t length) {
-  STD_TORCH_CHECK(length >= 0 && length <= kMaxOutputSide, "sizes must be from 0 to ",
-                  kMaxOutputSide);
+void check_size(const OutputSize& size, int64_t least) {
+  for (int64_t length : {size.d, size.h, size.w})
+    STD_TORCH_CHECK(length >= least && length <= kMaxOutputSide, "sizes must be from ", least,
+                    " to ", kMaxOutputSide, ", got ", length);
 }
 
 void check(const Request& r) {
@@ -96,7 +97,6 @@ void check(const Request& r) {
                   "batch sizes must agree");
   STD_TORCH_CHECK(r.dims() == 2 || r.options.interpolation != Interpolation::kBicubic,
                   "bicubic is for images, not for volumes");
-  for (int64_t length : {r.size.d, r.size.h, r.size.w}) check_side(length);
 }
 
 Request by_matrix(const Tensor& input, const Tensor& matrix, const OutputSize& size,
@@ -110,6 +110,7 @@ Request by_matrix(const Tensor& input, const Tensor& matrix, const OutputSize& s
   Request r{input, affine ? Source::kAffine : Source::kHomography, as_contiguous(matrix), size,
             options};
   check(r);
+  check_size(size, 1);
   return r;
 }
 
@@ -122,6 +123,7 @@ Request by_field(const Tensor& input, Source source, const Tensor& field,
                   "(N, 3, D, H, W)");
   Request r{input, source, field, field_size(source, memory(field)), options};
   check(r);
+  check_size(r.size, 0);
   return r;
 }
 
@@ -250,7 +252,7 @@ Tensor affine_grid(const Tensor& theta, int64_t depth, int64_t height, int64_t w
                   "theta must be (N, 2, 3) or (N, 3, 4)");
   const int64_t dims = theta.size(1);
   STD_TORCH_CHECK(dims == 3 || depth == 1, "the depth of an image must be 1");
-  for (int64_t length : {depth, height, width}) check_side(length);
+  check_size({depth, height, width}, 1);
   return dispatch_real(theta.scalar_type(), [&](auto zero) {
     using Real = decltype(zero);
     auto p = affine_grid_params<Real>(dims, theta.size(0), {depth, height, width}, align_corners);
