@@ -152,7 +152,11 @@ class GroupReader {
       for (int l = k; l < k + kGroup; ++l)
         if (places_.state[l] == kPartly) {
           const auto taps = tap_indices<S>(at, run, l);
-          for (int t = 0; t < S::kCount; ++t) tap_[l][t] = taps.offset(t, view_);
+          for (int t = 0; t < S::kCount; ++t) {
+            const int64_t offset = taps.offset(t, view_);
+            present_[l][t] = offset != kNoTap;
+            tap_[l][t] = offset != kNoTap ? offset : 0;
+          }
         }
     }
     for (int l = 0; l < kGroup; ++l) in_copy_[l] = l * S::kCount;
@@ -187,7 +191,17 @@ class GroupReader {
         std::memcpy(out + r * S::kTaps, plane + places_.offset[k] + places_.row[r],
                     sizeof(T) * S::kTaps);
     } else {
-      for (int t = 0; t < S::kCount; ++t) out[t] = tap_[k][t] == kNoTap ? T{} : plane[tap_[k][t]];
+      // Row by row as a whole: a load of several values that were stored one by one would stall.
+      using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, Accumulator<T>>;
+      for (int r = 0; r < S::kCount; r += S::kTaps) {
+        Vec<Bits, S::kTaps> row;
+        for (int t = 0; t < S::kTaps; ++t) {
+          Bits value;
+          std::memcpy(&value, plane + tap_[k][r + t], sizeof(value));
+          row[t] = present_[k][r + t] ? value : Bits(0);
+        }
+        std::memcpy(out + r, &row, sizeof(row));
+      }
     }
   }
 
@@ -195,7 +209,9 @@ class GroupReader {
   TapPlaces<S> places_;
   int count_;
   TapState group_[kRoom / kGroup];
-  int64_t tap_[kRoom][S::kCount];  // of samples that lie partly in the image
+  // Of samples that lie partly in the image: where each tap is, if it is.
+  int64_t tap_[kRoom][S::kCount];
+  bool present_[kRoom][S::kCount];
   int64_t in_copy_[kGroup];
 };
 
