@@ -122,14 +122,18 @@ __device__ __forceinline__ void add_pixel(const SamplingParams<T>& p, int64_t im
   if constexpr (R == D) {
     sum->add(gradient, base.at);
   } else {
-    // Nothing comes from a pixel on the horizon that reads nothing, least of all 0 / 0.
-    if (gradient[0] == 0 && gradient[1] == 0) return;
     const Accumulator<T>* m = p.matrix + image * MatrixSum<R, D>::kSize;
     double product[R];
     for (int r = 0; r < R; ++r)
       product[r] = m[3 * r] * base.at[0] + m[3 * r + 1] * base.at[1] + m[3 * r + 2];
-    const double x = gradient[0] / product[2], y = gradient[1] / product[2];
-    sum->add({x, y, -(x * product[0] + y * product[1]) / product[2]}, base.at);
+    double by_product[R] = {};
+    for (int a = 0; a < D; ++a) {
+      // A sample without influence has none, even where its position is not finite.
+      if (gradient[a] == 0) continue;
+      by_product[a] = gradient[a] / product[R - 1];
+      by_product[R - 1] -= by_product[a] * product[a] / product[R - 1];
+    }
+    sum->add(by_product, base.at);
   }
 }
 
