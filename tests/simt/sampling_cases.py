@@ -251,6 +251,10 @@ class Case:
         )
 
 
+def modes(dims: int) -> list[str]:
+    return MODES if dims == 2 else MODES[:2]
+
+
 # --- what cases are made of ---------------------------------------------------------------------
 
 
