@@ -182,13 +182,11 @@ inline void put(T* to, const Vec<Accumulator<T>, 4>& value) {
   store(to, kAdd ? load<4>(to) + value : value);
 }
 
-template <bool kAdd, class T>
-inline void put_triples(T* to, const Accumulator<T>* pixels, int lanes) {
-  const auto a = load<4>(pixels), b = load<4>(pixels + lanes);
-  const auto c = load<4>(pixels + 2 * lanes), d = load<4>(pixels + 3 * lanes);
-  put<kAdd, T>(to, __builtin_shufflevector(a, b, 0, 1, 2, 4));
-  put<kAdd, T>(to + 4, __builtin_shufflevector(b, c, 1, 2, 4, 5));
-  put<kAdd, T>(to + 8, __builtin_shufflevector(c, d, 2, 4, 5, 6));
+template <bool kAdd = false, class T, class V>
+inline void store_triples(T* to, const V pixel[4]) {
+  put<kAdd, T>(to, __builtin_shufflevector(pixel[0], pixel[1], 0, 1, 2, 4));
+  put<kAdd, T>(to + 4, __builtin_shufflevector(pixel[1], pixel[2], 1, 2, 4, 5));
+  put<kAdd, T>(to + 8, __builtin_shufflevector(pixel[2], pixel[3], 2, 4, 5, 6));
 }
 
 // Whether eight planes at once are faster than four: with AVX-512 registers to spare.
@@ -303,7 +301,11 @@ void scatter_pixels(const Real* pixels, int64_t c_stride, int64_t w_stride, int6
     if (c_stride == 1 && used == 4) {
       for (; k < count; ++k) put<kAdd, T>(a + k * w_stride, load<4>(from + k * kLanes));
     } else if (c_stride == 1 && used == 3 && w_stride == 3) {
-      for (; k + 4 <= count; k += 4) put_triples<kAdd>(a + k * 3, from + k * kLanes, kLanes);
+      for (; k + 4 <= count; k += 4) {
+        Vec<Real, 4> pixel[4];
+        for (int l = 0; l < 4; ++l) pixel[l] = load<4>(from + (k + l) * kLanes);
+        store_triples<kAdd>(a + k * 3, pixel);
+      }
     } else if (w_stride == 1) {
       for (; k + 4 <= count; k += 4) {
         const Real* q = from + k * kLanes;

@@ -115,8 +115,17 @@ void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Ru
       }
       continue;
     }
+    int done = 0;
+    if (p.dims == 3 && field.w == 3 && field.c == 1)
+      for (; done + 4 <= tile.columns; done += 4) {
+        const Real* from = by->at[0] + first + done;
+        Vec<Real, 4> point[4] = {load<4>(from), load<4>(from + kRoom), load<4>(from + 2 * kRoom)};
+        transpose4<Real>(point[0], point[1], point[2], point[3]);
+        store_triples(out + 3 * done, point);
+      }
     for (int a = 0; a < p.dims; ++a)
-      for (int j = 0; j < tile.columns; ++j) out[a * field.c + j * field.w] = by->at[a][first + j];
+      for (int j = done; j < tile.columns; ++j)
+        out[a * field.c + j * field.w] = by->at[a][first + j];
   }
 }
 

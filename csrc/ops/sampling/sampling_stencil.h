@@ -69,8 +69,8 @@ enum TapState : int32_t { kInside, kPartly, kOutside };
 template <class S>
 struct TapPlaces {
   alignas(64) int64_t offset[kRoom];  // of the first tap
-  alignas(64) int32_t state[kRoom];
-  int64_t row[S::kRows];  // of a row of taps behind the first
+  alignas(64) int32_t state[kRoom];   // a TapState
+  int64_t row[S::kRows];              // of a row of taps behind the first
 
   template <class T, class Real, class U>
   TapPlaces(const Places<T>& at, const Run<Real>& run, const ImageView<U>& view) {
@@ -96,6 +96,12 @@ struct TapPlaces {
 #pragma omp simd
       for (int k = 0; k < count; ++k)
         offset[k] = (a == 0 ? 0 : offset[k]) + (index[k] - before) * step;
+    }
+    // A coordinate of NaN makes a sample NaN wherever its taps are.
+    for (int a = 0; a < S::kDims; ++a) {
+      const Real* fraction = run.fraction[a];
+#pragma omp simd
+      for (int k = 0; k < count; ++k) state[k] = fraction[k] == fraction[k] ? state[k] : kPartly;
     }
   }
 };

@@ -134,30 +134,23 @@ class GroupReader {
   template <class Real>
   GroupReader(const Places<T>& at, const Run<Real>& run)
       : view_(at.p.input), places_(at, run, view_), count_(run.count) {
+    if (view_.w != 1)
+      for (int32_t& state : places_.state) state = state == kInside ? kPartly : state;
     for (int k = 0; k < count_; k += kGroup) {
-      Real odd = 0;
-      int32_t low = kOutside, high = kInside;
+      int32_t sum = 0;
+      for (int l = k; l < k + kGroup; ++l) sum += places_.state[l];
+      TapState& group = group_[k / kGroup];
+      group = sum == 0 ? kInside : sum == kGroup * kOutside ? kOutside : kPartly;
+      if (group != kPartly) continue;
       for (int l = k; l < k + kGroup; ++l) {
-        int32_t& state = places_.state[l];
-        if (view_.w != 1 && state == kInside) state = kPartly;
-        low = state < low ? state : low;
-        high = state > high ? state : high;
-        for (int a = 0; a < S::kDims; ++a) odd += run.fraction[a][l];
-      }
-      // Samples outside are 0 but where a coordinate was NaN.
-      group_[k / kGroup] = high == kInside                 ? kInside
-                           : low == kOutside && odd == odd ? kOutside
-                                                           : kPartly;
-      if (group_[k / kGroup] != kPartly) continue;
-      for (int l = k; l < k + kGroup; ++l)
-        if (places_.state[l] == kPartly) {
-          const auto taps = tap_indices<S>(at, run, l);
-          for (int t = 0; t < S::kCount; ++t) {
-            const int64_t offset = taps.offset(t, view_);
-            present_[l][t] = offset != kNoTap;
-            tap_[l][t] = offset != kNoTap ? offset : 0;
-          }
+        if (places_.state[l] != kPartly) continue;
+        const auto taps = tap_indices<S>(at, run, l);
+        for (int t = 0; t < S::kCount; ++t) {
+          const int64_t offset = taps.offset(t, view_);
+          present_[l][t] = offset != kNoTap;
+          tap_[l][t] = offset != kNoTap ? offset : 0;
         }
+      }
     }
     for (int l = 0; l < kGroup; ++l) in_copy_[l] = l * S::kCount;
   }
