@@ -1,11 +1,13 @@
 """Where sampling ends: sizes, infinite gradients, mixed precision, unknown instruction sets."""
 
+import math
 import os
 import subprocess
 import sys
 
 import pytest
 import torch
+from torch.testing import assert_close
 
 import pyfast
 
@@ -25,6 +27,57 @@ def test_the_longest_side_reads_its_ends():
     grid = torch.tensor([[[[-3.0, 0.0], [3.0, 0.0]]]])
     sampled = pyfast.grid_sample(image, grid, padding_mode="border")
     assert sampled.flatten().tolist() == [1, 2]
+
+
+# --- more than 2^31 elements ----------------------------------------------------------------------
+
+HUGE = [
+    # (N, C, (D,) H, W): one plane, many channels, many images, a volume
+    (1, 1, 50000, 44000),
+    (1, 18, 11000, 11000),
+    (40, 1, 8000, 7000),
+    (1, 2, 1040, 1040, 1040),
+]
+
+
+def sparse_file(path, shape, dtype=torch.float32):
+    """Zeros of a file without blocks: memory is used where something is read or written."""
+    size = math.prod(shape)
+    assert size > 2**31
+    return torch.from_file(str(path), shared=True, size=size, dtype=dtype).view(shape)
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest", "bicubic"])
+@pytest.mark.parametrize("shape", HUGE, ids=str)
+def test_offsets_have_64_bits(tmp_path, shape, mode):
+    """The last corner of the last channel of the last image."""
+    dims = len(shape) - 2
+    if mode == "bicubic" and dims == 3:
+        pytest.skip("bicubic is for images")
+    image = sparse_file(tmp_path / "image", shape)
+    image[(-1, -1, ..., *([slice(-3, None)] * dims))] = 5
+    ends = torch.eye(dims, dims + 1)
+    ends[:, -1] = torch.tensor(shape[:1:-1]) - 2.0
+    eye, size, options = torch.eye(dims, dims + 1), (2,) * dims, (mode, "border")
+    last = image if shape[0] == 1 else image[-1:]
+    found = {
+        "warp_affine": pyfast.warp_affine(last, ends, size, *options, inverse=True),
+        "grid_sample": pyfast.grid_sample(
+            last, torch.ones(1, *size, dims) - 1e-6, *options, align_corners=True
+        ),
+        "warp": pyfast.warp(last, ends[:, -1].view(1, dims, *[1] * dims).expand(1, dims, *size)),
+        "affine_grid_sample": pyfast.affine_grid_sample(
+            last, torch.cat([eye[:, :-1] * 0, torch.ones(dims, 1)], 1)[None], size, *options
+        ),
+    }
+    for name, result in found.items():
+        assert result.shape == (1, shape[1], *size)
+        assert_close(result[0, -1], torch.full(size, 5.0), msg=lambda text, n=name: f"{n}: {text}")
+        assert not result[0, :-1].any()
+    if shape[0] > 1:  # all images in one call, each at its own corner
+        result = pyfast.warp_affine(image, ends, size, *options, inverse=True)
+        assert_close(result[-1, -1], torch.full(size, 5.0))
+        assert not result[:-1].any()
 
 
 @pytest.mark.parametrize("channels", [1, 3, 17])
