@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import pyfast
 from pyfast._native import _C
 
 IDENTITY = np.array([[[1.0, 0, 0], [0, 1, 0]]])
@@ -62,8 +63,8 @@ class OnlyCudaInterface:
 
 
 @pytest.mark.parametrize(("mode", "padding", "corners"), OPTIONS)
-def test_affine_grid_sample_agrees_with_torch(mode: str, padding: str, corners: bool) -> None:
-    got = _C.affine_grid_sample(image(), THETA, 6, 7, mode, padding, corners)
+def test_affine_maps_agree_with_torch(mode: str, padding: str, corners: bool) -> None:
+    got = _C.matrix_sample(image(), THETA, (6, 7), mode, padding, corners)
     want = by_torch(image(), THETA, mode=mode, padding_mode=padding, align_corners=corners)
     assert type(got) is np.ndarray
     assert got.dtype == np.float64
@@ -80,7 +81,7 @@ def test_grid_sample_agrees_with_torch(mode: str, padding: str, corners: bool) -
 
 @pytest.mark.parametrize("corners", [False, True])
 def test_affine_grid_agrees_with_torch(corners: bool) -> None:
-    got = _C.affine_grid(THETA, 6, 7, corners)
+    got = _C.affine_grid(THETA, (6, 7), corners)
     np.testing.assert_allclose(
         got, F.affine_grid(torch.tensor(THETA), [2, 1, 6, 7], align_corners=corners), atol=1e-14
     )
@@ -98,7 +99,7 @@ def test_backward_doors_agree_with_autograd() -> None:
     assert theta.grad is not None
     assert grid.grad is not None
 
-    grad_x, grad_theta = _C.affine_grid_sample_backward(weights, image(), THETA)
+    grad_x, grad_theta = _C.matrix_sample_backward(weights, image(), THETA)
     np.testing.assert_allclose(grad_x, x.grad, atol=1e-12)
     np.testing.assert_allclose(grad_theta, theta.grad, atol=1e-12)
     grad_x, grad_grid = _C.grid_sample_backward(weights, image(), grid.detach())
@@ -107,12 +108,52 @@ def test_backward_doors_agree_with_autograd() -> None:
     np.testing.assert_allclose(_C.affine_grid_backward(grid.grad), theta.grad, atol=1e-12)
 
 
+def test_volumes_agree_with_torch() -> None:
+    x, theta = image(shape=(2, 3, 4, 9, 11)), np.eye(3, 4)[None] * np.array([[[0.8]], [[1.1]]])
+    sides = (5, 6, 7)
+    grid = F.affine_grid(torch.tensor(theta), [2, 1, *sides], align_corners=True)
+    np.testing.assert_allclose(_C.affine_grid(theta, sides, True), grid, atol=1e-14)
+    want = F.grid_sample(torch.tensor(x), grid, align_corners=True)
+    options = ("bilinear", "zeros", True)
+    np.testing.assert_allclose(_C.grid_sample(x, grid.numpy(), *options), want, atol=1e-12)
+    np.testing.assert_allclose(_C.matrix_sample(x, theta, sides, *options), want, atol=1e-12)
+    weights = np.ones(want.shape)
+    grad_x, grad_theta = _C.matrix_sample_backward(weights, x, theta, *options)
+    again, grad_grid = _C.grid_sample_backward(weights, x, grid.numpy(), *options)
+    np.testing.assert_allclose(grad_x, again, atol=1e-10)
+    np.testing.assert_allclose(
+        grad_theta, _C.affine_grid_backward(grad_grid, True), rtol=1e-9, atol=1e-9
+    )
+
+
+def test_maps_of_pixels_and_flows_agree_with_the_functions_on_tensors() -> None:
+    x, rng = image(), np.random.default_rng(2)
+    square = np.eye(3) + 0.01 * rng.normal(size=(2, 3, 3))
+    flow = 3 * rng.normal(size=(2, 2, 6, 7))
+    a, b, c = torch.tensor(x), torch.tensor(square), torch.tensor(flow)
+    for got, want in (
+        (
+            _C.matrix_sample(x, square, [6, 7], "bicubic"),
+            pyfast.homography_grid_sample(a, b, (6, 7), "bicubic"),
+        ),
+        (
+            _C.matrix_sample(x, square, (6, 7), pixels=True),
+            pyfast.warp_perspective(a, b, (6, 7), inverse=True),
+        ),
+        (_C.flow_sample(x, flow, "nearest", "border"), pyfast.warp(a, c, "nearest", "border")),
+    ):
+        np.testing.assert_allclose(got, want, atol=1e-12)
+    points = [a.clone().requires_grad_(), c.clone().requires_grad_()]
+    pyfast.warp(*points).sum().backward()
+    for got, point in zip(_C.flow_sample_backward(np.ones(SHAPE), x, flow), points, strict=True):
+        assert point.grad is not None
+        np.testing.assert_allclose(got, point.grad, atol=1e-12)
+
+
 def test_one_image_serves_many_maps() -> None:
     x = image(shape=(1, 3, 9, 11))
-    np.testing.assert_allclose(
-        _C.affine_grid_sample(x, THETA, 6, 7), by_torch(x, THETA), atol=1e-12
-    )
-    grad_x, _ = _C.affine_grid_sample_backward(np.ones((2, 3, 6, 7)), x, THETA)
+    np.testing.assert_allclose(_C.matrix_sample(x, THETA, (6, 7)), by_torch(x, THETA), atol=1e-12)
+    grad_x, _ = _C.matrix_sample_backward(np.ones((2, 3, 6, 7)), x, THETA)
     assert grad_x.shape == x.shape
 
 
@@ -140,12 +181,12 @@ def pack(x: np.ndarray) -> np.ndarray:
 def test_any_layout_is_read_where_it_lies(layout: str, dtype: Any) -> None:
     x = LAYOUTS[layout](image(dtype))
     theta = THETA.astype(dtype)
-    got = _C.affine_grid_sample(x, theta, 6, 7)
+    got = _C.matrix_sample(x, theta, (6, 7))
     assert got.dtype == dtype
     assert np.array_equal(
-        got, _C.affine_grid_sample(np.ascontiguousarray(x), theta, 6, 7)
+        got, _C.matrix_sample(np.ascontiguousarray(x), theta, (6, 7))
     ) or np.allclose(got, by_torch(x, theta), atol=1e-5)
-    grid = _C.affine_grid(theta, 6, 7)
+    grid = _C.affine_grid(theta, (6, 7))
     mirrored = grid[:, ::-1, ::-1]
     np.testing.assert_allclose(
         _C.grid_sample(x, mirrored), _C.grid_sample(x, grid)[..., ::-1, ::-1], atol=1e-6
@@ -153,9 +194,9 @@ def test_any_layout_is_read_where_it_lies(layout: str, dtype: Any) -> None:
 
 
 def test_theta_of_any_layout() -> None:
-    want = _C.affine_grid(THETA, 6, 7)
-    assert np.array_equal(_C.affine_grid(np.asfortranarray(THETA), 6, 7), want)
-    assert np.array_equal(_C.affine_grid(THETA[::-1], 6, 7), want[::-1])
+    want = _C.affine_grid(THETA, (6, 7))
+    assert np.array_equal(_C.affine_grid(np.asfortranarray(THETA), (6, 7)), want)
+    assert np.array_equal(_C.affine_grid(THETA[::-1], (6, 7)), want[::-1])
 
 
 EXPORTERS: dict[str, Callable[[np.ndarray], Any]] = {
@@ -169,15 +210,15 @@ EXPORTERS: dict[str, Callable[[np.ndarray], Any]] = {
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_arrays_of_other_libraries(exporter: str) -> None:
     export = EXPORTERS[exporter]
-    got = _C.affine_grid_sample(export(image()), export(THETA), 6, 7)
+    got = _C.matrix_sample(export(image()), export(THETA), (6, 7))
     assert type(got) is np.ndarray
-    assert np.array_equal(got, _C.affine_grid_sample(image(), THETA, 6, 7))
+    assert np.array_equal(got, _C.matrix_sample(image(), THETA, (6, 7)))
 
 
 def test_tensors_with_strides() -> None:
     x = torch.tensor(image()).to(memory_format=torch.channels_last)
     np.testing.assert_allclose(
-        _C.affine_grid_sample(x[:, :, 1:], THETA, 6, 7),
+        _C.matrix_sample(x[:, :, 1:], THETA, (6, 7)),
         by_torch(image()[:, :, 1:], THETA),
         atol=1e-12,
     )
@@ -186,17 +227,15 @@ def test_tensors_with_strides() -> None:
 def test_read_only_inputs() -> None:
     x, theta = image(), THETA.copy()
     x.flags.writeable = theta.flags.writeable = False
-    np.testing.assert_allclose(
-        _C.affine_grid_sample(x, theta, 6, 7), by_torch(x, theta), atol=1e-12
-    )
+    np.testing.assert_allclose(_C.matrix_sample(x, theta, (6, 7)), by_torch(x, theta), atol=1e-12)
 
 
 def test_inputs_are_given_back() -> None:
     x = bytearray(image().tobytes())
     view = memoryview(x).cast("d", shape=[2, 3, 9, 11])
-    with pytest.raises(ValueError, match="expected height"):
-        _C.affine_grid_sample(view, THETA, -1, 7)
-    _C.affine_grid_sample(view, THETA, 6, 7)
+    with pytest.raises(ValueError, match="expected size"):
+        _C.matrix_sample(view, THETA, (-1, 7))
+    _C.matrix_sample(view, THETA, (6, 7))
     view.release()
     x.extend(b"0")  # raises BufferError while somebody borrows the memory
 
@@ -205,11 +244,11 @@ def test_inputs_are_given_back() -> None:
 
 
 def test_empty_sizes() -> None:
-    assert _C.affine_grid_sample(image()[:0], THETA[:0], 6, 7).shape == (0, 3, 6, 7)
-    assert _C.affine_grid_sample(image()[:, :0], THETA, 6, 7).shape == (2, 0, 6, 7)
+    assert _C.matrix_sample(image()[:0], THETA[:0], (6, 7)).shape == (0, 3, 6, 7)
+    assert _C.matrix_sample(image()[:, :0], THETA, (6, 7)).shape == (2, 0, 6, 7)
     assert _C.grid_sample(image(), np.zeros((2, 0, 7, 2))).shape == (2, 3, 0, 7)
-    assert _C.affine_grid(THETA[:0], 6, 7).shape == (0, 6, 7, 2)
-    grad_x, grad_theta = _C.affine_grid_sample_backward(np.zeros((2, 3, 0, 7)), image(), THETA)
+    assert _C.affine_grid(THETA[:0], (6, 7)).shape == (0, 6, 7, 2)
+    grad_x, grad_theta = _C.matrix_sample_backward(np.zeros((2, 3, 0, 7)), image(), THETA)
     assert not grad_x.any()
     assert not grad_theta.any()
     assert not _C.affine_grid_backward(np.zeros((2, 0, 7, 2))).any()
@@ -218,9 +257,9 @@ def test_empty_sizes() -> None:
 @pytest.mark.parametrize("size", [2**25, 2**31 - 16, 2**31, 2**62])
 def test_sizes_that_no_memory_holds(size: int) -> None:
     with pytest.raises((ValueError, MemoryError)):
-        _C.affine_grid(THETA, size, size)
+        _C.affine_grid(THETA, (size, size))
     with pytest.raises((ValueError, MemoryError)):
-        _C.affine_grid_sample(image(), THETA, size, size)
+        _C.matrix_sample(image(), THETA, (size, size))
 
 
 # --- out ------------------------------------------------------------------------------------------
@@ -228,21 +267,21 @@ def test_sizes_that_no_memory_holds(size: int) -> None:
 
 @pytest.mark.parametrize("layout", ["C", "F", "mirrored", "torch"])
 def test_out_receives_the_result(layout: str) -> None:
-    want = _C.affine_grid_sample(image(), THETA, 6, 7)
+    want = _C.matrix_sample(image(), THETA, (6, 7))
     out: Any = np.empty((2, 3, 6, 7), order="F" if layout == "F" else "C")
     if layout == "mirrored":
         out = out[..., ::-1]
     if layout == "torch":
         out = torch.from_numpy(out)
-    assert _C.affine_grid_sample(image(), THETA, 6, 7, out=out) is out
+    assert _C.matrix_sample(image(), THETA, (6, 7), out=out) is out
     np.testing.assert_allclose(out, want, atol=1e-12)
 
 
 def test_out_of_the_backward_doors() -> None:
     weights = np.ones((2, 3, 6, 7))
-    want = _C.affine_grid_sample_backward(weights, image(), THETA)
+    want = _C.matrix_sample_backward(weights, image(), THETA)
     out = (np.full_like(image(), np.nan), np.full_like(THETA, np.nan))
-    got = _C.affine_grid_sample_backward(weights, image(), THETA, out=out)
+    got = _C.matrix_sample_backward(weights, image(), THETA, out=out)
     assert got[0] is out[0]
     assert got[1] is out[1]
     assert np.array_equal(out[0], want[0])
@@ -275,26 +314,26 @@ SHAPE = (2, 3, 6, 7)
     ],
 )
 def test_out_that_does_not_fit(out: Any, error: type[Exception], text: str) -> None:
-    with pytest.raises(error, match=f"affine_grid_sample: expected .*{text}"):
-        _C.affine_grid_sample(image(), THETA, 6, 7, out=out)
+    with pytest.raises(error, match=f"matrix_sample: expected .*{text}"):
+        _C.matrix_sample(image(), THETA, (6, 7), out=out)
 
 
 def test_out_in_the_memory_of_an_input() -> None:
     x = image()
     with pytest.raises(ValueError, match="expected out and input in separate memory"):
-        _C.affine_grid_sample(x, THETA, 9, 11, out=x[:, ::-1])
+        _C.matrix_sample(x, THETA, (9, 11), out=x[:, ::-1])
     both = np.empty((2, 3, 9, 11))
     with pytest.raises(ValueError, match=r"expected out\[1\] and out\[0\] in separate memory"):
-        _C.affine_grid_sample_backward(
+        _C.matrix_sample_backward(
             np.ones(SHAPE), x, THETA, out=(both, both.ravel()[:12].reshape(2, 2, 3))
         )
 
 
 def test_out_that_has_to_be_contiguous() -> None:
     with pytest.raises(ValueError, match="affine_grid: expected out to be C-contiguous"):
-        _C.affine_grid(THETA, 6, 7, out=np.empty((2, 6, 7, 2), order="F"))
+        _C.affine_grid(THETA, (6, 7), out=np.empty((2, 6, 7, 2), order="F"))
     with pytest.raises(TypeError, match="expected out to be a tuple of 2 arrays, got ndarray"):
-        _C.affine_grid_sample_backward(np.ones(SHAPE), image(), THETA, out=image())
+        _C.matrix_sample_backward(np.ones(SHAPE), image(), THETA, out=image())
 
 
 # --- errors ---------------------------------------------------------------------------------------
@@ -303,23 +342,31 @@ def test_out_that_has_to_be_contiguous() -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "text"),
     [
-        ({"theta": np.zeros((4, 3, 3))}, ValueError, "theta of shape (N, 2, 3), got (4, 3, 3)"),
-        ({"theta": np.zeros(6)}, ValueError, "theta of shape (N, 2, 3), got (6,)"),
-        ({"theta": np.float64(1)}, ValueError, "theta of shape (N, 2, 3), got ()"),
+        ({"matrix": np.zeros((4, 2, 2))}, ValueError, "(N, 3, 3) or (N, 3, 4), got (4, 2, 2)"),
         (
-            {"theta": np.zeros((5, 2, 3))},
+            {"matrix": np.zeros(6)},
+            ValueError,
+            "of shape (N, 2, 3), (N, 3, 3) or (N, 3, 4), got (6,)",
+        ),
+        (
+            {"matrix": np.float64(1)},
+            ValueError,
+            "of shape (N, 2, 3), (N, 3, 3) or (N, 3, 4), got ()",
+        ),
+        (
+            {"matrix": np.zeros((5, 2, 3))},
             ValueError,
             "input of shape (5, C, H, W) or (1, C, H, W), got (2, 3, 9, 11)",
         ),
         (
             {"input": image()[0]},
             ValueError,
-            "input of shape (2, C, H, W) or (1, C, H, W), got (3, 9, 11)",
+            "input of shape (N, C, H, W) or (N, C, D, H, W), got (3, 9, 11)",
         ),
         (
             {"input": image()[:, :, :0]},
             ValueError,
-            "input of shape (N, C, H, W) with H and W from 1 to 2**24, got (2, 3, 0, 11)",
+            "input of shape (N, C, H, W) with sides from 1 to 2**24, got (2, 3, 0, 11)",
         ),
         ({"input": image(np.int32)}, TypeError, "input of float32 or float64, got int32"),
         ({"input": image(np.float16)}, TypeError, "input of float32 or float64, got float16"),
@@ -336,23 +383,23 @@ def test_out_that_has_to_be_contiguous() -> None:
         (
             {"input": image(np.float32)},
             TypeError,
-            "theta of the dtype of input, float32, got float64",
+            "matrix of the dtype of input, float32, got float64",
         ),
         (
             {"input": [1.0]},
             TypeError,
             "input to be an array (buffer protocol, DLPack or __cuda_array_interface__), got list",
         ),
-        ({"theta": None}, TypeError, "__cuda_array_interface__), got NoneType"),
+        ({"matrix": None}, TypeError, "__cuda_array_interface__), got NoneType"),
         (
-            {"theta": np.zeros((2, 2, 3), "M8[D]")},
+            {"matrix": np.zeros((2, 2, 3), "M8[D]")},
             TypeError,
-            "theta to give access to its memory, got ndarray: cannot include dtype 'M' in a buffer",
+            "to give access to its memory, got ndarray: cannot include dtype 'M' in a buffer",
         ),
         (
-            {"theta": torch.tensor(THETA, requires_grad=True)},
+            {"matrix": torch.tensor(THETA, requires_grad=True)},
             TypeError,
-            "theta to give access to its memory, got Tensor: Can't export tensors that require",
+            "matrix to give access to its memory, got Tensor: Can't export tensors that require",
         ),
         ({"input": torch.zeros(1).to_sparse()}, TypeError, "input to give access to its memory"),
         (
@@ -360,12 +407,20 @@ def test_out_that_has_to_be_contiguous() -> None:
             TypeError,
             "got OnlyDLPack: it lies on DLPack device type 10",
         ),
-        ({"height": 0}, ValueError, "height from 1 to 2147483632, got 0"),
-        ({"width": -3}, ValueError, "width from 1 to 2147483632, got -3"),
-        ({"height": 2.5}, TypeError, "height to be an integer of 64 bits, got 2.5"),
-        ({"width": "7"}, TypeError, "width to be an integer of 64 bits, got '7'"),
-        ({"width": 2**70}, TypeError, "width to be an integer of 64 bits, got"),
-        ({"mode": "cubic"}, ValueError, "mode to be one of bilinear, nearest, got 'cubic'"),
+        ({"size": (0, 7)}, ValueError, "size (H, W) from 1 to 2147483632, got (0, 7)"),
+        ({"size": (6, -3)}, ValueError, "size (H, W) from 1 to 2147483632, got (6, -3)"),
+        ({"size": (6, 7, 8)}, ValueError, "size (H, W), got (6, 7, 8)"),
+        ({"size": 6}, TypeError, "size to be a tuple of integers, got 6"),
+        ({"size": (2.5, 7)}, TypeError, "size to be an integer of 64 bits, got 2.5"),
+        ({"size": (6, "7")}, TypeError, "size to be an integer of 64 bits, got '7'"),
+        ({"size": (6, 2**70)}, TypeError, "size to be an integer of 64 bits, got"),
+        ({"pixels": 1}, TypeError, "pixels to be a bool, got 1"),
+        (
+            {"matrix": np.zeros((2, 3, 4))},
+            ValueError,
+            "matrix of shape (N, 2, 3) or (N, 3, 3), got (2, 3, 4)",
+        ),
+        ({"mode": "cubic"}, ValueError, "one of bilinear, nearest, bicubic, got 'cubic'"),
         ({"mode": 1}, TypeError, "mode to be a string, got 1"),
         (
             {"padding_mode": "wrap"},
@@ -379,10 +434,10 @@ def test_out_that_has_to_be_contiguous() -> None:
 def test_errors_name_function_argument_and_value(
     changes: dict[str, Any], error: type[Exception], text: str
 ) -> None:
-    arguments: dict[str, Any] = {"input": image(), "theta": THETA, "height": 6, "width": 7}
+    arguments: dict[str, Any] = {"input": image(), "matrix": THETA, "size": (6, 7)}
     with pytest.raises(error) as caught:
-        _C.affine_grid_sample(**{**arguments, **changes})
-    assert str(caught.value).startswith("affine_grid_sample: expected ")
+        _C.matrix_sample(**{**arguments, **changes})
+    assert str(caught.value).startswith("matrix_sample: expected ")
     assert text in str(caught.value)
 
 
@@ -392,7 +447,7 @@ def test_shapes_of_the_other_doors() -> None:
     with pytest.raises(ValueError, match=r"grad_output of shape \(2, 3, 6, 7\), got \(2, 3, 7, 6"):
         _C.grid_sample_backward(np.zeros((2, 3, 7, 6)), image(), np.zeros((2, 6, 7, 2)))
     with pytest.raises(ValueError, match=r"grad_output of shape \(N, C, H, W\), got \(2,\)"):
-        _C.affine_grid_sample_backward(np.zeros(2), image(), THETA)
+        _C.matrix_sample_backward(np.zeros(2), image(), THETA)
     with pytest.raises(ValueError, match=r"grad_grid of shape \(N, H, W, 2\), got \(2, 2, 3\)"):
         _C.affine_grid_backward(THETA)
 
@@ -401,9 +456,9 @@ def test_shapes_of_the_other_doors() -> None:
 def test_special_coordinates(where: str) -> None:
     for value in (np.nan, np.inf, -np.inf, 3e38):
         x, theta = image(np.float32), THETA.astype(np.float32)
-        {"input": x, "theta": theta}[where][0, 0, 0] = value
+        {"input": x, "matrix": theta}[where][0, 0, 0] = value
         for mode, padding, corners in OPTIONS:
-            out = _C.affine_grid_sample(x, theta, 6, 7, mode, padding, corners)
+            out = _C.matrix_sample(x, theta, (6, 7), mode, padding, corners)
             assert np.isfinite(out[1]).all()
 
 
@@ -411,7 +466,7 @@ def test_special_coordinates(where: str) -> None:
 def test_cuda_arrays_without_cuda_kernels() -> None:
     for array in (OnlyCudaInterface(), OnlyDLPack(torch.zeros(1, 2, 3), device_type=2)):
         with pytest.raises(RuntimeError, match="built without its CUDA kernels"):
-            _C.affine_grid(array, 6, 7)
+            _C.affine_grid(array, (6, 7))
 
 
 # --- threads --------------------------------------------------------------------------------------
@@ -431,7 +486,7 @@ def test_other_threads_run_meanwhile() -> None:
     calls = []
     for _ in range(20):
         begin = time.perf_counter()
-        _C.affine_grid_sample(x, IDENTITY, 1024, 1024, out=out)
+        _C.matrix_sample(x, IDENTITY, (1024, 1024), out=out)
         calls.append((begin, time.perf_counter()))
     done.set()
     thread.join()
@@ -441,11 +496,11 @@ def test_other_threads_run_meanwhile() -> None:
 
 
 def test_calls_from_many_threads() -> None:
-    want = _C.affine_grid_sample(image(), THETA, 6, 7)
+    want = _C.matrix_sample(image(), THETA, (6, 7))
     results: list[np.ndarray] = []
 
     def call() -> None:
-        results.extend(_C.affine_grid_sample(image(), THETA, 6, 7) for _ in range(50))
+        results.extend(_C.matrix_sample(image(), THETA, (6, 7)) for _ in range(50))
 
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
@@ -478,8 +533,8 @@ class TestCuda:
         )
         out = torch.empty(SHAPE, dtype=torch.float64, device="cuda")
         grads = torch.empty_like(x), torch.empty_like(theta)
-        _C.affine_grid_sample(wrap(x), wrap(theta), 6, 7, out=wrap(out), stream=stream.cuda_stream)
-        _C.affine_grid_sample_backward(
+        _C.matrix_sample(wrap(x), wrap(theta), (6, 7), out=wrap(out), stream=stream.cuda_stream)
+        _C.matrix_sample_backward(
             wrap(weights),
             wrap(x),
             wrap(theta),
@@ -487,10 +542,8 @@ class TestCuda:
             stream=stream.cuda_stream,
         )
         torch.cuda.synchronize()
-        np.testing.assert_allclose(
-            out.cpu(), _C.affine_grid_sample(image(), THETA, 6, 7), atol=1e-12
-        )
-        want = _C.affine_grid_sample_backward(np.ones(SHAPE), image(), THETA)
+        np.testing.assert_allclose(out.cpu(), _C.matrix_sample(image(), THETA, (6, 7)), atol=1e-12)
+        want = _C.matrix_sample_backward(np.ones(SHAPE), image(), THETA)
         for grad, wanted in zip(grads, want, strict=True):
             np.testing.assert_allclose(grad.cpu(), wanted, atol=1e-10)
 
@@ -498,13 +551,13 @@ class TestCuda:
         theta = self.Interface(torch.zeros(1, 2, 3, device="cuda"))
         theta.__cuda_array_interface__["strides"] = (24, 12, 5)
         with pytest.raises(ValueError, match="affine_grid: expected theta to be aligned"):
-            _C.affine_grid(theta, 6, 7)
+            _C.affine_grid(theta, (6, 7))
 
     def test_out_is_needed_on_the_same_device(self) -> None:
         x, theta = torch.tensor(image(), device="cuda"), torch.tensor(THETA, device="cuda")
         with pytest.raises(ValueError, match="expected out on the device of input, cuda:0, got N"):
-            _C.affine_grid_sample(x, theta, 6, 7)
+            _C.matrix_sample(x, theta, (6, 7))
         with pytest.raises(ValueError, match="expected out on the device of input, cuda:0, got c"):
-            _C.affine_grid_sample(x, theta, 6, 7, out=np.empty(SHAPE))
-        with pytest.raises(ValueError, match="expected theta on the device of input, cuda:0"):
-            _C.affine_grid_sample(x, THETA, 6, 7, out=torch.empty_like(x))
+            _C.matrix_sample(x, theta, (6, 7), out=np.empty(SHAPE))
+        with pytest.raises(ValueError, match="expected matrix on the device of input, cuda:0"):
+            _C.matrix_sample(x, THETA, (6, 7), out=torch.empty_like(x))
