@@ -13,18 +13,23 @@ MapFrame base_frame(const AffineGridParams<Real>& p) {
   return frame;
 }
 
+template <class V, class Real, int... I>
+V repeat_pair(Real a, Real b, Indices<I...>) {
+  return __builtin_shufflevector(V{} + a, V{} + b, (I % 2 == 0 ? I : I + int{sizeof...(I)})...);
+}
+
 // A row of the grid, values of a point side by side: value c of point j is
 // step[c] * base(j) + start[c].
 template <int kDims, class Real>
 void fill_row(const Real* step, const Real* start, PixelScale<Real> base, int width, Real* out) {
   if constexpr (kDims == 2) {
     constexpr int kStep = kNative<Real>;
-    Vec<Real, kStep> index, steps, starts;
-    for (int l = 0; l < kStep; ++l) {
-      index[l] = static_cast<Real>(l / 2);
-      steps[l] = step[l % 2];
-      starts[l] = start[l % 2];
-    }
+    using V = Vec<Real, kStep>;
+    constexpr FirstIndices<kStep> all{};
+    const V steps = repeat_pair<V>(step[0], step[1], all);
+    const V starts = repeat_pair<V>(start[0], start[1], all);
+    V index;
+    for (int l = 0; l < kStep; ++l) index[l] = static_cast<Real>(l / 2);
     int k = 0;
     for (; k + kStep <= 2 * width; k += kStep, index += static_cast<Real>(kStep / 2))
       store(out + k, steps * (index * base.scale + base.shift) + starts);
