@@ -1,11 +1,10 @@
-"""A layer that looks at its input, decides on an affine transform and resamples the input by it.
+"""A layer that looks at its input, decides on a transform and resamples the input by it.
 
 Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, 2015.
 """
 
-from collections.abc import Callable
 from numbers import Integral
-from typing import Any, Literal, NamedTuple, overload
+from typing import Any, Literal, overload
 
 import torch
 import torch.nn.functional as F
@@ -13,40 +12,11 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import UninitializedParameter
 
-from pyfast.ops import affine_grid_sample
+from pyfast.nn._transforms import TRANSFORMS, control_points, transform_of
+from pyfast.nn.thin_plate_spline import ThinPlateSplineGrid
+from pyfast.ops import grid_sample
 from pyfast.ops._checks import expect_choice, expect_count, expect_flag, expect_size
 from pyfast.ops.sampling import MODES, PADDING_MODES
-
-
-def _affine(offset: Tensor) -> Tensor:
-    identity = torch.eye(2, 3, dtype=offset.dtype, device=offset.device)
-    return identity + offset.view(-1, 2, 3)
-
-
-def _attention(offset: Tensor) -> Tensor:
-    scale, shift_x, shift_y = (1 + offset[:, 0]), offset[:, 1], offset[:, 2]
-    zero = torch.zeros_like(scale)
-    return torch.stack([scale, zero, shift_x, zero, scale, shift_y], dim=1).view(-1, 2, 3)
-
-
-def _similarity(offset: Tensor) -> Tensor:
-    log_scale, angle, shift_x, shift_y = offset.unbind(1)
-    cos, sin = log_scale.exp() * angle.cos(), log_scale.exp() * angle.sin()
-    return torch.stack([cos, -sin, shift_x, sin, cos, shift_y], dim=1).view(-1, 2, 3)
-
-
-class _Transform(NamedTuple):
-    """A family of transforms; the offset (N, parameters) = 0 is the identity."""
-
-    parameters: int
-    theta: Callable[[Tensor], Tensor]  # offset -> (N, 2, 3)
-
-
-_TRANSFORMS = {
-    "affine": _Transform(6, _affine),
-    "attention": _Transform(3, _attention),
-    "similarity": _Transform(4, _similarity),
-}
 
 
 class TransformHead(nn.Module):
@@ -106,7 +76,7 @@ def _pair(size: Any) -> tuple[int, ...]:
 
 
 class SpatialTransformer(nn.Module):
-    """Resamples its input by an affine transform that it predicts from the input.
+    """Resamples its input by a transform that it predicts from the input.
 
     The transform maps places of the output to places of the input, both in [-1, 1] with x
     before y, as `torch.nn.functional.affine_grid` defines them. The module starts as the identity,
@@ -124,10 +94,19 @@ class SpatialTransformer(nn.Module):
             "attention": crop, isotropic scale and shift, [s, 0, tx; 0, s, ty] with s = 1 + p0,
             (tx, ty) = (p1, p2); s below 1 enlarges;
             "similarity": scale s = exp(p0), rotation by p1 radians and shift (p2, p3),
-            [s cos, -s sin, tx; s sin, s cos, ty].
+            [s cos, -s sin, tx; s sin, s cos, ty];
+            "projective": all eight of a homography, [1 + p0, p1, p2; p3, 1 + p4, p5; p6, p7, 1];
+            "tps": a thin-plate spline that moves `points` x `points` control points, which lie
+            regularly over [-1, 1], by (p0, p1), (p2, p3) and so on, the x of a row first. With a
+            `size` its system is solved once, with None at every call.
         in_features: number of features of one image; None takes it from the first input, and as
             with `nn.LazyLinear` an optimiser is made after that.
-        mode: "bilinear" or "nearest"; with "nearest" no gradient reaches `localisation`.
+        count: number of transforms that one localisation predicts, each with an output of its own
+            (section 3.3 of the paper: for several objects). The output is (N, count, C, H, W):
+            `flatten(1, 2)` lines them up as channels, `flatten(0, 1)` as images. None: one, without
+            this dimension.
+        points: control points of "tps" on a side, at least 2.
+        mode: "bilinear", "nearest" or "bicubic"; with "nearest" no gradient reaches `localisation`.
         padding_mode: "zeros", "border" or "reflection", for places outside the input.
         align_corners: whether -1 and 1 are the centres of the corner pixels or their outer edges.
         backend: "pyfast", or "torch" for the plain PyTorch operators: for comparisons and for
@@ -152,9 +131,11 @@ class SpatialTransformer(nn.Module):
         self,
         localisation: nn.Module,
         size: int | tuple[int, int] | None = None,
-        transform: Literal["affine", "attention", "similarity"] = "affine",
+        transform: Literal["affine", "attention", "similarity", "projective", "tps"] = "affine",
         *,
         in_features: int | None = None,
+        count: int | None = None,
+        points: int = 4,
         mode: str = "bilinear",
         padding_mode: str = "zeros",
         align_corners: bool = False,
@@ -168,7 +149,12 @@ class SpatialTransformer(nn.Module):
             )
         if in_features is not None:
             expect_count("SpatialTransformer", "in_features", in_features)
-        expect_choice("SpatialTransformer", "transform", transform, tuple(_TRANSFORMS))
+        if count is not None:
+            expect_count("SpatialTransformer", "count", count)
+        expect_count("SpatialTransformer", "points", points)
+        if points < 2:
+            raise ValueError(f"SpatialTransformer: expected points of at least 2, got {points}")
+        expect_choice("SpatialTransformer", "transform", transform, TRANSFORMS)
         expect_choice("SpatialTransformer", "mode", mode, MODES)
         expect_choice("SpatialTransformer", "padding_mode", padding_mode, PADDING_MODES)
         expect_choice("SpatialTransformer", "backend", backend, ("pyfast", "torch"))
@@ -180,7 +166,14 @@ class SpatialTransformer(nn.Module):
         self.padding_mode = padding_mode
         self.align_corners = align_corners
         self.backend = backend
-        parameters = _TRANSFORMS[transform].parameters
+        self.count = count
+        self.points = points
+        self.spline = (
+            ThinPlateSplineGrid(control_points(points), self.size, align_corners)
+            if transform == "tps" and self.size is not None
+            else None
+        )
+        parameters = transform_of(transform, points).parameters * (count or 1)
         self.head: TransformHead = (
             LazyTransformHead(parameters)
             if in_features is None
@@ -188,7 +181,11 @@ class SpatialTransformer(nn.Module):
         )
 
     def localise(self, input: Tensor) -> Tensor:
-        """The transform that the module predicts for `input` (N, C, H, W): theta, (N, 2, 3)."""
+        """The transform that the module predicts for `input` (N, C, H, W): theta.
+
+        (N, 2, 3), (N, 3, 3) for "projective", for "tps" where the control points go, (N, K, 2);
+        with `count` (N, count, ...).
+        """
         features = self.localisation(input)
         if features.dim() < 2 or features.shape[0] != input.shape[0]:
             raise ValueError(
@@ -196,7 +193,12 @@ class SpatialTransformer(nn.Module):
                 f"({input.shape[0]}, ...) for input {tuple(input.shape)}, "
                 f"got {tuple(features.shape)}"
             )
-        return _TRANSFORMS[self.transform].theta(self.head(features.flatten(1)))
+        offset = self.head(features.flatten(1))
+        theta = transform_of(self.transform, self.points).theta
+        if self.count is None:
+            return theta(offset)
+        each = theta(offset.view(len(offset) * self.count, offset.shape[1] // self.count))
+        return each.unflatten(0, (len(offset), self.count))
 
     @overload
     def forward(self, input: Tensor, return_theta: Literal[False] = False) -> Tensor: ...
@@ -205,21 +207,32 @@ class SpatialTransformer(nn.Module):
     def forward(self, input: Tensor, return_theta: Literal[True]) -> tuple[Tensor, Tensor]: ...
 
     def forward(self, input: Tensor, return_theta: bool = False) -> Tensor | tuple[Tensor, Tensor]:
-        """Resamples `input`, (N, C, H, W), to (N, C, *size); with `return_theta` theta as well."""
+        """Resamples `input`, (N, C, H, W), to (N, C, *size), with `count` to (N, count, C, *size).
+
+        With `return_theta` theta comes as well.
+        """
         theta = self.localise(input)
-        size = self.size or tuple(input.shape[-2:])
-        if self.backend == "pyfast":
-            output = affine_grid_sample(
-                input, theta, size, self.mode, self.padding_mode, self.align_corners
-            )
+        if self.count is None:
+            output = self._resample(input, theta)
         else:
-            grid = F.affine_grid(theta, [*input.shape[:2], *size], self.align_corners)
-            output = F.grid_sample(input, grid, self.mode, self.padding_mode, self.align_corners)
+            # One after the other: each reads the input where it lies.
+            output = torch.stack([self._resample(input, one) for one in theta.unbind(1)], dim=1)
         return (output, theta) if return_theta else output
+
+    def _resample(self, input: Tensor, theta: Tensor) -> Tensor:
+        size = self.size or tuple(input.shape[-2:])
+        options = self.mode, self.padding_mode, bool(self.align_corners)
+        transform = transform_of(self.transform, self.points)
+        if self.backend == "pyfast" and self.spline is None:
+            return transform.sample(input, theta, size, *options)
+        grid = self.spline(theta) if self.spline else transform.grid(theta, size, options[2])
+        sampler = grid_sample if self.backend == "pyfast" else F.grid_sample
+        return sampler(input, grid, *options)
 
     def extra_repr(self) -> str:
         return (
-            f"size={self.size}, transform={self.transform!r}, mode={self.mode!r}, "
+            f"size={self.size}, transform={self.transform!r}, count={self.count}, "
+            f"mode={self.mode!r}, "
             f"padding_mode={self.padding_mode!r}, align_corners={self.align_corners}, "
             f"backend={self.backend!r}"
         )

@@ -11,10 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import pyfast
 from pyfast.nn import SpatialTransformer
+from pyfast.nn._transforms import control_points
 from pyfast.nn.spatial_transformer import TransformHead
 
-TRANSFORMS = ["affine", "attention", "similarity"]
+TRANSFORMS = ["affine", "attention", "similarity", "projective", "tps"]
+IDENTITIES = {"projective": torch.eye(3), "tps": control_points(4)}
 
 
 def localisation() -> nn.Module:
@@ -40,8 +43,9 @@ def trained(module: SpatialTransformer) -> SpatialTransformer:
 def test_starts_as_the_identity(transform: str, align_corners: bool) -> None:
     module = SpatialTransformer(localisation(), transform=transform, align_corners=align_corners)
     output, theta = module(image(), return_theta=True)
-    torch.testing.assert_close(theta, torch.eye(2, 3).expand(2, 2, 3))
-    torch.testing.assert_close(output, image())
+    identity = IDENTITIES.get(transform, torch.eye(2, 3))
+    torch.testing.assert_close(theta, identity.expand(2, *identity.shape))
+    torch.testing.assert_close(output, image(), rtol=0, atol=1e-5)
 
 
 def by_type(module: nn.Module) -> None:
@@ -204,6 +208,57 @@ def test_identical_first_gradient_to_a_zeroed_linear_head() -> None:
     torch.testing.assert_close(module.head.offset.grad, linear.bias.grad, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", ["pyfast", "torch"])
+@pytest.mark.parametrize("size", [None, (8, 9)])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_several_transforms_of_one_localisation(transform: str, size: Any, backend: Any) -> None:
+    """Each is what a module with its part of the head does."""
+    torch.manual_seed(0)
+    several = trained(
+        SpatialTransformer(
+            localisation(), size, transform=transform, count=3, in_features=120, backend=backend
+        )
+    )
+    output, theta = several(image(), return_theta=True)
+    assert output.shape == (2, 3, 3, *(size or (20, 17)))
+    assert theta.shape[:2] == (2, 3)
+    parameters = several.head.out_features // 3
+    for k in range(3):
+        one = SpatialTransformer(
+            several.localisation, size, transform=transform, in_features=120, backend=backend
+        ).eval()
+        rows = slice(k * parameters, (k + 1) * parameters)
+        with torch.no_grad():
+            one.head.slope.copy_(several.head.slope.view(-1, 120)[rows].flatten())
+            one.head.offset.copy_(several.head.offset[rows])
+        torch.testing.assert_close(output[:, k], one(image()))
+    loss = several(image()).square().sum()
+    assert torch.autograd.grad(loss, several.head.slope)[0].isfinite().all()
+
+
+def test_control_points_are_moved() -> None:
+    """The third parameter pair of a 3 x 3 spline moves the upper right corner."""
+    module = SpatialTransformer(localisation(), (21, 21), "tps", points=3, align_corners=True)
+    module(image())
+    with torch.no_grad():
+        module.head.offset.copy_(torch.tensor([0.0] * 4 + [0.25, -0.5] + [0.0] * 12))
+    theta = module.localise(image())
+    torch.testing.assert_close(theta[0, 2], torch.tensor([1.25, -1.5]))
+    assert module.spline is not None
+    grid = module.spline(theta)
+    torch.testing.assert_close(grid[0, 0, 20], torch.tensor([1.25, -1.5]))
+    for row, column in ((0, 0), (10, 10), (20, 20)):
+        still = torch.tensor([column / 10 - 1, row / 10 - 1])
+        torch.testing.assert_close(grid[0, row, column], still, rtol=0, atol=1e-6)
+
+
+def test_a_projective_transform_is_a_homography() -> None:
+    module = trained(SpatialTransformer(localisation(), 9, "projective"))
+    output, theta = module(image(), return_theta=True)
+    torch.testing.assert_close(output, pyfast.homography_grid_sample(image(), theta, (9, 9)))
+    assert (theta[:, 2, 2] == 1).all()
+
+
 @pytest.mark.parametrize("source_lazy", [False, True])
 @pytest.mark.parametrize("target_lazy", [False, True])
 def test_state_dict_round_trip(source_lazy: bool, target_lazy: bool) -> None:
@@ -283,7 +338,7 @@ def test_what_overwrites_every_parameter_overwrites_the_head_and_reset_brings_it
         ({"transform": "afine"}, ValueError, r"got 'afine'; did you mean 'affine'\?"),
         ({"transform": None}, ValueError, "transform to be one of affine, .* got None"),
         ({"backend": "jax"}, ValueError, "backend to be one of pyfast, torch, got 'jax'"),
-        ({"mode": "cubic"}, ValueError, "mode to be one of bilinear, nearest, got 'cubic'"),
+        ({"mode": "cubic"}, ValueError, "of bilinear, nearest, bicubic, got 'cubic'"),
         ({"padding_mode": "zero"}, ValueError, r"got 'zero'; did you mean 'zeros'\?"),
         ({"align_corners": "yes"}, TypeError, "align_corners to be True, False or None"),
         ({"localisation": F.relu}, TypeError, "localisation to be a torch.nn.Module, got <func"),
@@ -297,6 +352,10 @@ def test_what_overwrites_every_parameter_overwrites_the_head_and_reset_brings_it
         ({"size": (4, 5.0)}, TypeError, "size to hold integers, got 5.0"),
         ({"size": b"44"}, TypeError, "size to be a tuple of integers, got b'44'"),
         ({"size": (1, 3, 4, 5)}, ValueError, r"size \(H, W\), got \(1, 3, 4, 5\)"),
+        ({"count": 0}, ValueError, "count to be positive, got 0"),
+        ({"count": 1.5}, TypeError, "count to be an integer, got 1.5"),
+        ({"points": 1}, ValueError, "points of at least 2, got 1"),
+        ({"points": "4"}, TypeError, "points to be an integer, got '4'"),
         ({"in_features": 0}, ValueError, "in_features to be positive, got 0"),
         ({"in_features": 4.0}, TypeError, "in_features to be an integer, got 4.0"),
     ],
