@@ -56,12 +56,12 @@ class Recorder:
         ]
 
     def goals(self, case: common.Case) -> list[Goal]:
-        """The goals that hold here; wherever a case has none: never slower than torch."""
+        """The goals that hold here; wherever a case names no library: never slower than torch."""
         reduced = self.settings.threads != 1 or not self.settings.default_capability
         if self.settings.device == "cpu" and reduced:
             return [Goal("torch", 1)]
         goals = [goal for goal in case.goals if goal.device == self.settings.device]
-        compared = any(goal.measure == "torch" for goal in goals)
+        compared = any(goal.measure not in ("floor", "seconds") for goal in goals)
         return goals if compared else [Goal("torch", 1), *goals]
 
     def row(self, case: common.Case, benchmark: BenchmarkFixture) -> Row:
