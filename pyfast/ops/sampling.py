@@ -13,6 +13,9 @@ What holds for every sampler here:
   "zeros", "border" or "reflection".
 - Coordinates, weights and sums of a half input are float32; its grid, matrix or flow may be too.
 - Under autocast everything is computed in float32.
+- Results are the same bits in every run, on the CPU for any number of threads. So are gradients, but
+  for that of the input on CUDA: for all but affine maps of images it is summed in no fixed order,
+  unless `torch.use_deterministic_algorithms(True)` asks for one.
 """
 
 from __future__ import annotations
@@ -136,9 +139,6 @@ def grid_sample(
             another type than above.
         ValueError: a shape, device or mode does not fit.
 
-    On CUDA the gradient of `input` is summed by atomic additions, in no fixed order; under
-    `torch.use_deterministic_algorithms(True)` the order is fixed.
-
     Example:
         >>> image = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
         >>> grid_sample(image, torch.zeros(1, 1, 1, 2))
@@ -182,8 +182,6 @@ def affine_grid_sample(
         TypeError: an argument is no dense tensor, or not of a dtype that fits the other, or of
             another type than above.
         ValueError: a shape, size, device or mode does not fit.
-
-    Both gradients are deterministic on CPU and CUDA.
 
     Reference: Jaderberg et al. 2015, Spatial Transformer Networks, equations 1 and 5.
 
@@ -436,9 +434,6 @@ def warp(
         TypeError: an argument is no dense tensor, or not of a dtype that fits the other, or of
             another type than above.
         ValueError: a shape, device or mode does not fit.
-
-    On CUDA the gradient of `image` is summed by atomic additions, in no fixed order; under
-    `torch.use_deterministic_algorithms(True)` the order is fixed.
 
     Example:
         >>> image = torch.arange(4.0).view(1, 1, 2, 2)
