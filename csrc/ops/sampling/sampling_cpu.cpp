@@ -25,6 +25,14 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
       case Route::kWide:
         forward_wide(p, n, tile, memory);
         break;
+      case Route::kFew:
+        with_stencil(p, [&](auto stencil) {
+          with_few(p.channels, [&](auto few) {
+            forward_few<decltype(stencil), decltype(few)::value, T, Accumulator<T>>(Places<T>(p, n),
+                                                                                    tile);
+          });
+        });
+        break;
       case Route::kTaps:
         with_stencil(p, [&](auto stencil) {
           using S = decltype(stencil);
@@ -89,6 +97,9 @@ void spread_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
     using S = decltype(stencil);
     if (plan.route == Route::kWide) {
       spread_run_wide<S>(at, tile, r, run, first, channels, memory);
+    } else if (plan.route == Route::kFew) {
+      with_few(channels,
+               [&](auto few) { spread_run_few<S, decltype(few)::value>(at, tile, r, run); });
     } else if constexpr ((S::kCount > 4)) {
       spread_run_taps<S>(at, tile, r, rows, run, first, channels);
     }

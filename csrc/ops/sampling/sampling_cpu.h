@@ -12,12 +12,15 @@ namespace pyfast {
 // Output pixels that are handled at once: some rows of a tile. No tile is wider.
 constexpr int kRun = 256;
 
-// The ways in which the channels of an image are met:
-//   kPlanar    bilinear: groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small
-//   box kTaps      trilinear and bicubic: channel by channel, neighbours read where they lie kWide
-//   channels are contiguous: each pixel is read where it lies, all its channels at once kNearest
-//   one read for each output, nothing to gain from a box
-enum class Route { kPlanar, kTaps, kWide, kNearest };
+// The ways in which the channels of an image are met.
+enum class Route {
+  kPlanar,  // bilinear: groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small
+            // box
+  kTaps,    // trilinear and bicubic: channel by channel, neighbours read where they lie
+  kFew,   // the same, 2 to 4 channels that are contiguous like their pixels: a row of taps at once
+  kWide,  // more contiguous channels: each pixel is read where it lies, all its channels at once
+  kNearest,  // one read for each output, nothing to gain from a box
+};
 
 // Neighbouring channels that are repacked together: `lanes` values a pixel, `channels` of them
 // used.
@@ -108,7 +111,7 @@ struct SamplingKernels {
                       double* matrix_sums);
 
   // spread_channels and coordinates in one sweep over output n, of an input of its own, on the
-  // routes kWide and kTaps: incoming gradients are read once.
+  // routes kWide, kFew and kTaps: incoming gradients are read once.
   void (*sweep)(const Params&, const SamplingPlan&, int64_t n, const Memory&, double* matrix_sums);
 };
 

@@ -27,13 +27,15 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Square tiles: the box of a rotated tile is the smaller the less elongated the tile is.
 template <class T>
-SamplingPlan make_plan(const SamplingParams<T>& p, bool channels_last) {
+SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_stride) {
   SamplingPlan plan{};
   const bool bilinear = p.dims == 2 && p.interpolation == Interpolation::kBilinear;
   if (p.interpolation == Interpolation::kNearest) {
     plan.route = Route::kNearest;
-  } else if (channels_last && p.channels > (bilinear ? 4 : 1)) {
+  } else if (c_stride == 1 && p.channels > 4) {
     plan.route = Route::kWide;
+  } else if (c_stride == 1 && w_stride == p.channels && p.channels > 1 && !bilinear) {
+    plan.route = Route::kFew;
   } else {
     plan.route = bilinear ? Route::kPlanar : Route::kTaps;
   }
@@ -134,7 +136,7 @@ void backward_input(const SamplingParams<T>& p, const SamplingPlan& plan) {
     return;
   }
   // Each value is added up by one thread; threads share out the channels where images are few.
-  const int64_t least = plan.route == Route::kWide ? 16 : 1;
+  const int64_t least = plan.route == Route::kTaps ? 1 : 16;
   const int64_t parts = std::min(ceil_div(p.channels, least), ceil_div(threads, p.input_batch));
   const int64_t width = ceil_div(ceil_div(p.channels, parts), least) * least;
   parallel_for(0, p.input_batch * parts, 1, [&](int64_t begin, int64_t end) {
@@ -192,14 +194,14 @@ void backward(const SamplingParams<T>& p) {
   const bool has_output = p.batch * p.channels * p.out_size() != 0;
   if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
     if (has_output) {
-      backward_input(p, make_plan(p, p.grad_input.c == 1));
+      backward_input(p, make_plan(p, p.grad_input.c, p.grad_input.w));
     } else {
       for (int64_t b = 0; b < p.input_batch; ++b) kernels<T>().clear(p, b, 0, p.channels);
     }
   }
   if (!wants_coordinates(p)) return;
   if (has_output && p.interpolation != Interpolation::kNearest) {
-    backward_coordinates(p, make_plan(p, p.input.c == 1));
+    backward_coordinates(p, make_plan(p, p.input.c, p.input.w));
   } else {
     clear_coordinates(p);
   }
@@ -222,9 +224,9 @@ SamplingParams<T> image_of(const SamplingParams<T>& p, int64_t n) {
 
 template <class T>
 void backward_image(const SamplingParams<T>& p) {
-  const SamplingPlan plan = make_plan(p, p.input.c == 1);
+  const SamplingPlan plan = make_plan(p, p.input.c, p.input.w);
   const bool apart = plan.route == Route::kPlanar || plan.route == Route::kNearest ||
-                     make_plan(p, p.grad_input.c == 1).route != plan.route;
+                     make_plan(p, p.grad_input.c, p.grad_input.w).route != plan.route;
   if (apart || p.grad_input.data == nullptr || !wants_coordinates(p)) return backward(p);
   Scratch<double> sums(p.matrix_size() * plan.tiles());
   const TaskScratch<T> memory(p, plan);
@@ -237,7 +239,7 @@ void backward_image(const SamplingParams<T>& p) {
 template <class T>
 void sampling_forward_cpu(const SamplingParams<T>& p) {
   if (p.batch * p.channels * p.out_size() == 0) return;
-  const SamplingPlan plan = make_plan(p, p.input.c == 1 && p.output.c == 1);
+  const SamplingPlan plan = make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w);
   const int64_t work = int64_t{plan.tile_rows} * plan.tile_columns * p.channels / plan.groups;
   parallel_for(0, p.batch * plan.groups * plan.tiles(), std::max<int64_t>(1, kGrain / work),
                [&](int64_t begin, int64_t end) {

@@ -226,6 +226,7 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
       }
       for (; k + kNative<Real> <= count; k += kNative<Real>)
         store(pixels + k, load<kNative<Real>>(from + k));
+      for (; k + 4 <= count; k += 4) store(pixels + k, load<4>(from + k));
     }
     for (; k < count; ++k) pixels[k] = widen(from[k * w_stride]);
     return;
@@ -290,6 +291,8 @@ void scatter_pixels(const Real* pixels, int64_t c_stride, int64_t w_stride, int6
         const auto value = load<kStep>(pixels + k);
         store(out + k, kAdd ? load<kStep>(out + k) + value : value);
       }
+    if (w_stride == 1)
+      for (; k + 4 <= count; k += 4) put<kAdd, T>(out + k, load<4>(pixels + k));
     for (; k < count; ++k) put_one(out + k * w_stride, pixels[k]);
     return;
   }

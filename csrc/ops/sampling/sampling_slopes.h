@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "ops/sampling/sampling_few.h"
 #include "ops/sampling/sampling_planar.h"
 #include "ops/sampling/sampling_taps.h"
-#include "ops/sampling/sampling_wide.h"
 
 namespace pyfast {
 namespace PF_ISA {
@@ -137,6 +137,9 @@ void slopes_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
     using S = decltype(stencil);
     if (plan.route == Route::kWide) {
       slopes_run_wide<S>(at, tile, r, run, memory, &by);
+    } else if (plan.route == Route::kFew) {
+      with_few(at.p.channels,
+               [&](auto few) { slopes_run_few<S, decltype(few)::value>(at, tile, r, run, &by); });
     } else if constexpr ((S::kCount > 4)) {
       slopes_run_taps<S>(at, tile, r, rows, run, &by);
     }
