@@ -13,8 +13,8 @@ What holds for every sampler here:
   "zeros", "border" or "reflection".
 - Coordinates, weights and sums of a half input are float32; its grid, matrix or flow may be too.
 - Under autocast everything is computed in float32.
-- Results are the same bits in every run, on the CPU for any number of threads. So are gradients, but
-  for that of the input on CUDA: for all but affine maps of images it is summed in no fixed order,
+- Results are the same bits in every run, on the CPU for any number of threads. So are gradients,
+  but for that of the input on CUDA: but for affine maps of images it is summed in no fixed order,
   unless `torch.use_deterministic_algorithms(True)` asks for one.
 """
 
@@ -241,8 +241,8 @@ def homography_grid_sample(
         >>> image = torch.arange(4.0).view(1, 1, 2, 2)
         >>> turn = torch.tensor([[[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]]])
         >>> homography_grid_sample(image, turn, (2, 2))
-        tensor([[[[1., 3.],
-                  [0., 2.]]]])
+        tensor([[[[2., 0.],
+                  [3., 1.]]]])
     """
     op = "homography_grid_sample"
     try:
@@ -346,7 +346,9 @@ def warp_perspective(
             (x, y, 1) of `image` to pixels of the output, up to a factor.
         size: (H, W) of the output; OpenCV's dsize is (W, H). None: that of `image`.
         mode: "bilinear", "nearest" or "bicubic".
-        padding_mode, align_corners, inverse: as for `warp_affine`.
+        padding_mode: what lies outside, as for `warp_affine`.
+        align_corners: what "reflection" mirrors about, as for `warp_affine`.
+        inverse: whether `matrix` maps from the output to `image` instead (WARP_INVERSE_MAP).
 
     Returns:
         (N, C, H, W), channels_last where `image` is.
