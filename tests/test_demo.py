@@ -13,11 +13,12 @@ pytest.importorskip("sklearn")
 pytest.importorskip("skimage")
 from rich.console import Console
 
+import pyfast
 from pyfast import data, demo
 from pyfast.demo import site, timing
 from pyfast.demo.page import Chart, Line, Page, Picture, Section, Table, Text
 from pyfast.demo.pictures import mosaic
-from pyfast.demo.sampling import photographs, speed, straightening
+from pyfast.demo.sampling import bends, photographs, speed, straightening
 from pyfast.demo.sampling.digits import CANVAS, DIGIT, EVERYTHING, NONE, Split, alone, draw
 from pyfast.demo.sampling.networks import TransformerCNN, cnn, parameters
 from pyfast.demo.sampling.training import Training, accuracy, deviation
@@ -131,6 +132,19 @@ def test_photographs_agree_with_torch(tmp_path: Path) -> None:
     picture = section.blocks[1]
     assert isinstance(picture, Picture)
     assert (tmp_path / Path(picture.file).name).stat().st_size > 10_000
+
+
+def test_bent_photographs_come_back(tmp_path: Path) -> None:
+    section = bends.section(tmp_path, Console(quiet=True))
+    (table,) = [part for part in section.blocks if isinstance(part, Table)]
+    for _, bent, unbent, difference in table.rows:
+        assert float(unbent) < float(bent) / 2
+        assert float(difference) < 1e-3
+    assert (tmp_path / "bends.jpg").stat().st_size > 10_000
+    flow = bends.ripple()
+    back = bends.inverse_of(flow)
+    there_and_back = back + pyfast.warp(flow, back, padding_mode="border")
+    assert there_and_back.abs().max() < 1e-3
 
 
 def test_unknown_page() -> None:

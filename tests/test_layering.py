@@ -14,6 +14,11 @@ CSRC = Path(__file__).parent.parent / "csrc"
 SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cuh", ".cpp", ".cu"})
 # What a kernel may use: nothing of which the linker could keep a copy from another instruction set.
 PLAIN_HEADERS = {"cfloat", "cmath", "cstddef", "cstdint", "cstring", "limits", "type_traits"}
+# What kernels share, and what of CUDA it includes.
+CORE_HEADERS = {
+    "core/device.h": {"cuda_runtime.h"},
+    "core/half.h": {"cuda_bf16.h", "cuda_fp16.h"},
+}
 INSTANTIATED = (
     "vector|string|array|map|set|unordered_\\w+|function|tuple|pair|optional|unique_ptr|shared_ptr|"
     "min|max|clamp|minmax|sort|fill|fill_n|copy|copy_n|swap|accumulate|transform"
@@ -58,8 +63,8 @@ def test_the_layers_are_found():
 @pytest.mark.parametrize("source", KERNELS, ids=name)
 def test_a_kernel_is_made_of_its_family_and_plain_headers(source):
     for path in reached(source):
-        assert name(path) == "core/device.h" or path.parent == source.parent, name(path)
-        extra = {"cuda_runtime.h"} if name(path) == "core/device.h" else set()
+        assert name(path) in CORE_HEADERS or path.parent == source.parent, name(path)
+        extra = CORE_HEADERS.get(name(path), set())
         assert set(includes(path)[1]) <= PLAIN_HEADERS | extra, name(path)
 
 
@@ -73,7 +78,7 @@ def test_a_kernel_instantiates_nothing_of_the_standard_library(source):
 def test_a_driver_knows_neither_torch_nor_python(source):
     for path in reached(source):
         foreign = [i for i in includes(path)[1] if "/" in i or i.endswith(".h")]
-        assert set(foreign) <= {"cuda_runtime.h"}, name(path)
+        assert set(foreign) <= CORE_HEADERS.get(name(path), set()), name(path)
 
 
 def test_torch_is_included_in_one_place():

@@ -231,11 +231,18 @@ CASES = [*sampler_cases(), *affine_grid_cases(), *inverted_cases()]
 
 # What takes long and hardly depends on the options, for the first case of each function alone.
 ONCE = {"opcheck", "compile", "export", "capabilities"}
+# What takes a while: of align_corners bilinear stands for the rest.
+BILINEAR = {"sizes", "grad", "vmap(grad)", "gradgradcheck"}
+
+
+def is_slow(case, promise):
+    is_variant = case.name.endswith("corners") and "bilinear" not in case.name
+    return (promise in ONCE and not case.inductor) or (promise in BILINEAR and is_variant)
 
 
 def marked_checks():
     for case, promise, device in checks(CASES):
-        marks = pytest.mark.slow if promise in ONCE and not case.inductor else ()
+        marks = pytest.mark.slow if is_slow(case, promise) else ()
         yield pytest.param(case, promise, device, id=f"{case}-{promise}-{device}", marks=marks)
 
 
