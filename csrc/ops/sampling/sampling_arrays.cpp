@@ -14,15 +14,16 @@ StridedMemory memory(const ArrayView& a) {
 
 int64_t dims_of(const ArrayView& image) { return static_cast<int64_t>(image.shape.size()) - 2; }
 
-// (H, W) or (D, H, W)
-OutputSize parse_size(const std::vector<int64_t>& size, int64_t dims) {
+// (H, W) or (D, H, W). A gradient may belong to an empty output (`least` 0), which nobody asks for.
+OutputSize parse_size(const std::vector<int64_t>& size, int64_t dims, int64_t least) {
   const std::string form = dims == 3 ? "(D, H, W)" : "(H, W)";
   if (static_cast<int64_t>(size.size()) != dims)
     throw std::invalid_argument("expected size " + form + ", got " + to_text(size));
   for (int64_t length : size)
-    if (length < 1 || length > kMaxOutputSide)
-      throw std::invalid_argument("expected size " + form + " from 1 to " +
-                                  std::to_string(kMaxOutputSide) + ", got " + to_text(size));
+    if (length < least || length > kMaxOutputSide)
+      throw std::invalid_argument("expected size " + form + " from " + std::to_string(least) +
+                                  " to " + std::to_string(kMaxOutputSide) + ", got " +
+                                  to_text(size));
   return output_size(dims, size.data());
 }
 
@@ -87,7 +88,7 @@ Request checked(const Request& request) {
 }
 
 Request by_matrix(const ArrayView& input, const ArrayView& matrix, const std::vector<int64_t>& size,
-                  const SamplingOptions& options) {
+                  const SamplingOptions& options, int64_t least) {
   const bool volume = matrix.has_shape({kAny, 3, 4}), homography = matrix.has_shape({kAny, 3, 3});
   if (!volume && !homography && !matrix.has_shape({kAny, 2, 3}))
     throw shape_error(matrix, "(N, 2, 3), (N, 3, 3) or (N, 3, 4)");
@@ -95,7 +96,7 @@ Request by_matrix(const ArrayView& input, const ArrayView& matrix, const std::ve
   if ((dims_of(input) == 3) != volume)
     throw shape_error(matrix, volume ? "(N, 2, 3) or (N, 3, 3)" : "(N, 3, 4)");
   return checked({input, homography ? Source::kHomography : Source::kAffine, matrix,
-                  parse_size(size, dims_of(input)), options});
+                  parse_size(size, dims_of(input), least), options});
 }
 
 Request by_field(const ArrayView& input, Source source, const ArrayView& field,
@@ -160,7 +161,7 @@ void affine_grid(ArrayCall& call, const ArrayView& theta, const std::vector<int6
   const bool volume = theta.has_shape({kAny, 3, 4});
   if (!volume && !theta.has_shape({kAny, 2, 3})) throw shape_error(theta, "(N, 2, 3) or (N, 3, 4)");
   const int64_t dims = volume ? 3 : 2;
-  const OutputSize parsed = parse_size(size, dims);
+  const OutputSize parsed = parse_size(size, dims, 1);
   std::vector<int64_t> shape = size;
   shape.insert(shape.begin(), theta.shape[0]);
   shape.push_back(dims);
@@ -231,7 +232,8 @@ void flow_sample_backward(ArrayCall& call, const ArrayView& grad_output, const A
 void matrix_sample(ArrayCall& call, const ArrayView& input, const ArrayView& matrix,
                    const std::vector<int64_t>& size, const std::string& mode,
                    const std::string& padding, bool align_corners, bool pixels) {
-  sample(call, by_matrix(input, matrix, size, parse_options(mode, padding, align_corners, pixels)));
+  sample(call,
+         by_matrix(input, matrix, size, parse_options(mode, padding, align_corners, pixels), 1));
 }
 
 void matrix_sample_backward(ArrayCall& call, const ArrayView& grad_output, const ArrayView& input,
@@ -242,7 +244,7 @@ void matrix_sample_backward(ArrayCall& call, const ArrayView& grad_output, const
   const std::vector<int64_t> size(grad_output.shape.begin() + 2, grad_output.shape.end());
   sample_backward(
       call, grad_output,
-      by_matrix(input, matrix, size, parse_options(mode, padding, align_corners, pixels)));
+      by_matrix(input, matrix, size, parse_options(mode, padding, align_corners, pixels), 0));
 }
 
 }  // namespace pyfast::arrays
