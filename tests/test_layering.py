@@ -13,7 +13,17 @@ from pyfast._native import _C
 CSRC = Path(__file__).parent.parent / "csrc"
 SOURCES = sorted(p for p in CSRC.rglob("*") if p.suffix in {".h", ".cuh", ".cpp", ".cu"})
 # What a kernel may use: nothing of which the linker could keep a copy from another instruction set.
-PLAIN_HEADERS = {"cfloat", "cmath", "cstddef", "cstdint", "cstring", "limits", "type_traits"}
+# Intrinsics are always inlined.
+PLAIN_HEADERS = {
+    "cfloat",
+    "cmath",
+    "cstddef",
+    "cstdint",
+    "cstring",
+    "immintrin.h",
+    "limits",
+    "type_traits",
+}
 # What kernels share, and what of CUDA it includes.
 CORE_HEADERS = {
     "core/device.h": {"cuda_runtime.h"},
