@@ -448,7 +448,7 @@ def test_shapes_of_the_other_doors() -> None:
         _C.grid_sample_backward(np.zeros((2, 3, 7, 6)), image(), np.zeros((2, 6, 7, 2)))
     with pytest.raises(ValueError, match=r"grad_output of shape \(N, C, H, W\) or .*, got \(2,\)"):
         _C.matrix_sample_backward(np.zeros(2), image(), THETA)
-    with pytest.raises(ValueError, match=r"grad_grid of shape \(N, H, W, 2\), got \(2, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"grad_grid of shape \(N, H, W, 2\) or .*, got \(2, 2, 3"):
         _C.affine_grid_backward(THETA)
 
 
