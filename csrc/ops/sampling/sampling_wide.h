@@ -44,19 +44,23 @@ void weights_of(const TapWeights<S, Real>& weights, int k, Real out[S::kCount]) 
     out[t] = weights.row[k][t / S::kTaps] * weights.x[k][t % S::kTaps];
 }
 
+// Pointers and weights are copied first: the compiler cannot know that what is stored is neither.
 template <int kCount, class T, class Real>
 void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCount],
                  int64_t channels, T* out) {
   constexpr int kStep = kNative<Real>;
+  const TapPointers<kCount, const T> from = taps;
+  Vec<Real, kStep> factor[kCount];
+  for (int t = 0; t < kCount; ++t) factor[t] = Vec<Real, kStep>{} + weight[t];
   int64_t c = 0;
   for (; c + kStep <= channels; c += kStep) {
-    auto sum = load<kStep>(taps.at[0] + c) * weight[0];
-    for (int t = 1; t < kCount; ++t) sum += load<kStep>(taps.at[t] + c) * weight[t];
+    auto sum = load<kStep>(from.at[0] + c) * factor[0];
+    for (int t = 1; t < kCount; ++t) sum += load<kStep>(from.at[t] + c) * factor[t];
     store(out + c, sum);
   }
   for (; c < channels; ++c) {
-    Real sum = widen(taps.at[0][c]) * weight[0];
-    for (int t = 1; t < kCount; ++t) sum += widen(taps.at[t][c]) * weight[t];
+    Real sum = widen(from.at[0][c]) * weight[0];
+    for (int t = 1; t < kCount; ++t) sum += widen(from.at[t][c]) * weight[t];
     out[c] = narrow<T>(sum);
   }
 }
@@ -64,15 +68,30 @@ void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCo
 // Adds grad * weight[t] to the channels of each tap; those outside the image are null.
 template <int kCount, class Real>
 void spread_pixel(const Real* grad, const Real weight[kCount], int64_t channels,
-                  const TapPointers<kCount, Real>& to) {
+                  const TapPointers<kCount, Real>& taps) {
   constexpr int kStep = kNative<Real>;
-  for (int t = 0; t < kCount; ++t) {
-    Real* out = to.at[t];
-    if (out == nullptr) continue;
-    int64_t c = 0;
-    for (; c + kStep <= channels; c += kStep)
-      store(out + c, load<kStep>(out + c) + load<kStep>(grad + c) * weight[t]);
-    for (; c < channels; ++c) out[c] += grad[c] * weight[t];
+  for (int first = 0; first < kCount; first += 4) {
+    Real* const to[4] = {taps.at[first], taps.at[first + 1], taps.at[first + 2],
+                         taps.at[first + 3]};
+    Vec<Real, kStep> factor[4];
+    bool all = true;
+    for (int t = 0; t < 4; ++t) {
+      factor[t] = Vec<Real, kStep>{} + weight[first + t];
+      all = all && to[t] != nullptr;
+    }
+    int64_t done = 0;  // channels that all four have had
+    if (all)
+      for (; done + kStep <= channels; done += kStep) {
+        const auto g = load<kStep>(grad + done);
+        for (int t = 0; t < 4; ++t) store(to[t] + done, load<kStep>(to[t] + done) + g * factor[t]);
+      }
+    for (int t = 0; t < 4; ++t) {
+      if (to[t] == nullptr) continue;
+      int64_t c = done;
+      for (; c + kStep <= channels; c += kStep)
+        store(to[t] + c, load<kStep>(to[t] + c) + load<kStep>(grad + c) * factor[t]);
+      for (; c < channels; ++c) to[t][c] += grad[c] * weight[first + t];
+    }
   }
 }
 
@@ -82,16 +101,18 @@ void multiply_pixel(const TapPointers<kCount, const T>& taps, const Real* grad, 
                     Real out[kCount]) {
   constexpr int kStep = kNative<Real>;
   for (int first = 0; first < kCount; first += 4) {
+    const T* const from[4] = {taps.at[first], taps.at[first + 1], taps.at[first + 2],
+                              taps.at[first + 3]};
     Vec<Real, kStep> total[4] = {};
     int64_t c = 0;
     for (; c + kStep <= channels; c += kStep) {
       const auto g = load<kStep>(grad + c);
-      for (int t = 0; t < 4; ++t) total[t] += g * load<kStep>(taps.at[first + t] + c);
+      for (int t = 0; t < 4; ++t) total[t] += g * load<kStep>(from[t] + c);
     }
     Vec<Real, 4> sum[4];
     for (int t = 0; t < 4; ++t) sum[t] = to_four<kStep, Real>(total[t]);
     for (; c < channels; ++c)
-      for (int t = 0; t < 4; ++t) sum[t][0] += grad[c] * widen(taps.at[first + t][c]);
+      for (int t = 0; t < 4; ++t) sum[t][0] += grad[c] * widen(from[t][c]);
     store(out + first, add_across<Real>(sum[0], sum[1], sum[2], sum[3]));
   }
 }
