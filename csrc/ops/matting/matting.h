@@ -1,0 +1,93 @@
+// The matting Laplacian L of an image: what calls work on, and the entry points of the CPU kernels
+// and the solver. Nothing here knows torch.
+//
+// L sums over all windows of (2 radius + 1)^2 pixels that fit the image; matting_math.h has the
+// window's part. Pixels are numbered row by row. Everything is contiguous.
+//
+// Reference: Levin, Lischinski, Weiss, A Closed-Form Solution to Natural Image Matting, IEEE TPAMI
+// 30 (2), 2008, equation 12.
+#pragma once
+
+#include <cstdint>
+
+#include "core/device.h"
+
+namespace pyfast {
+
+// Which matrix. T is float or double; all statistics of windows are double.
+template <class T>
+struct MattingImage {
+  int64_t batch = 0, channels = 0, height = 0, width = 0;
+  int64_t radius = 1;
+  double epsilon = 1e-7;
+  const T* data = nullptr;  // (batch, channels, height, width)
+
+  int64_t side() const { return 2 * radius + 1; }
+  int64_t pixels() const { return height * width; }
+};
+
+// The bilinear form u^T L v and its gradients: dE/dv = L u, dE/du = L v, and by the envelope
+// theorem dE/dI_i = - sum over windows that contain i of (rho_i^u a^v + rho_i^v a^u).
+// Null pointers are parts not asked for.
+template <class T>
+struct MattingFormParams {
+  MattingImage<T> image;
+  int64_t vectors = 0;       // for each image
+  const T* u = nullptr;      // (batch, vectors, height, width); null: u = v
+  const T* v = nullptr;      // the same
+  double* energy = nullptr;  // (batch, vectors): u^T L v, overwritten
+  T* product = nullptr;      // L v, shaped as v, overwritten
+  T* slope = nullptr;        // dE/dI of E = sum over vectors, (batch, channels, height, width)
+};
+
+// The diagonal of L, of each image.
+struct MattingDiagonalParams {
+  MattingImage<double> image;
+  double* diagonal = nullptr;  // (batch, height, width), overwritten
+};
+
+// L as compressed rows with ascending columns and no entry that the pattern does not have.
+// `known` leaves out windows whose pixels are all known (nonzero): rows of other pixels stay exact.
+struct MattingMatrixParams {
+  MattingImage<double> image;      // batch 1
+  const uint8_t* known = nullptr;  // (height, width), or null
+  int32_t* row_start = nullptr;    // (height * width + 1)
+  int32_t* column = nullptr;       // (matting_entries(...))
+  double* value = nullptr;         // the same
+};
+
+// Entries of L: pairs of pixels that lie at most 2 radius apart in rows and in columns, and, on
+// sides of less than 4 radius + 1 pixels, all that have a window in common.
+int64_t matting_entries(int64_t height, int64_t width, int64_t radius);
+
+// How one system was solved.
+struct MattingReport {
+  int64_t iterations = 0;
+  double residual = 0;  // |b - A x| / |b|
+  bool converged = false;
+};
+
+// (L + diag(diagonal)) x = rhs in the pixels that are not known; x is held in those that are.
+struct MattingSolveParams {
+  MattingImage<double> image;
+  int64_t vectors = 0;               // right-hand sides for each image
+  const uint8_t* known = nullptr;    // (batch, height, width), or null: no pixel is known
+  const double* diagonal = nullptr;  // (batch, height, width), at least 0, or null: zeros
+  const double* rhs = nullptr;       // (batch, vectors, height, width), or null: zeros
+  double* x = nullptr;               // the same: in, values of known pixels and first guess; out
+  double tolerance = 1e-7;           // of the residual, relative to that of x = 0 in unknown pixels
+  int64_t most_iterations = 1000;
+  MattingReport* reports = nullptr;  // (batch, vectors)
+  // Called after each iteration on the calling thread; true ends the solve. Null: nobody asks.
+  bool (*progress)(void* context, int64_t iteration, double residual) = nullptr;
+  void* context = nullptr;
+};
+
+// CPU: matting_driver.cpp. Same bits for any number of threads.
+template <class T>
+void matting_form_cpu(const MattingFormParams<T>& params);
+void matting_diagonal_cpu(const MattingDiagonalParams& params);
+void matting_matrix_cpu(const MattingMatrixParams& params);
+void matting_solve_cpu(const MattingSolveParams& params);
+
+}  // namespace pyfast
