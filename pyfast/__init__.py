@@ -6,6 +6,7 @@ __all__ = [
     "affine_grid",
     "affine_grid_sample",
     "clear_scratch",
+    "compat",
     "grid_sample",
     "homography_grid_sample",
     "nn",
@@ -21,7 +22,7 @@ try:
 
     clear_scratch = _C.clear_scratch
 
-    from pyfast import nn, ops
+    from pyfast import compat, nn, ops
     from pyfast.ops import (
         affine_grid,
         affine_grid_sample,

@@ -9,7 +9,15 @@ import json
 from pathlib import Path
 
 FILE = Path(__file__).with_name("api_surface.json")
-MODULES = ("pyfast", "pyfast.nn", "pyfast.ops", "pyfast.testing")
+MODULES = (
+    "pyfast",
+    "pyfast.compat",
+    "pyfast.compat.pydensecrf.eigen",
+    "pyfast.compat.pydensecrf.utils",
+    "pyfast.nn",
+    "pyfast.ops",
+    "pyfast.testing",
+)
 
 
 def signature(thing):
