@@ -24,6 +24,11 @@ from benchmarks.results import Goal, Spread
 FLUSH_BYTES = 512 * 2**20
 # Long enough that the host has queued a whole forward and backward before the GPU starts on it.
 HEAD_START_CYCLES = 4_000_000
+# Seconds from which on a call finds its caches cold anyway, and is not called once before.
+LONG = 0.5
+# Seconds for all rounds of a case, within which there are as many as were asked for.
+PATIENCE = 30
+FEWEST = 5
 
 
 def as_tuple(result: Any) -> tuple[Tensor, ...]:
@@ -57,6 +62,8 @@ class Prepared:
 
     columns: dict[str, Column]
     exact: tuple[Tensor, ...]  # the result in float64
+    # The case's bytes and operations, where only the data tell.
+    work: tuple[int, int] | None = None
 
     def errors(self) -> dict[str, float]:
         """The error of each column, checked."""
@@ -77,14 +84,14 @@ class Prepared:
 @dataclass(frozen=True)
 class Case:
     op: str
-    shape: tuple[int, ...]  # of the input, (N, C, H, W)
+    shape: tuple[int, ...]  # of the input
     layout: str  # "nchw" or "channels_last"
     direction: str  # "forward" or "forward+backward"
     prepare: Callable[["Case", torch.device], Prepared]
     # Compulsory work: every input read once and every output written once a pass, and the
     # arithmetic of the formula. Any way to compute the case has at least this to do.
-    bytes: int
-    flops: int
+    bytes: int = 0
+    flops: int = 0
     goals: tuple[Goal, ...] = field(default=())
 
     def __str__(self) -> str:
@@ -108,9 +115,12 @@ class Rounds:
         self.synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
         # As many calls a timing as fill `seconds`, so that the clock's own cost vanishes.
         self.calls = dict.fromkeys(columns, 1)
+        self.once = dict.fromkeys(columns, 0.0)
         for name in columns:
-            once = min(self.time(name) for _ in range(2))
-            self.calls[name] = min(1000, math.ceil(seconds / once))
+            self.once[name] = self.time(name)
+            if self.once[name] < LONG:
+                self.once[name] = min(self.once[name], self.time(name))
+            self.calls[name] = min(1000, math.ceil(seconds / self.once[name]))
         self.seconds: dict[str, list[float]] = {name: [] for name in columns}
 
     def run(self, name: str) -> None:
@@ -119,10 +129,20 @@ class Rounds:
             call()
         self.synchronize()
 
+    def count(self, wanted: int) -> int:
+        """How many rounds there is time for, out of those wanted."""
+        once = sum(self.calls[name] * self.once[name] for name in self.columns)
+        return min(wanted, max(FEWEST, int(PATIENCE / once)))
+
+    def warm(self, name: str) -> None:
+        """A call that is not timed: the caches hold another's data."""
+        if self.once[name] < LONG:
+            self.columns[name].call()
+            self.synchronize()
+
     def time(self, name: str) -> float:
-        """Seconds a call, after one call that is not timed: the caches hold another's data."""
-        self.columns[name].call()
-        self.synchronize()
+        """Seconds a call."""
+        self.warm(name)
         start = time.perf_counter()
         self.run(name)
         return (time.perf_counter() - start) / self.calls[name]
@@ -131,8 +151,7 @@ class Rounds:
         first, *others = self.columns
         for name in others:
             self.seconds[name].append(self.time(name))
-        self.columns[first].call()
-        self.synchronize()
+        self.warm(first)
 
     def first(self) -> None:
         self.run(next(iter(self.columns)))

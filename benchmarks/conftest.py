@@ -1,6 +1,8 @@
-"""The `compare` fixture: checks a case, times its columns in turns, keeps the row."""
+"""The fixtures of benchmarks: `compare` checks a case, times its columns in turns, keeps the row;
+`figure` keeps a number that is no time."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks import common, machine, report
-from benchmarks.results import RESULTS, SCHEMA, Goal, Row, Run, Timing
+from benchmarks.results import RESULTS, SCHEMA, Figure, Goal, Row, Run, Timing
 
 # Rounds, and seconds that each column gets in each of them.
 THOROUGH = (21, 10e-3)
@@ -27,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class Recorder:
-    """Holds the rows of the session, by operator family."""
+    """Holds the rows and figures of the session, by operator family."""
 
     def __init__(self, config: pytest.Config) -> None:
         option = config.option
@@ -38,7 +40,8 @@ class Recorder:
         self.machine = machine.describe(option.device)
         self.floor = machine.measure_floor(option.device)
         self.commit = option.commit or machine.commit()
-        self.rows: dict[str, list[Row]] = {}
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        self.figures: dict[str, list[Figure]] = defaultdict(list)
 
     def runs(self) -> list[Run]:
         return [
@@ -50,19 +53,24 @@ class Recorder:
                 machine=self.machine,
                 settings=self.settings,
                 floor=self.floor,
-                rows=rows,
+                rows=self.rows[family],
+                figures=self.figures[family],
             )
-            for family, rows in self.rows.items()
+            for family in dict.fromkeys([*self.rows, *self.figures])
         ]
 
-    def goals(self, case: common.Case) -> list[Goal]:
-        """The goals that hold here; wherever a case names no library: never slower than torch."""
-        reduced = self.settings.threads != 1 or not self.settings.default_capability
-        if self.settings.device == "cpu" and reduced:
-            return [Goal("torch", 1)]
-        goals = [goal for goal in case.goals if goal.device == self.settings.device]
+    def concerns(self, goal: Goal) -> bool:
+        """Whether a goal is one for this device, these threads and this instruction set."""
+        s = self.settings
+        if s.device == "cpu" and (goal.threads != s.threads or not s.default_capability):
+            return False
+        return goal.device == s.device
+
+    def goals(self, case: common.Case, peers: list[str]) -> list[Goal]:
+        """The goals that hold here; if none names a library: never slower than the first peer."""
+        goals = [goal for goal in case.goals if self.concerns(goal)]
         compared = any(goal.measure not in ("floor", "seconds") for goal in goals)
-        return goals if compared else [Goal("torch", 1), *goals]
+        return goals if compared else [*(Goal(peer, 1) for peer in peers[:1]), *goals]
 
     def row(self, case: common.Case, benchmark: BenchmarkFixture) -> Row:
         device = torch.device(self.settings.device)
@@ -71,25 +79,27 @@ class Recorder:
             columns = prepared.columns
             errors = prepared.errors()
             rounds = common.Rounds(columns, device, self.seconds)
+            count = rounds.count(self.settings.rounds)
             # pytest-benchmark times ours; its setup step, which it leaves out, times the others.
-            benchmark.pedantic(rounds.first, setup=rounds.peers, rounds=self.settings.rounds)
+            benchmark.pedantic(rounds.first, setup=rounds.peers, rounds=count)
             ours, *peers = columns
             calls = rounds.calls[ours]
             rounds.seconds[ours] = [total / calls for total in benchmark.stats.stats.data]
             on_device = {
-                name: common.device_seconds(column.call, self.settings.rounds)
+                name: common.device_seconds(column.call, count)
                 for name, column in columns.items()
                 if device.type == "cuda"
             }
+        work = prepared.work or (case.bytes, case.flops)
         return Row(
             case=str(case),
             op=case.op,
             shape=list(case.shape),
             layout=case.layout,
             direction=case.direction,
-            bytes=case.bytes,
-            flops=case.flops,
-            floor_seconds=machine.floor_seconds(self.floor, case.bytes, case.flops),
+            bytes=work[0],
+            flops=work[1],
+            floor_seconds=machine.floor_seconds(self.floor, *work),
             columns={
                 name: Timing(
                     seconds=common.spread(rounds.seconds[name]),
@@ -101,7 +111,7 @@ class Recorder:
             ratios={
                 peer: common.ratios(rounds.seconds[peer], rounds.seconds[ours]) for peer in peers
             },
-            goals=self.goals(case),
+            goals=self.goals(case, peers),
         )
 
 
@@ -115,15 +125,22 @@ def recorder(pytestconfig: pytest.Config) -> Recorder:
 
 
 @pytest.fixture
+def family(request: pytest.FixtureRequest) -> str:
+    return request.path.stem.removeprefix("bench_")
+
+
+@pytest.fixture
 def compare(
-    recorder: Recorder, benchmark: BenchmarkFixture, request: pytest.FixtureRequest
+    recorder: Recorder, benchmark: BenchmarkFixture, family: str
 ) -> Callable[[common.Case], None]:
-    family = request.path.stem.removeprefix("bench_")
+    """Times a case and keeps its row."""
+    return lambda case: recorder.rows[family].append(recorder.row(case, benchmark))
 
-    def run(case: common.Case) -> None:
-        recorder.rows.setdefault(family, []).append(recorder.row(case, benchmark))
 
-    return run
+@pytest.fixture
+def figure(recorder: Recorder, family: str) -> Callable[[Figure], None]:
+    """Keeps a figure."""
+    return recorder.figures[family].append
 
 
 def pytest_terminal_summary(

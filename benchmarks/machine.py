@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ CAPABILITIES = {
 }
 # Virtual machines hide the model's name but not its family.
 AMD_FAMILIES = {23: "zen2", 25: "zen3", 26: "zen5"}
+PEERS = ("pydensecrf2",)  # packages that benchmarks compare with
 COPY_SIZES = [2**power for power in range(18, 29, 2)]
 
 
@@ -56,6 +58,7 @@ def describe(device: str) -> Machine:
         torch=torch.__version__,
         opencv=opencv_version(),
         allocator={key: os.environ.get(key, "") for key in ALLOCATOR},
+        libraries={name: found for name in PEERS if (found := version_of(name))},
     )
 
 
@@ -80,6 +83,13 @@ def opencv_version() -> str | None:
     except ImportError:
         return None
     return cv2.__version__
+
+
+def version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def cpu_facts() -> dict[str, str]:

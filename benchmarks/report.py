@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.results import RESULTS, Goal, Row, Run, Spread
+from benchmarks.results import RESULTS, Figure, Goal, Row, Run, Spread
 
 ROOT = Path(__file__).parent.parent
 METHOD = Path(__file__).parent / "method.md"
 HEADER = ["case", "pyfast", "peer", "ratio [quartiles]", "must / stretch", "verdict", "of floor"]
+FIGURES = ["figure", "pyfast", "others", "must / stretch", "verdict"]
 NAMES = {"torch": "torch", "opencv": "OpenCV"}
 
 
@@ -35,11 +36,11 @@ def aim(goal: Goal) -> str:
 
 
 def cells(row: Row) -> list[list[str]]:
-    """One line for each peer; goals that concern no other peer stand beside torch."""
+    """One line for each peer; goals that concern no peer stand beside the first."""
     lines = []
     for peer, spread in row.ratios.items():
         goals = [goal for goal in row.goals if goal.measure == peer]
-        if peer == "torch":
+        if not lines:
             goals += [goal for goal in row.goals if goal.measure in ("floor", "seconds")]
         timings = [row.ours, row.columns[peer]]
         ours, theirs = (
@@ -58,7 +59,21 @@ def cells(row: Row) -> list[list[str]]:
                 f"{row.floor_share:.0%}",
             ]
         )
-    return lines
+    alone = [row.case, duration(row.ours.seconds.median), "", "", "", "", f"{row.floor_share:.0%}"]
+    return lines or [alone]
+
+
+def figure_cells(figure: Figure) -> list[str]:
+    """One line; an absent bar is left empty."""
+    bars = [bar for bar in (figure.must, figure.stretch) if bar is not None]
+    sign = (">= " if figure.least else "<= ") if bars else ""
+    return [
+        f"{figure.case}, {figure.measure}",
+        f"{figure.value:.3g}",
+        ", ".join(f"{NAMES.get(peer, peer)} {value:.3g}" for peer, value in figure.peers.items()),
+        sign + " / ".join(f"{bar:g}" for bar in bars),
+        figure.verdict(),
+    ]
 
 
 def facts(run: Run) -> dict[str, str]:
@@ -72,8 +87,9 @@ def facts(run: Run) -> dict[str, str]:
         else f"{m.name} ({m.cpu}, {m.cpus} CPUs)",
         "software": f"torch {m.torch}, Python {m.python}, "
         + (f"OpenCV {m.opencv}, " if m.opencv else "")
+        + "".join(f"{name} {found}, " for name, found in m.libraries.items())
         + f"pyfast at commit {run.commit}, {run.date}",
-        "settings": f"{s.threads} thread{'s' * (s.threads > 1)}, {s.rounds} rounds, "
+        "settings": f"{s.threads} thread{'s' * (s.threads > 1)}, up to {s.rounds} rounds, "
         f"instruction sets: pyfast {s.capability}, torch {s.torch_capability}",
         "allocator": allocator or "as the system sets it",
         "floor": f"copy, GB/s read and written: {ceilings}; "
@@ -81,21 +97,28 @@ def facts(run: Run) -> dict[str, str]:
     }
 
 
-def tally(rows: Iterable[Row]) -> str:
-    verdicts = [row.verdict(goal) for row in rows for goal in row.goals]
+def tally(run: Run) -> str:
+    verdicts = [row.verdict(goal) for row in run.rows for goal in row.goals]
+    verdicts += [figure.verdict() for figure in run.figures]
     counts = (f"{verdicts.count(kind)} {kind}" for kind in ("stretch", "met", "missed"))
     return f"Goals: {', '.join(counts)}."
 
 
 def text(run: Run) -> str:
-    lines = [HEADER, *(line for row in run.rows for line in cells(row))]
+    parts = ["\n".join(f"{key}: {value}" for key, value in facts(run).items())]
+    if run.rows:
+        parts.append(aligned([HEADER, *(line for row in run.rows for line in cells(row))]))
+    if run.figures:
+        parts.append(aligned([FIGURES, *map(figure_cells, run.figures)]))
+    return "\n\n".join([*parts, tally(run)])
+
+
+def aligned(lines: list[list[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = "\n".join(
+    return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
-    head = "\n".join(f"{key}: {value}" for key, value in facts(run).items())
-    return f"{head}\n\n{table}\n\n{tally(run.rows)}"
 
 
 def markdown_table(header: list[str], lines: Iterable[list[str]]) -> str:
@@ -110,11 +133,13 @@ def section(run: Run) -> str:
     parts = [
         f"## {run.name.capitalize()} on {run.machine.name}{where}",
         "\n".join(f"- {key}: {value}" for key, value in facts(run).items()),
-        tally(run.rows),
+        tally(run),
     ]
     for op, rows in groupby(run.rows, lambda row: row.op):
         lines = [[line[0].removeprefix(f"{op}-"), *line[1:]] for row in rows for line in cells(row)]
         parts += [f"### `{op}`", markdown_table(HEADER, lines)]
+    if run.figures:
+        parts += ["### Figures", markdown_table(FIGURES, map(figure_cells, run.figures))]
     return "\n\n".join(parts)
 
 

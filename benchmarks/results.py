@@ -1,7 +1,7 @@
 """What a run leaves behind: records, as JSON that is checked when it is read."""
 
 import json
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -19,6 +19,14 @@ class Spread:
     high: float
 
 
+def judge(value: float, must: float, stretch: float | None, least: bool) -> str:
+    """What a value is against its bars, of which there must be `least` as much, or at most."""
+    sign = 1 if least else -1
+    if stretch is not None and sign * value >= sign * stretch:
+        return "stretch"
+    return "met" if sign * value >= sign * must else "missed"
+
+
 @dataclass(frozen=True)
 class Goal:
     """What a case is to reach.
@@ -31,12 +39,26 @@ class Goal:
     must: float
     stretch: float | None = None
     device: str = "cpu"
+    threads: int = 1  # of a CPU
 
     def verdict(self, value: float) -> str:
-        sign = -1 if self.measure == "seconds" else 1
-        if self.stretch is not None and sign * value >= sign * self.stretch:
-            return "stretch"
-        return "met" if sign * value >= sign * self.must else "missed"
+        return judge(value, self.must, self.stretch, least=self.measure != "seconds")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number that is no ratio of times: of memory, of accuracy, of the slowest of many calls."""
+
+    case: str
+    measure: str  # what it is, with its unit
+    value: float  # of pyfast
+    peers: dict[str, float]
+    must: float | None = None
+    stretch: float | None = None
+    least: bool = False  # whether the bars are lower bounds
+
+    def verdict(self) -> str:
+        return "" if self.must is None else judge(self.value, self.must, self.stretch, self.least)
 
 
 @dataclass(frozen=True)
@@ -94,13 +116,14 @@ class Machine:
     torch: str
     opencv: str | None
     allocator: dict[str, str]
+    libraries: dict[str, str] = field(default_factory=dict)  # versions of other peers
 
 
 @dataclass(frozen=True)
 class Settings:
     device: str
     threads: int
-    rounds: int
+    rounds: int  # at most; fewer where a call takes long
     capability: str  # instruction set of pyfast's kernels
     torch_capability: str
     default_capability: bool  # whether the instruction set is the machine's own choice
@@ -124,6 +147,7 @@ class Run:
     settings: Settings
     floor: Floor
     rows: list[Row]
+    figures: list[Figure] = field(default_factory=list)
 
     @property
     def file(self) -> str:
@@ -154,10 +178,11 @@ def parse(kind: Any, value: Any, where: str) -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
-        if not isinstance(value, dict) or value.keys() != hints.keys():
+        needed = {f.name for f in fields(kind) if f.default is f.default_factory is MISSING}
+        if not isinstance(value, dict) or not needed <= value.keys() <= hints.keys():
             found = sorted(value) if isinstance(value, dict) else value
             raise ValueError(f"{where}: expected the fields {sorted(hints)}, got {found}")
-        parts = {name: parse(hints[name], value[name], f"{where}.{name}") for name in hints}
+        parts = {name: parse(hints[name], value[name], f"{where}.{name}") for name in value}
         return kind(**parts)  # type: ignore[operator]  # mypy takes kind for an instance
     if origin in (Union, UnionType):
         return None if value is None else parse(args[0], value, where)

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` belongs to the tree and not to the package
 
 from benchmarks import report  # noqa: E402
-from benchmarks.results import Goal, Run  # noqa: E402
+from benchmarks.results import Figure, Goal, Run  # noqa: E402
 
 CASE = "affine_grid_sample-64x1x28x28-forward"
 
@@ -87,6 +88,25 @@ def test_json_that_does_not_fit_is_refused(outcome, tmp_path, change, place) -> 
 )
 def test_verdict(goal: Goal, value: float, verdict: str) -> None:
     assert goal.verdict(value) == verdict
+
+
+@pytest.mark.parametrize(
+    ("figure", "verdict", "bars"),
+    [
+        (Figure("a", "MB", 90.0, {}, 100, 80), "met", "<= 100 / 80"),
+        (Figure("a", "MB", 70.0, {"torch": 120.0}, 100, 80), "stretch", "<= 100 / 80"),
+        (Figure("a", "labels equal, %", 98.0, {}, 98.5, least=True), "missed", ">= 98.5"),
+        (Figure("a", "ns a pixel", 3.0, {}), "", ""),
+    ],
+)
+def test_figures_are_kept_and_shown(outcome, tmp_path, figure, verdict, bars) -> None:
+    run = replace(Run.load(outcome[1]), figures=[figure])
+    assert Run.load(run.save(tmp_path)) == run
+    assert figure.verdict() == verdict
+    assert report.figure_cells(figure)[3:] == [bars, verdict]
+    lines = [line for line in report.text(run).splitlines() if line.startswith("a, ")]
+    assert len(lines) == 1
+    assert "### Figures" in report.section(run)
 
 
 def test_readme_table_goes_between_the_markers(outcome: tuple[str, Path]) -> None:
