@@ -35,7 +35,10 @@ def _whitened(image: Tensor, epsilon: float, side: int) -> Tensor:
 def matting_laplacian_reference(
     image: Tensor, epsilon: float = 1e-7, radius: int = 1, known: Tensor | None = None
 ) -> Tensor:
-    """The matrix, dense: (D, H, W) -> (H W, H W). `known` (H, W): windows to leave out if all are."""
+    """The matrix, dense: (D, H, W) -> (H W, H W).
+
+    `known` (H, W): windows whose pixels all are known are left out.
+    """
     height, width = image.shape[-2:]
     side = 2 * radius + 1
     z = _whitened(image[None], epsilon, side)[0]

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "core/half.h"
+#include "core/vectors.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>
@@ -14,64 +15,16 @@
 namespace pyfast {
 namespace PF_ISA {
 
-template <class T, int N>
-struct VecOf {
-  typedef T type __attribute__((vector_size(N * sizeof(T))));
-};
 template <int N>
 struct VecOf<Half, N> : VecOf<float, N> {};  // widened as they are loaded
 template <int N>
 struct VecOf<BFloat16, N> : VecOf<float, N> {};
-// N values in vector registers; operators and shuffles are the compiler's own.
-template <class T, int N>
-using Vec = typename VecOf<T, N>::type;
-
-// Values in one register.
-#if defined(__AVX512F__)
-constexpr int kRegisterBytes = 64;
-#elif defined(__AVX__)
-constexpr int kRegisterBytes = 32;
-#else
-constexpr int kRegisterBytes = 16;
-#endif
-template <class T>
-constexpr int kNative = kRegisterBytes / sizeof(T);
-
-// The lower (0) or upper (1) half of a vector.
-template <int kPart, class V>
-inline auto half(const V& v) {
-  using T = std::remove_cv_t<std::remove_reference_t<decltype(v[0])>>;
-  Vec<T, sizeof(V) / sizeof(T) / 2> part;
-  std::memcpy(&part, reinterpret_cast<const char*>(&v) + kPart * sizeof(part), sizeof(part));
-  return part;
-}
-
-template <class T, int N>
-inline T add_lanes(const Vec<T, N>& v) {
-  if constexpr (N == 2) {
-    return v[0] + v[1];
-  } else {
-    return add_lanes<T, N / 2>(half<0>(v) + half<1>(v));
-  }
-}
 
 // A number of lanes as a type, to hand it to a generic lambda.
 template <int N>
 struct Lanes {
   static constexpr int value = N;
 };
-
-template <int N, class T>
-inline Vec<T, N> load(const T* from) {
-  Vec<T, N> value;
-  std::memcpy(&value, from, sizeof(value));
-  return value;
-}
-
-template <class T, class V>
-inline void store(T* to, const V& value) {
-  std::memcpy(to, &value, sizeof(value));
-}
 
 // 16-bit floats are widened as they are loaded, and rounded as they are stored.
 template <int N>

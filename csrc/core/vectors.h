@@ -1,0 +1,62 @@
+// Vectors of numbers in registers; operators and shuffles are the compiler's own.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "core/device.h"
+
+namespace pyfast {
+namespace PF_ISA {
+
+template <class T, int N>
+struct VecOf {
+  typedef T type __attribute__((vector_size(N * sizeof(T))));
+};
+// N values in vector registers.
+template <class T, int N>
+using Vec = typename VecOf<T, N>::type;
+
+// Values in one register.
+#if defined(__AVX512F__)
+constexpr int kRegisterBytes = 64;
+#elif defined(__AVX__)
+constexpr int kRegisterBytes = 32;
+#else
+constexpr int kRegisterBytes = 16;
+#endif
+template <class T>
+constexpr int kNative = kRegisterBytes / sizeof(T);
+
+// The lower (0) or upper (1) half of a vector.
+template <int kPart, class V>
+inline auto half(const V& v) {
+  using T = std::remove_cv_t<std::remove_reference_t<decltype(v[0])>>;
+  Vec<T, sizeof(V) / sizeof(T) / 2> part;
+  std::memcpy(&part, reinterpret_cast<const char*>(&v) + kPart * sizeof(part), sizeof(part));
+  return part;
+}
+
+template <class T, int N>
+inline T add_lanes(const Vec<T, N>& v) {
+  if constexpr (N == 2) {
+    return v[0] + v[1];
+  } else {
+    return add_lanes<T, N / 2>(half<0>(v) + half<1>(v));
+  }
+}
+
+template <int N, class T>
+inline Vec<T, N> load(const T* from) {
+  Vec<T, N> value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <class T, class V>
+inline void store(T* to, const V& value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
