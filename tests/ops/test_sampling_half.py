@@ -4,6 +4,13 @@ import itertools
 
 import pytest
 import torch
+from sampling_places import (
+    random_flow,
+    random_grid,
+    random_homography,
+    random_pixel_map,
+    random_theta,
+)
 from torch.testing import assert_close
 
 import pyfast
@@ -61,13 +68,24 @@ def test_nearest_moves_pixels_and_keeps_their_bits(dtype):
     assert torch.equal(result, pyfast.grid_sample(image.float(), grid, "nearest").to(dtype))
 
 
+def smooth_places(dims, batch, side, out):
+    """The same away from the kinks, where float32 and float64 may differ in the slope they take."""
+    yield "grid_sample", random_grid(batch, side, out, False), (), {}
+    yield "warp", random_flow(batch, side, out), (), {}
+    yield "affine_grid_sample", random_theta(batch, side, out, False), (out,), {}
+    yield "warp_affine", random_pixel_map(batch, dims), (out,), {"inverse": True}
+    if dims == 2:
+        yield "homography_grid_sample", random_homography(batch, side, out, False), (out,), {}
+
+
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 @pytest.mark.parametrize("dims", [2, 3])
 def test_gradients_are_summed_in_float32(dtype, dims):
     torch.manual_seed(2)
-    side, out = ((21, 22), (90, 91)) if dims == 2 else ((7, 8, 9), (20, 21, 22))
+    side, out = ((9, 10), (40, 41)) if dims == 2 else ((4, 5, 6), (12, 13, 14))
     image = torch.rand(1, 2, *side).to(dtype)
-    for name, where, more, named in places(dims, 3, out):
+    for name, where, more, named in smooth_places(dims, 3, side, out):
+        where = where.float()
         points = [image.clone().requires_grad_(), where.clone().requires_grad_()]
         result = getattr(pyfast, name)(*points, *more, **named)
         gradient = torch.rand(result.shape).to(dtype)
