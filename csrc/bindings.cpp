@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "core/python_glue.h"
 #include "core/workspace.h"
+#include "ops/matting/foreground_arrays.h"
 #include "ops/sampling/sampling_arrays.h"
 
 #if !defined(PF_CUDA_ARCHS)
@@ -77,6 +78,18 @@ void add_sampling(py::module_& m) {
            "input"_a, "matrix"_a, mode, padding, corners, pixels);
 }
 
+void add_foreground(py::module_& m) {
+  using namespace pyfast;
+  add_door(m, "foreground", 2, &arrays::foreground,
+           "(N, C, H, W), (N, 1, H, W) -> (foreground, background): pyfast.estimate_foreground on "
+           "arrays.",
+           "image"_a, "alpha"_a, "regularization"_a = 1e-5, "gradient_weight"_a = 1.0,
+           "small_iterations"_a = 10, "big_iterations"_a = 2, "small_size"_a = 32);
+  add_door(m, "guided_filter", 1, &arrays::guided_filter,
+           "(N, G, H, W), (N, C, H, W) -> (N, C, H, W): pyfast.guided_filter on arrays.", "guide"_a,
+           "input"_a, "radius"_a = 8, "epsilon"_a = 1e-4);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -84,4 +97,5 @@ PYBIND11_MODULE(_C, m) {
   py::options options;
   options.disable_function_signatures();  // pyfast/_C.pyi has them, with types
   add_sampling(m);
+  add_foreground(m);
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from difflib import get_close_matches
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -93,6 +93,25 @@ def expect_count(op: str, name: str, value: Any) -> None:
         raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}")
     if value < 1:
         raise ValueError(f"{op}: expected {name} to be positive, got {value}")
+
+
+def expect_number(
+    op: str,
+    name: str,
+    value: Any,
+    *,
+    whole: bool = False,
+    least: float = -math.inf,
+    above: float = -math.inf,
+) -> None:
+    """Raises unless `value` is a finite number (`whole`: an integer), as large as asked for."""
+    kind, wanted = (Integral, "an integer") if whole else (Real, "a number")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
+        raise TypeError(f"{op}: expected {name} to be {wanted}, got {value!r}")
+    if not (least <= value < math.inf and value > above):
+        bound = f"at least {least:g}" if least > -math.inf else f"above {above:g}"
+        bound = bound if max(least, above) > -math.inf else "finite"
+        raise ValueError(f"{op}: expected {name} to be {bound}, got {value}")
 
 
 def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int, ...]:

@@ -1,0 +1,270 @@
+// The guided filter on the CPU, compiled once for every instruction set.
+//
+// A band of rows is swept from top to bottom. Sums over columns of 2 radius + 1 pixels are kept:
+// the row that enters is added and the row that leaves subtracted. Along the row they are summed to
+// windows in the same way. From the moments of a window follows its linear fit; the fits of the
+// last 2 radius + 1 rows are kept, and averaged over windows likewise. Sums are in double
+// precision, where what is added and subtracted over a whole picture leaves no trace.
+#include "ops/matting/guided_filter.h"
+
+namespace pyfast {
+namespace PF_ISA {
+namespace {
+
+// sums[x] += sign * a[x] * b[x]; b null: of a alone.
+void accumulate(double* __restrict sums, double sign, const double* __restrict a,
+                const double* __restrict b, int64_t width) {
+  if (b == nullptr) {
+#pragma omp simd
+    for (int64_t x = 0; x < width; ++x) sums[x] += sign * a[x];
+  } else {
+#pragma omp simd
+    for (int64_t x = 0; x < width; ++x) sums[x] += sign * (a[x] * b[x]);
+  }
+}
+
+// Windows of `kRows` rows along x: windows[x] = sum of columns[x - radius .. x + radius], clipped.
+// Several rows at a time, because each sum waits for the one before.
+template <int kRows>
+void window_rows(const double* columns, double* windows, int64_t width, int64_t radius) {
+  double sum[kRows] = {};
+  const int64_t reach = radius < width ? radius : width;
+  for (int r = 0; r < kRows; ++r)
+    for (int64_t x = 0; x < reach; ++x) sum[r] += columns[r * width + x];
+  int64_t x = 0;
+  const auto step = [&](bool enters, bool leaves) {
+    for (int r = 0; r < kRows; ++r) {
+      const double* row = columns + r * width + x;
+      if (enters && leaves)
+        sum[r] += row[radius] - row[-radius - 1];
+      else if (enters)
+        sum[r] += row[radius];
+      else if (leaves)
+        sum[r] -= row[-radius - 1];
+      windows[r * width + x] = sum[r];
+    }
+  };
+  const int64_t filled = radius + 1 < width - radius ? radius + 1 : width - radius;
+  for (; x < filled; ++x) step(true, false);
+  for (; x < width - radius; ++x) step(true, true);
+  for (; x <= radius && x < width; ++x) step(false, false);
+  for (; x < width; ++x) step(false, true);
+}
+
+void windows_of(const double* columns, double* windows, int64_t rows, int64_t width,
+                int64_t radius) {
+  int64_t r = 0;
+  for (; r + 4 <= rows; r += 4)
+    window_rows<4>(columns + r * width, windows + r * width, width, radius);
+  for (; r < rows; ++r) window_rows<1>(columns + r * width, windows + r * width, width, radius);
+}
+
+// Pixels of a window that lie in a row (or column) of `length`, around `at`.
+int64_t window_length(int64_t at, int64_t length, int64_t radius) {
+  const int64_t from = at < radius ? 0 : at - radius;
+  const int64_t to = length - 1 - at < radius ? length - 1 : at + radius;
+  return to - from + 1;
+}
+
+template <class Real>
+void read_row(const PlanesView<const Real>& view, int64_t n, int64_t channels, int64_t y,
+              int64_t width, double* to) {
+  for (int64_t c = 0; c < channels; ++c, to += width) {
+    const Real* from = view.data + n * view.n + c * view.c + y * view.h;
+    const int64_t stride = view.w;
+    if (stride == 1) {
+#pragma omp simd
+      for (int64_t x = 0; x < width; ++x) to[x] = static_cast<double>(from[x]);
+    } else {
+      for (int64_t x = 0; x < width; ++x) to[x] = static_cast<double>(from[x * stride]);
+    }
+  }
+}
+
+template <class Real, int kGuide>
+struct Band {
+  const GuidedFilterParams<Real>& p;
+  const GuidedFilterBand& band;
+  const GuidedFilterScratch<Real>& memory;
+  const int64_t width = p.width, radius = p.radius;
+
+  static constexpr int kPairs = kGuide * (kGuide + 1) / 2;
+
+  // Adds row y to the sums of columns, or with sign -1 takes it away.
+  void add_row(int64_t y, double sign) const {
+    double* guide = memory.pixels;
+    double* input = guide + kGuide * width;
+    read_row(p.guide, band.n, kGuide, y, width, guide);
+    read_row(p.input, band.n, p.channels, y, width, input);
+    double* sums = memory.columns;
+    const auto add = [&](const double* a, const double* b) {
+      accumulate(sums, sign, a, b, width);
+      sums += width;
+    };
+    for (int i = 0; i < kGuide; ++i) add(guide + i * width, nullptr);
+    for (int i = 0; i < kGuide; ++i)
+      for (int j = 0; j <= i; ++j) add(guide + i * width, guide + j * width);
+    for (int64_t c = 0; c < p.channels; ++c) {
+      add(input + c * width, nullptr);
+      for (int i = 0; i < kGuide; ++i) add(input + c * width, guide + i * width);
+    }
+  }
+
+  // The fit of every window around row y, into its place in the ring.
+  void fit_row(int64_t y) const {
+    windows_of(memory.columns, memory.windows, p.moments(), width, radius);
+    const double rows = static_cast<double>(window_length(y, p.height, radius));
+    Real* fits = memory.ring + y % (2 * radius + 1) * p.coefficients() * width;
+    // In the middle of a row every window has the same number of pixels.
+    const int64_t left = radius < width ? radius : width;
+    const int64_t right = width - radius > left ? width - radius : left;
+    for (int64_t x = 0; x < left; ++x) fit(x, x + 1, rows, fits);
+    if (left < right) fit(left, right, rows, fits);
+    for (int64_t x = right; x < width; ++x) fit(x, x + 1, rows, fits);
+  }
+
+  void fit(int64_t begin, int64_t end, double rows, Real* __restrict fits) const {
+    const double share = 1 / (rows * static_cast<double>(window_length(begin, width, radius)));
+    const double epsilon = p.epsilon;
+    const double* __restrict windows = memory.windows;
+    const int64_t w = width;
+    for (int64_t c = 0; c < p.channels; ++c) {
+      const double* __restrict of_input = windows + (kGuide + kPairs + c * (kGuide + 1)) * w;
+      Real* __restrict of_fit = fits + c * (kGuide + 1) * w;
+#pragma omp simd
+      for (int64_t x = begin; x < end; ++x) {
+        double mean[kGuide], covariance[kPairs], slope[kGuide];
+        for (int i = 0; i < kGuide; ++i) mean[i] = windows[i * w + x] * share;
+        const double mean_input = of_input[x] * share;
+        int k = 0;
+        for (int i = 0; i < kGuide; ++i) {
+          for (int j = 0; j <= i; ++j, ++k)
+            covariance[k] = windows[(kGuide + k) * w + x] * share - mean[i] * mean[j] +
+                            (i == j ? epsilon : 0.0);
+          slope[i] = of_input[(i + 1) * w + x] * share - mean[i] * mean_input;
+        }
+        solve(covariance, slope);
+        double constant = mean_input;
+        for (int i = 0; i < kGuide; ++i) {
+          constant -= slope[i] * mean[i];
+          of_fit[i * w + x] = static_cast<Real>(slope[i]);
+        }
+        of_fit[kGuide * w + x] = static_cast<Real>(constant);
+      }
+    }
+  }
+
+  // Solves S v = b for a symmetric positive definite S, by its lower triangle, in place: L D L^T.
+  static void solve(double* s, double* b) {
+    double inverse[kGuide];
+    for (int i = 0; i < kGuide; ++i) {
+      double* row = s + i * (i + 1) / 2;
+      double pivot = row[i];
+      for (int j = 0; j < i; ++j) {
+        const double* other = s + j * (j + 1) / 2;
+        double value = row[j];
+        for (int k = 0; k < j; ++k) value -= row[k] * other[k];
+        row[j] = value;  // L_ij D_j, until all of the row is known
+      }
+      for (int j = 0; j < i; ++j) {
+        const double scaled = row[j] * inverse[j];
+        pivot -= scaled * row[j];
+        row[j] = scaled;
+      }
+      inverse[i] = 1 / pivot;
+      for (int j = 0; j < i; ++j) b[i] -= row[j] * b[j];
+    }
+    for (int i = 0; i < kGuide; ++i) b[i] *= inverse[i];
+    for (int i = kGuide - 1; i >= 0; --i)
+      for (int j = i + 1; j < kGuide; ++j) b[i] -= s[j * (j + 1) / 2 + i] * b[j];
+  }
+
+  void add_fits(int64_t y, double sign) const {
+    const Real* __restrict fits = memory.ring + y % (2 * radius + 1) * p.coefficients() * width;
+    double* __restrict sums = memory.coefficient_columns;
+#pragma omp simd
+    for (int64_t i = 0; i < p.coefficients() * width; ++i)
+      sums[i] += sign * static_cast<double>(fits[i]);
+  }
+
+  // The output: the mean of the fits of all windows around a pixel, at the pixel's guide.
+  void write_row(int64_t y) const {
+    windows_of(memory.coefficient_columns, memory.windows, p.coefficients(), width, radius);
+    double* __restrict guide = memory.pixels;
+    read_row(p.guide, band.n, kGuide, y, width, guide);
+    const double rows = static_cast<double>(window_length(y, p.height, radius));
+    for (int64_t c = 0; c < p.channels; ++c) {
+      const double* __restrict windows = memory.windows + c * (kGuide + 1) * width;
+      double* __restrict result = memory.pixels + kGuide * width;
+#pragma omp simd
+      for (int64_t x = 0; x < width; ++x) {
+        double value = windows[kGuide * width + x];
+        for (int i = 0; i < kGuide; ++i) value += windows[i * width + x] * guide[i * width + x];
+        result[x] = value;
+      }
+      Real* to = p.output.data + band.n * p.output.n + c * p.output.c + y * p.output.h;
+      const int64_t left = radius < width ? radius : width;
+      const int64_t right = width - radius > left ? width - radius : left;
+      const auto scale = [&](int64_t begin, int64_t end) {
+        const double share = 1 / (rows * static_cast<double>(window_length(begin, width, radius)));
+        for (int64_t x = begin; x < end; ++x)
+          to[x * p.output.w] = static_cast<Real>(result[x] * share);
+      };
+      for (int64_t x = 0; x < left; ++x) scale(x, x + 1);
+      if (left < right) scale(left, right);
+      for (int64_t x = right; x < width; ++x) scale(x, x + 1);
+    }
+  }
+
+  void run() const {
+    for (int64_t i = 0; i < p.moments() * width; ++i) memory.columns[i] = 0;
+    for (int64_t i = 0; i < p.coefficients() * width; ++i) memory.coefficient_columns[i] = 0;
+    // Rows [entered_from, entered) are in the sums of columns, [fitted_from, fitted) in those of
+    // the fits.
+    int64_t fitted = band.top < radius ? 0 : band.top - radius, fitted_from = fitted;
+    int64_t entered = fitted < radius ? 0 : fitted - radius, entered_from = entered;
+    for (int64_t y = band.top; y < band.bottom; ++y) {
+      for (; fitted < p.height && fitted <= y + radius; ++fitted) {
+        if (fitted - fitted_from > 2 * radius) add_fits(fitted_from++, -1);
+        for (; entered < p.height && entered <= fitted + radius; ++entered) add_row(entered, 1);
+        for (; entered_from < fitted - radius; ++entered_from) add_row(entered_from, -1);
+        fit_row(fitted);
+        add_fits(fitted, 1);
+      }
+      for (; fitted_from < y - radius; ++fitted_from) add_fits(fitted_from, -1);
+      write_row(y);
+    }
+  }
+};
+
+template <class Real>
+void band(const GuidedFilterParams<Real>& p, const GuidedFilterBand& band,
+          const GuidedFilterScratch<Real>& memory) {
+  switch (p.guide_channels) {
+    case 1:
+      return Band<Real, 1>{p, band, memory}.run();
+    case 2:
+      return Band<Real, 2>{p, band, memory}.run();
+    case 3:
+      return Band<Real, 3>{p, band, memory}.run();
+    default:
+      return Band<Real, 4>{p, band, memory}.run();
+  }
+}
+
+template <class Real>
+const GuidedFilterKernels<Real> kKernels = {band<Real>};
+
+}  // namespace
+
+template <>
+const GuidedFilterKernels<float>& guided_filter_kernels<float>() {
+  return kKernels<float>;
+}
+template <>
+const GuidedFilterKernels<double>& guided_filter_kernels<double>() {
+  return kKernels<double>;
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast

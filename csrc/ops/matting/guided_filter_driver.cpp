@@ -1,0 +1,42 @@
+// Divides the guided filter into bands of rows; brings threads and memory.
+#include <algorithm>
+
+#include "core/cpu_dispatch.h"
+#include "core/parallel.h"
+#include "core/workspace.h"
+#include "ops/matting/guided_filter.h"
+
+namespace pyfast {
+namespace {
+
+// Tall enough that the windows of the rows above, which every band sums anew, cost little.
+int64_t band_height(int64_t radius) { return std::max<int64_t>(64, 8 * radius); }
+
+}  // namespace
+
+template <class Real>
+void guided_filter_cpu(const GuidedFilterParams<Real>& params) {
+  GuidedFilterParams<Real> p = params;
+  if (p.batch * p.channels * p.height * p.width == 0) return;
+  // A larger window sees no more.
+  p.radius = std::min(p.radius, std::max(p.height, p.width));
+  const int64_t rows = band_height(p.radius), bands = (p.height + rows - 1) / rows;
+  parallel_for(0, p.batch * bands, 1, [&](int64_t begin, int64_t end) {
+    const int64_t moments = p.moments() * p.width, fits = p.coefficients() * p.width;
+    const Scratch<double> columns(moments), windows(moments), coefficients(fits);
+    const Scratch<double> pixels((p.guide_channels + p.channels) * p.width);
+    const Scratch<Real> ring((2 * p.radius + 1) * fits);
+    const GuidedFilterScratch<Real> memory{columns.data(), windows.data(), coefficients.data(),
+                                           pixels.data(), ring.data()};
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t top = task % bands * rows;
+      const GuidedFilterBand band{task / bands, top, std::min(p.height, top + rows)};
+      PF_PICK_CPU(guided_filter_kernels<Real>).band(p, band, memory);
+    }
+  });
+}
+
+template void guided_filter_cpu(const GuidedFilterParams<float>&);
+template void guided_filter_cpu(const GuidedFilterParams<double>&);
+
+}  // namespace pyfast

@@ -1,0 +1,164 @@
+"""The colours of a subject without what shines through it.
+
+At a pixel of a matte the picture is I = alpha F + (1 - alpha) B. F and B are found as those that fit
+this and are smooth where alpha is.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops._checks import expect_choice, expect_number
+from pyfast.ops._pictures import read_picture, read_plane
+from pyfast.ops._vmap import fold_vmap
+
+
+def estimate_foreground(
+    image: Any,
+    alpha: Any,
+    *,
+    return_background: bool = False,
+    regularization: float = 1e-5,
+    gradient_weight: float = 1.0,
+    small_iterations: int = 10,
+    big_iterations: int = 4,
+    small_size: int = 32,
+) -> Any:
+    """The colours of the foreground (and of the background) behind a matte, multi-level.
+
+    Pictures of growing size are gone through, each begun with the colours of the one before. At
+    each size some steps of the iteration are done: every second row, then the rows between, each
+    pixel's two colours exactly for fixed neighbours.
+
+    Args:
+        image: a picture: tensor (C, H, W) or (B, C, H, W), array (H, W, C) or (H, W), or Pillow's;
+            floats in [0, 1], uint8 or uint16. A fourth channel is left out.
+        alpha: the matte, (H, W), or (B, H, W) for a batch, of any kind.
+        return_background: whether to return the background too.
+        regularization: how much colours are to be smooth everywhere.
+        gradient_weight: how much more so for each unit by which alpha changes between pixels.
+        small_iterations: steps at sizes up to `small_size`.
+        big_iterations: steps at larger sizes. With 4 the colours are nearer to the truth than with
+            the 2 of the paper, and the time hardly grows.
+        small_size: in pixels.
+
+    Returns:
+        The foreground, or the foreground and the background, of the kind and dtype of `image`.
+        They carry no gradient.
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: a shape or a value does not fit.
+
+    Reference: Germer, Uelwer, Conrad, Harmeling 2020, Fast Multi-Level Foreground Estimation,
+    equations 4 to 8 and algorithm 1.
+
+    Example:
+        >>> image, alpha = torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[1.0, 0.5, 0.0]])
+        >>> estimate_foreground(image, alpha)
+        tensor([[1.0000, 1.0000, 1.0000]])
+    """
+    op = "estimate_foreground"
+    expect_number(op, "regularization", regularization, above=0)
+    expect_number(op, "gradient_weight", gradient_weight, least=0)
+    for name, count in (("small_iterations", small_iterations), ("big_iterations", big_iterations)):
+        expect_number(op, name, count, whole=True, least=0)
+    expect_number(op, "small_size", small_size, whole=True, least=0)
+    pixels, form = read_picture(op, "image", image)
+    matte, _ = read_plane(op, "alpha", alpha, pixels)
+    pixels = pixels[:, :3]
+    layers = torch.ops.pyfast.foreground(
+        pixels.detach(),
+        matte.detach().unsqueeze(1).to(pixels),
+        regularization,
+        gradient_weight,
+        small_iterations,
+        big_iterations,
+        small_size,
+    )
+    results = [form.restore(layer) for layer in layers]
+    return tuple(results) if return_background else results[0]
+
+
+def foreground_reference(
+    image: Tensor,
+    alpha: Tensor,
+    regularization: float = 1e-5,
+    gradient_weight: float = 1.0,
+    small_iterations: int = 10,
+    big_iterations: int = 4,
+    small_size: int = 32,
+) -> tuple[Tensor, Tensor]:
+    """The definition of the multi-level foreground: (B, C, H, W), (B, 1, H, W) -> twice (B, C, H, W)."""
+    height, width = image.shape[2:]
+    colours = torch.cat([_mean(image, alpha > 0.9), _mean(image, alpha < 0.1)], 1)
+    levels = max(1, math.ceil(math.log2(max(height, width))))
+    for level in range(levels + 1):
+        size = [round(length ** (level / levels)) for length in (height, width)]
+        i, a, colours = (_nearest(x, size) for x in (image, alpha, colours))
+        weights = [
+            regularization + gradient_weight * (a - neighbour).abs() for neighbour in _neighbours(a)
+        ]
+        total = sum(weights)
+        determinant = total * (a**2 + (1 - a) ** 2 + total)
+        odd = torch.arange(size[0], device=image.device)[:, None] % 2 == 1
+        count = small_iterations if max(size) <= small_size else big_iterations
+        for step in range(2 * count):
+            pairs = zip(weights, _neighbours(colours), strict=True)
+            front, back = sum(weight * neighbour for weight, neighbour in pairs).chunk(2, 1)
+            front, back = front + a * i, back + (1 - a) * i
+            solved = torch.cat(
+                [
+                    ((1 - a) ** 2 + total) * front - a * (1 - a) * back,
+                    (a**2 + total) * back - a * (1 - a) * front,
+                ],
+                1,
+            )
+            solved = (solved / determinant).clamp(0, 1)
+            colours = torch.where(odd == bool(step % 2), solved, colours)
+    front, back = colours.chunk(2, 1)
+    return front, back
+
+
+def _mean(image: Tensor, where: Tensor) -> Tensor:
+    """The mean colour where `where` is, (B, C, 1, 1)."""
+    total = (image * where).double().sum((2, 3), keepdim=True)
+    return (total / (where.sum((2, 3), keepdim=True) + 1e-5)).to(image.dtype)
+
+
+def _nearest(x: Tensor, size: list[int]) -> Tensor:
+    """Each pixel of the new size takes that at its own place, rounded down."""
+    for dim, length in zip((2, 3), size, strict=True):
+        places = torch.arange(length, device=x.device) * x.shape[dim] // length
+        x = x.index_select(dim, places)
+    return x
+
+
+def _neighbours(x: Tensor) -> list[Tensor]:
+    """Left, right, above, below; beyond the edge the pixel itself."""
+    return [
+        torch.cat([x[..., :1], x[..., :-1]], -1),
+        torch.cat([x[..., 1:], x[..., -1:]], -1),
+        torch.cat([x[..., :1, :], x[..., :-1, :]], -2),
+        torch.cat([x[..., 1:, :], x[..., -1:, :]], -2),
+    ]
+
+
+# --- what torch must know of the operator ---------------------------------------------------------
+
+torch.library.impl("pyfast::foreground", "CUDA")(foreground_reference)
+
+
+@torch.library.register_fake("pyfast::foreground")
+def _(image: Tensor, alpha: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
+    torch._check(image.dim() == 4 and alpha.dim() == 4 and alpha.shape[1] == 1)
+    shape = image.shape
+    return image.new_empty(shape), image.new_empty(shape)
+
+
+fold_vmap(torch.ops.pyfast.foreground.default, like=(None, None))
