@@ -212,3 +212,49 @@ def matrix_sample_backward(
     out: tuple[_Out, _Out2],
     stream: int = 0,
 ) -> tuple[_Out, _Out2]: ...
+@overload
+def foreground(
+    image: _Array,
+    alpha: _Array,
+    regularization: float = 1e-5,
+    gradient_weight: float = 1.0,
+    small_iterations: int = 10,
+    big_iterations: int = 4,
+    small_size: int = 32,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result]: ...
+@overload
+def foreground(
+    image: _Array,
+    alpha: _Array,
+    regularization: float = 1e-5,
+    gradient_weight: float = 1.0,
+    small_iterations: int = 10,
+    big_iterations: int = 4,
+    small_size: int = 32,
+    *,
+    out: tuple[_Out, _Out2],
+    stream: int = 0,
+) -> tuple[_Out, _Out2]: ...
+@overload
+def guided_filter(
+    guide: _Array,
+    input: _Array,
+    radius: int = 8,
+    epsilon: float = 1e-4,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def guided_filter(
+    guide: _Array,
+    input: _Array,
+    radius: int = 8,
+    epsilon: float = 1e-4,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...

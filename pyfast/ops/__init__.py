@@ -1,6 +1,9 @@
 """The operators. Each module holds one family: public functions, their definitions in plain torch
 (`*_reference`) and what the dispatcher must know of them."""
 
+from pyfast.ops.compositing import composite
+from pyfast.ops.foreground import estimate_foreground
+from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.sampling import (
     affine_grid,
     affine_grid_sample,
@@ -11,13 +14,19 @@ from pyfast.ops.sampling import (
     warp_perspective,
 )
 from pyfast.ops.thin_plate_spline import thin_plate_spline_grid
+from pyfast.ops.trimaps import trimap_from_mask, trimap_from_scribbles
 
 __all__ = [
     "affine_grid",
     "affine_grid_sample",
+    "composite",
+    "estimate_foreground",
     "grid_sample",
+    "guided_filter",
     "homography_grid_sample",
     "thin_plate_spline_grid",
+    "trimap_from_mask",
+    "trimap_from_scribbles",
     "warp",
     "warp_affine",
     "warp_perspective",

@@ -108,7 +108,7 @@ def expect_number(
     kind, wanted = (Integral, "an integer") if whole else (Real, "a number")
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
         raise TypeError(f"{op}: expected {name} to be {wanted}, got {value!r}")
-    if not (least <= value < math.inf and value > above):
+    if not (least <= float(value) < math.inf and float(value) > above):
         bound = f"at least {least:g}" if least > -math.inf else f"above {above:g}"
         bound = bound if max(least, above) > -math.inf else "finite"
         raise ValueError(f"{op}: expected {name} to be {bound}, got {value}")

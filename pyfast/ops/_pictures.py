@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch._C import _functorch
 
 LARGEST = {torch.uint8: 255, torch.uint16: 65535, torch.bool: 1}
 # A resampled picture may leave [0, 1] by a little.
@@ -170,7 +171,12 @@ def _scaled(op: str, name: str, pixels: Tensor, bounded: bool) -> Tensor:
     if not pixels.is_floating_point():
         raise TypeError(f"{op}: expected {name} {_DTYPES}, got {pixels.dtype}")
     pixels = pixels if pixels.dtype == torch.float64 else pixels.float()
-    if bounded:
+    # Under a transform of torch there are no values to look at.
+    if (
+        bounded
+        and not torch.compiler.is_compiling()
+        and _functorch.peek_interpreter_stack() is None
+    ):
         low, high = (bound.item() for bound in pixels.detach().aminmax())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError(f"{op}: expected {name} of finite values, got NaN or infinity")

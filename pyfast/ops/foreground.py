@@ -1,7 +1,7 @@
 """The colours of a subject without what shines through it.
 
-At a pixel of a matte the picture is I = alpha F + (1 - alpha) B. F and B are found as those that fit
-this and are smooth where alpha is.
+At a pixel of a matte the picture is I = alpha F + (1 - alpha) B. F and B are found as those that
+fit this and are smooth where alpha is.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
-from pyfast.ops._checks import expect_choice, expect_number
+from pyfast.ops._checks import expect_number
 from pyfast.ops._pictures import read_picture, read_plane
 from pyfast.ops._vmap import fold_vmap
 
@@ -85,16 +85,18 @@ def estimate_foreground(
     return tuple(results) if return_background else results[0]
 
 
-def foreground_reference(
+def estimate_foreground_reference(
     image: Tensor,
     alpha: Tensor,
+    *,
+    return_background: bool = False,
     regularization: float = 1e-5,
     gradient_weight: float = 1.0,
     small_iterations: int = 10,
     big_iterations: int = 4,
     small_size: int = 32,
-) -> tuple[Tensor, Tensor]:
-    """The definition of the multi-level foreground: (B, C, H, W), (B, 1, H, W) -> twice (B, C, H, W)."""
+) -> Tensor | tuple[Tensor, Tensor]:
+    """The definition: (B, C, H, W), (B, 1, H, W) -> once or twice (B, C, H, W)."""
     height, width = image.shape[2:]
     colours = torch.cat([_mean(image, alpha > 0.9), _mean(image, alpha < 0.1)], 1)
     levels = max(1, math.ceil(math.log2(max(height, width))))
@@ -104,13 +106,14 @@ def foreground_reference(
         weights = [
             regularization + gradient_weight * (a - neighbour).abs() for neighbour in _neighbours(a)
         ]
-        total = sum(weights)
+        total = torch.stack(weights).sum(0)
         determinant = total * (a**2 + (1 - a) ** 2 + total)
         odd = torch.arange(size[0], device=image.device)[:, None] % 2 == 1
         count = small_iterations if max(size) <= small_size else big_iterations
         for step in range(2 * count):
             pairs = zip(weights, _neighbours(colours), strict=True)
-            front, back = sum(weight * neighbour for weight, neighbour in pairs).chunk(2, 1)
+            pulls = torch.stack([weight * neighbour for weight, neighbour in pairs]).sum(0)
+            front, back = pulls.chunk(2, 1)
             front, back = front + a * i, back + (1 - a) * i
             solved = torch.cat(
                 [
@@ -122,13 +125,13 @@ def foreground_reference(
             solved = (solved / determinant).clamp(0, 1)
             colours = torch.where(odd == bool(step % 2), solved, colours)
     front, back = colours.chunk(2, 1)
-    return front, back
+    return (front, back) if return_background else front
 
 
 def _mean(image: Tensor, where: Tensor) -> Tensor:
     """The mean colour where `where` is, (B, C, 1, 1)."""
     total = (image * where).double().sum((2, 3), keepdim=True)
-    return (total / (where.sum((2, 3), keepdim=True) + 1e-5)).to(image.dtype)
+    return (total / (where.double().sum((2, 3), keepdim=True) + 1e-5)).to(image.dtype)
 
 
 def _nearest(x: Tensor, size: list[int]) -> Tensor:
@@ -151,7 +154,20 @@ def _neighbours(x: Tensor) -> list[Tensor]:
 
 # --- what torch must know of the operator ---------------------------------------------------------
 
-torch.library.impl("pyfast::foreground", "CUDA")(foreground_reference)
+
+@torch.library.impl("pyfast::foreground", "CUDA")
+def _(image: Tensor, alpha: Tensor, *options: Any) -> Any:
+    words = dict(zip(_OPTIONS, options, strict=True))
+    return estimate_foreground_reference(image, alpha, return_background=True, **words)
+
+
+_OPTIONS = (
+    "regularization",
+    "gradient_weight",
+    "small_iterations",
+    "big_iterations",
+    "small_size",
+)
 
 
 @torch.library.register_fake("pyfast::foreground")

@@ -47,7 +47,9 @@ def trimap_from_mask(mask: Any, erode: float = 10, dilate: float = 10) -> Any:
             ("outside", plane <= BACKGROUND, dilate, 0.0),
         ):
             if not bool(side.any()):
-                raise ValueError(f"{op}: expected mask with an inside and an outside, it has no {what}")
+                raise ValueError(
+                    f"{op}: expected mask with an inside and an outside, it has no {what}"
+                )
             result[_core(side, distance)] = value
     return form.restore(trimap)
 
@@ -109,6 +111,8 @@ def trimap_from_scribbles(image: Any, drawn: Any, tolerance: float = 0.02) -> An
         side = side & marked
         if not bool(side.flatten(1).any(1).all()):
             colour = "white" if value else "black"
-            raise ValueError(f"{op}: expected {colour} strokes in drawn, which mark the {what}; got none")
+            raise ValueError(
+                f"{op}: expected {colour} strokes in drawn, which mark the {what}; got none"
+            )
         trimap[side] = value
     return form.plane().restore(trimap)
