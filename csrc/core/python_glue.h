@@ -271,12 +271,12 @@ class PythonCall final : public ArrayCall {
 template <class T>
 T option(const char* name, const py::object& object) {
   py::detail::make_caster<T> caster;
-  // Numbers of any type are floats; nothing else is turned into what it is not.
-  const bool number = std::is_floating_point_v<T> && !py::isinstance<py::bool_>(object);
-  if (!caster.load(object, /*convert=*/number)) {
+  constexpr bool kNumber = std::is_floating_point_v<T>;  // an integer is one too, a bool is not
+  const bool fits = !kNumber || !py::isinstance<py::bool_>(object);
+  if (!fits || !caster.load(object, /*convert=*/kNumber)) {
     const char* kind = std::is_same_v<T, bool>          ? "a bool"
                        : std::is_same_v<T, std::string> ? "a string"
-                       : std::is_floating_point_v<T>    ? "a number"
+                       : kNumber                        ? "a number"
                        : std::is_signed_v<T>            ? "an integer of 64 bits"
                                                         : "a cudaStream_t as an integer";
     throw TypeMismatch("expected " + std::string(name) + " to be " + kind + ", got " +
