@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 __all__ = [
+    "MattingLaplacian",
     "affine_grid",
     "affine_grid_sample",
     "clear_scratch",
@@ -12,6 +13,8 @@ __all__ = [
     "grid_sample",
     "guided_filter",
     "homography_grid_sample",
+    "matting_energy",
+    "matting_laplacian",
     "nn",
     "ops",
     "thin_plate_spline_grid",
@@ -29,6 +32,7 @@ try:
 
     from pyfast import compat, nn, ops
     from pyfast.ops import (
+        MattingLaplacian,
         affine_grid,
         affine_grid_sample,
         composite,
@@ -36,6 +40,8 @@ try:
         grid_sample,
         guided_filter,
         homography_grid_sample,
+        matting_energy,
+        matting_laplacian,
         thin_plate_spline_grid,
         trimap_from_mask,
         trimap_from_scribbles,

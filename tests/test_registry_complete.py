@@ -9,9 +9,14 @@ import torch
 import pyfast
 
 TESTS = Path(__file__).parent
-# These take pictures of any kind and decide by their values, which torch's transforms do not show.
-# Their tests are in tests/ops under the names of their files.
-OF_PICTURES = {"trimap_from_mask", "trimap_from_scribbles"}
+# These take pictures of any kind and decide by their values, which torch's transforms do not show,
+# or give matrices. Their tests are in tests/ops under the names of their files.
+OF_PICTURES = {
+    "MattingLaplacian",
+    "matting_laplacian",
+    "trimap_from_mask",
+    "trimap_from_scribbles",
+}
 OPERATORS = sorted(set(pyfast.ops.__all__) - OF_PICTURES)
 
 

@@ -4,6 +4,7 @@
 from pyfast.ops.compositing import composite
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.guided_filter import guided_filter
+from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
 from pyfast.ops.sampling import (
     affine_grid,
     affine_grid_sample,
@@ -17,6 +18,7 @@ from pyfast.ops.thin_plate_spline import thin_plate_spline_grid
 from pyfast.ops.trimaps import trimap_from_mask, trimap_from_scribbles
 
 __all__ = [
+    "MattingLaplacian",
     "affine_grid",
     "affine_grid_sample",
     "composite",
@@ -24,6 +26,8 @@ __all__ = [
     "grid_sample",
     "guided_filter",
     "homography_grid_sample",
+    "matting_energy",
+    "matting_laplacian",
     "thin_plate_spline_grid",
     "trimap_from_mask",
     "trimap_from_scribbles",

@@ -19,7 +19,7 @@ def _windows(planes: Tensor, side: int) -> Tensor:
     """(B, K, H, W) -> (B, windows, n, K)"""
     batch, count = planes.shape[:2]
     patches = F.unfold(planes, side)
-    return patches.view(batch, count, side * side, -1).permute(0, 3, 2, 1)
+    return patches.view(batch, count, side * side, patches.shape[-1]).permute(0, 3, 2, 1)
 
 
 def _whitened(image: Tensor, epsilon: float, side: int) -> Tensor:
@@ -92,7 +92,7 @@ def matting_product_reference(
     centred = values - values.mean(2, keepdim=True)
     rest = centred - z @ (z.mT @ centred) / side**2
     batch, count = v.shape[:2]
-    patches = rest.permute(0, 3, 2, 1).reshape(batch, count * side**2, -1)
+    patches = rest.permute(0, 3, 2, 1).reshape(batch, count * side**2, rest.shape[1])
     return F.fold(patches, v.shape[-2:], side)
 
 

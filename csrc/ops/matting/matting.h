@@ -14,6 +14,9 @@
 
 namespace pyfast {
 
+// Of windows; kernels keep as many rows, and more.
+constexpr int64_t kMostMattingRadius = 8;
+
 // Which matrix. T is float or double; all statistics of windows are double.
 template <class T>
 struct MattingImage {

@@ -1,0 +1,118 @@
+"""What is wrong with a call of the matting Laplacian, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyfast.ops._checks import (
+    expect_choice,
+    expect_floats,
+    expect_tensor,
+    shape_error,
+)
+from pyfast.ops._matting_operators import count_pairs
+
+__all__ = [
+    "check_energy",
+    "expect_choice",
+    "expect_tensor",
+    "explained",
+    "read_image",
+    "read_known",
+    "shape_error",
+]
+
+MOST_RADIUS = 8
+_SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
+
+
+def explained(
+    op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
+) -> Exception:
+    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
+    try:
+        check(*args, **kwargs)
+    except (TypeError, ValueError) as explanation:
+        return explanation
+    return error
+
+
+def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> None:
+    """Raises unless a window of `radius` fits an image (H, W) of `size`, and `epsilon` is good."""
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
+        raise TypeError(f"{op}: expected epsilon to be a number, got {epsilon!r}")
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"{op}: expected epsilon to be positive, got {epsilon}")
+    if isinstance(radius, bool) or not isinstance(radius, Integral):
+        raise TypeError(f"{op}: expected radius to be an integer, got {radius!r}")
+    if not 1 <= radius <= MOST_RADIUS:
+        raise ValueError(f"{op}: expected radius from 1 to {MOST_RADIUS}, got {radius}")
+    side = 2 * radius + 1
+    if min(size) < side:
+        raise ValueError(
+            f"{op}: expected an image of at least {side} x {side} pixels for radius {radius}, "
+            f"got {size[0]} x {size[1]}"
+        )
+
+
+def check_energy(v: Any, image: Any, epsilon: Any, radius: Any) -> None:
+    """The arguments of `matting_energy`."""
+    op = "matting_energy"
+    expect_tensor(op, "v", v)
+    expect_tensor(op, "image", image)
+    expect_floats(op, v=v, image=image)
+    if v.dim() not in (3, 4):
+        raise shape_error(op, "v", "(C, H, W) or (B, C, H, W)", v)
+    height, width = v.shape[-2:]
+    forms = {(3, 3), (4, 4), (4, 3)}
+    fits = (v.dim(), image.dim()) in forms and image.shape[-2:] == v.shape[-2:]
+    if not fits or (image.dim() == 4 and image.shape[0] not in (1, v.shape[0])):
+        wanted = f"(D, {height}, {width})"
+        if v.dim() == 4:
+            wanted += f" or ({v.shape[0]}, D, {height}, {width})"
+        raise shape_error(op, "image", wanted, image)
+    if image.shape[-3] < 1:
+        raise ValueError(f"{op}: expected image with at least one channel, got none")
+    expect_window(op, epsilon, radius, (height, width))
+
+
+def read_image(op: str, image: Any, epsilon: Any, radius: Any) -> Tensor:
+    """(D, H, W) in float64 of an image of any dtype; raises for what cannot be one."""
+    expect_tensor(op, "image", image)
+    if image.dim() not in (2, 3) or image.shape[0] < 1:
+        raise shape_error(op, "image", "(D, H, W) or (H, W)", image)
+    planes = image if image.dim() == 3 else image[None]
+    expect_window(op, epsilon, radius, (planes.shape[1], planes.shape[2]))
+    if planes.dtype in _SCALES:
+        return planes.to(torch.float64) / _SCALES[planes.dtype]
+    if not planes.is_floating_point():
+        raise TypeError(f"{op}: expected image of floats, uint8 or uint16, got {image.dtype}")
+    if not bool(planes.isfinite().all()):
+        raise ValueError(f"{op}: expected image to be finite, got NaN or infinity")
+    return planes.to(torch.float64)
+
+
+def expect_entries(op: str, image: Tensor, radius: int) -> None:
+    """Raises unless 32-bit indices count the entries of the matrix of image (D, H, W)."""
+    entries = count_pairs(image.shape[1], radius) * count_pairs(image.shape[2], radius)
+    if entries >= 2**31:
+        raise ValueError(
+            f"{op}: expected an image whose matrix has less than 2**31 entries, got {entries}; "
+            "MattingLaplacian multiplies and solves without a matrix"
+        )
+
+
+def read_known(op: str, known: Any, image: Tensor) -> Tensor:
+    """(H, W) of uint8, or empty for None."""
+    if known is None:
+        return torch.empty(0, dtype=torch.uint8, device=image.device)
+    expect_tensor(op, "known", known)
+    if known.shape != image.shape[1:]:
+        raise shape_error(op, "known", f"{tuple(image.shape[1:])}", known)
+    return known.ne(0).to(torch.uint8)

@@ -1,0 +1,223 @@
+"""The matting Laplacian: its matrix, its products and its energy.
+
+In a small window of an image colours lie close to a line, so whatever follows the image, a matte
+or the colours of another picture, is close to an affine function of colour there. The quadratic
+form vᵀ L v of the matting Laplacian L sums the squares of what the best such functions leave, with
+a penalty `epsilon` on their slopes.
+
+What holds for every function here:
+
+- Images are float32 or float64 in [0, 1], of any number of channels, at least 2 radius + 1 pixels
+  on each side. Only windows that lie inside the image count, as in the authors' own code.
+- Pixels are numbered row by row. Statistics of windows are kept in float64 whatever the image is.
+- Results are the same bits in every run and for any number of threads.
+
+Reference: Levin, Lischinski, Weiss 2008, A Closed-Form Solution to Natural Image Matting, IEEE
+TPAMI 30 (2), equation 12.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyfast.ops import _matting_checks as checks
+from pyfast.ops import _matting_operators as operators
+from pyfast.ops._matting_reference import matting_energy_reference, matting_laplacian_reference
+
+__all__ = [
+    "MattingLaplacian",
+    "matting_energy",
+    "matting_energy_reference",
+    "matting_laplacian",
+    "matting_laplacian_reference",
+]
+
+LAYOUTS = ("csr", "coo", "scipy")
+
+
+def matting_energy(v: Tensor, image: Tensor, epsilon: float = 1e-7, radius: int = 1) -> Tensor:
+    """The sum of vᵀ L v over the channels of `v`: how far it is from following `image`.
+
+    With the colours of a picture as `v` and those of a photograph as `image` it is the photorealism
+    regulariser of style transfer. Nothing is assembled: the value and both gradients take one sweep
+    over the windows.
+
+    Args:
+        v: vectors, (C, H, W) or (B, C, H, W).
+        image: what L is made of, (D, H, W) or (B, D, H, W), of the dtype of `v`. One image serves
+            a batch of `v`.
+        epsilon: weight of the slopes, in units of squared colour; larger allows less contrast. The
+            authors take 1e-7, and 1e-5 for noisy or compressed images.
+        radius: of the windows, in pixels, 1 to 8.
+
+    Returns:
+        0-dim, or (B,) for a batch, of the dtype of `v`.
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: shapes or devices do not fit, the image is smaller than a window, `epsilon` is
+            not positive, `radius` is not from 1 to 8.
+
+    Differentiable twice in `v` and `image`; the second order goes through plain torch and takes its
+    memory.
+
+    Reference: Levin et al. 2008, equation 12; Luan, Paris, Shechtman, Bala 2017, Deep Photo Style
+    Transfer, equation 2.
+
+    Example:
+        >>> image = torch.linspace(0, 1, 25, dtype=torch.float64).view(1, 5, 5)
+        >>> bool(matting_energy(2 * image + 1, image) < 1e-5)  # an affine function of colour
+        True
+    """
+    try:
+        batched = v.dim() == 4
+        vectors = v if batched else v[None]
+        images = image if image.dim() == 4 else image[None]
+        if images.shape[0] == 1 != vectors.shape[0]:
+            images = images.expand(vectors.shape[0], -1, -1, -1)
+        wanted = v.requires_grad, image.requires_grad
+        if not batched and image.dim() == 4:
+            raise ValueError("an image of a batch for one v")
+        energy: Tensor = operators.energy(vectors, images, epsilon, radius, *wanted)[0]
+        return energy if batched else energy[0]
+    except Exception as error:
+        check = checks.check_energy
+        raise checks.explained("matting_energy", error, check, v, image, epsilon, radius) from None
+
+
+def matting_laplacian(
+    image: Tensor,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    *,
+    known: Tensor | None = None,
+    layout: str = "csr",
+) -> Any:
+    """The matting Laplacian of an image as a sparse matrix.
+
+    Rows have ascending columns and (4 radius + 1)² entries inside the image; they sum to 0.
+
+    Args:
+        image: (D, H, W), or (H, W) for one channel; uint8 and uint16 are scaled by their maximum.
+        epsilon: see `matting_energy`.
+        radius: of the windows, in pixels, 1 to 8.
+        known: (H, W), not zero where a matte is known: windows of known pixels alone are left out,
+            which keeps the rows of all other pixels. None: all windows count.
+        layout: "csr" or "coo" for a sparse torch tensor, "scipy" for a `scipy.sparse.csr_array`.
+
+    Returns:
+        (H W, H W), float64, with 32-bit indices where the layout has a choice.
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: shapes do not fit, the image is smaller than a window or holds NaN, the matrix
+            would have 2³¹ entries, or an option is not one of those above.
+
+    Not differentiable: use `matting_energy` or `MattingLaplacian`.
+
+    Reference: Levin et al. 2008, equation 12.
+
+    Example:
+        >>> matting_laplacian(torch.rand(3, 4, 5)).shape
+        torch.Size([20, 20])
+    """
+    op = "matting_laplacian"
+    planes = checks.read_image(op, image, epsilon, radius)
+    checks.expect_choice(op, "layout", layout, LAYOUTS)
+    mask = checks.read_known(op, known, planes)
+    checks.expect_entries(op, planes, radius)
+    parts = torch.ops.pyfast.matting_matrix(planes, mask, float(epsilon), radius)
+    row_start, column, value = parts
+    pixels = planes[0].numel()
+    shape = (pixels, pixels)
+    if layout == "scipy":
+        from scipy.sparse import csr_array
+
+        arrays = value.numpy(), column.numpy(), row_start.numpy()
+        return csr_array(arrays, shape=shape)
+    matrix = torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
+    if layout == "csr":
+        return matrix
+    rows = torch.repeat_interleave(torch.arange(pixels), row_start.diff())
+    indices = torch.stack([rows, column.long()])
+    return torch.sparse_coo_tensor(indices, value, shape, is_coalesced=True, check_invariants=False)
+
+
+class MattingLaplacian:
+    """The matting Laplacian of an image as a linear operator, in float64, without a matrix.
+
+    Args:
+        image: (D, H, W), or (H, W) for one channel; uint8 and uint16 are scaled by their maximum.
+        epsilon: see `matting_energy`.
+        radius: of the windows, in pixels, 1 to 8.
+
+    Attributes:
+        image: (D, H, W), float64.
+        epsilon, radius: as given.
+        shape: (H W, H W).
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: the image is smaller than a window or holds NaN, or an option is not one of those
+            above.
+
+    Example:
+        >>> laplacian = MattingLaplacian(torch.rand(3, 4, 5))
+        >>> (laplacian @ torch.ones(20, dtype=torch.float64)).abs().max() < 1e-12
+        tensor(True)
+    """
+
+    def __init__(self, image: Tensor, epsilon: float = 1e-7, radius: int = 1) -> None:
+        self.image = checks.read_image("MattingLaplacian", image, epsilon, radius)
+        self.epsilon, self.radius = float(epsilon), radius
+        pixels = self.image[0].numel()
+        self.shape = (pixels, pixels)
+
+    def matvec(self, v: Any) -> Any:
+        """L v for tensors or arrays: (H W,), (H W, K), or (…, H, W) with any number of dimensions."""
+        if isinstance(v, np.ndarray):
+            return self.matvec(torch.from_numpy(np.ascontiguousarray(v, np.float64))).numpy()
+        checks.expect_tensor("MattingLaplacian", "v", v)
+        height, width = self.image.shape[-2:]
+        if v.dim() >= 2 and v.shape[-2:] == (height, width):
+            vectors = v.reshape(1, -1, height, width)
+        elif v.dim() in (1, 2) and v.shape[0] == self.shape[0]:
+            vectors = v.reshape(self.shape[0], -1).mT.reshape(1, -1, height, width)
+        else:
+            wanted = f"({self.shape[0]},), ({self.shape[0]}, K) or (..., {height}, {width})"
+            raise checks.shape_error("MattingLaplacian", "v", wanted, v)
+        product = operators.product(vectors.double(), self.image[None], self.epsilon, self.radius)
+        if v.shape[-2:] == (height, width) and v.dim() >= 2:
+            return product.view(v.shape)
+        return product.view(-1, self.shape[0]).mT.reshape(v.shape)
+
+    def __matmul__(self, v: Any) -> Any:
+        return self.matvec(v)
+
+    def diagonal(self) -> Tensor:
+        """(H W,): the diagonal of L."""
+        diagonal: Tensor = torch.ops.pyfast.matting_diagonal(
+            self.image[None], self.epsilon, self.radius
+        )
+        return diagonal.flatten()
+
+    def to_scipy(self) -> Any:
+        """The matrix as a `scipy.sparse.csr_array`."""
+        return matting_laplacian(self.image, self.epsilon, self.radius, layout="scipy")
+
+    def aslinearoperator(self) -> Any:
+        """A `scipy.sparse.linalg.LinearOperator` that multiplies without a matrix."""
+        from scipy.sparse.linalg import LinearOperator
+
+        return LinearOperator(
+            self.shape,
+            matvec=lambda v: self.matvec(v.reshape(-1)),
+            rmatvec=lambda v: self.matvec(v.reshape(-1)),
+            matmat=self.matvec,
+            rmatmat=self.matvec,
+            dtype=np.float64,
+        )
