@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,11 +45,11 @@ def explained(
 
 def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> None:
     """Raises unless a window of `radius` fits an image (H, W) of `size`, and `epsilon` is good."""
-    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
+    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
         raise TypeError(f"{op}: expected epsilon to be a number, got {epsilon!r}")
     if not 0 < epsilon < math.inf:
         raise ValueError(f"{op}: expected epsilon to be positive, got {epsilon}")
-    if isinstance(radius, bool) or not isinstance(radius, Integral):
+    if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
         raise TypeError(f"{op}: expected radius to be an integer, got {radius!r}")
     if not 1 <= radius <= MOST_RADIUS:
         raise ValueError(f"{op}: expected radius from 1 to {MOST_RADIUS}, got {radius}")

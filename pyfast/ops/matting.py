@@ -139,7 +139,7 @@ def matting_laplacian(
 
         arrays = value.numpy(), column.numpy(), row_start.numpy()
         return csr_array(arrays, shape=shape)
-    matrix = torch.sparse_csr_tensor(*parts, shape, check_invariants=False)
+    matrix = torch.sparse_csr_tensor(row_start, column, value, shape, check_invariants=False)
     if layout == "csr":
         return matrix
     rows = torch.repeat_interleave(torch.arange(pixels), row_start.diff())
@@ -162,8 +162,8 @@ class MattingLaplacian:
 
     Raises:
         TypeError: an argument is of another type than above.
-        ValueError: the image is smaller than a window or holds NaN, or an option is not one of those
-            above.
+        ValueError: the image is smaller than a window or holds NaN, or an option is not
+            one of those above.
 
     Example:
         >>> laplacian = MattingLaplacian(torch.rand(3, 4, 5))
@@ -178,7 +178,7 @@ class MattingLaplacian:
         self.shape = (pixels, pixels)
 
     def matvec(self, v: Any) -> Any:
-        """L v for tensors or arrays: (H W,), (H W, K), or (…, H, W) with any number of dimensions."""
+        """L v for tensors or arrays: (H W,), (H W, K) or (…, H, W)."""
         if isinstance(v, np.ndarray):
             return self.matvec(torch.from_numpy(np.ascontiguousarray(v, np.float64))).numpy()
         checks.expect_tensor("MattingLaplacian", "v", v)

@@ -47,7 +47,7 @@ ENERGY_ERRORS = (
         ValueError,
         r"expected image of shape \(D, 5, 6\) or \(2, D, 5, 6\), got \(2, 3, 5, 5\)",
     ),
-    bad("a batch for one", lambda: pyfast.matting_energy(V[0], IMAGE), ValueError, r"\(D, 5, 6\)"),
+    bad("one v", lambda: pyfast.matting_energy(V[0], IMAGE), ValueError, r"\(D, 5, 6\)"),
     bad("too small", lambda: pyfast.matting_energy(V, IMAGE, 1e-7, 3), ValueError, "least 7 x 7"),
     bad(
         "no epsilon", lambda: pyfast.matting_energy(V, IMAGE, 0.0), ValueError, "epsilon to be pos"

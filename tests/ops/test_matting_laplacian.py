@@ -1,4 +1,4 @@
-"""The matting Laplacian as a matrix and as an operator: values, properties, layouts, wrong calls."""
+"""The matting Laplacian as a matrix and as an operator: values, layouts, wrong calls."""
 
 import numpy as np
 import pytest
