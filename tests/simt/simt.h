@@ -75,6 +75,16 @@ inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStre
   std::memset(data, value, bytes);
   return cudaSuccess;
 }
+enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2 };
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+                                   cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  ++simt::counters.waits;
+  return cudaSuccess;
+}
 
 // --- Barriers, shuffles, votes
 // --------------------------------------------------------------------

@@ -101,5 +101,22 @@ def sanitizer_environment() -> dict[str, str]:
     }
 
 
+def run_sanitized(name: str, files: list[Path], chosen: str) -> None:
+    """Runs tests in a process in which `<name>.cpp` is compiled with the sanitizers.
+
+    chosen: which, as for pytest's `-k`.
+    """
+    build(name, module=True, sanitize=True)
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *map(str, files)]
+        + ["-m", "not slow", "-k", chosen],
+        env=sanitizer_environment() | {"PYFAST_SIMT_SANITIZED": "1"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
+
+
 if __name__ == "__main__":
     print(build(sys.argv[1], module="--module" in sys.argv, sanitize="--sanitize" in sys.argv))

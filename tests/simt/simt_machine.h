@@ -35,7 +35,12 @@ inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
 constexpr int warpSize = 32;
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidConfiguration = 9 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9
+};
 using cudaStream_t = struct CUstream_st*;
 
 namespace simt {
@@ -46,6 +51,7 @@ inline uint32_t seed = 0;  // of the random schedule
 
 struct Counters {
   int64_t launches = 0, block_barriers = 0, warp_barriers = 0, atomics = 0;
+  int64_t waits = 0;  // of the host for the stream
 };
 inline Counters counters;
 

@@ -2,8 +2,6 @@
 
 import itertools
 import mmap
-import subprocess
-import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -28,7 +26,7 @@ from sampling_cases import (
     somewhere,
     thetas,
 )
-from simt_build import SANITIZED, build, sanitizer_environment
+from simt_build import SANITIZED, run_sanitized
 
 KERNELS = "simt_sampling"
 
@@ -316,15 +314,6 @@ def test_offsets_beyond_32_bits(
 @pytest.mark.slow
 @pytest.mark.skipif(SANITIZED, reason="is the run under the sanitizers")
 def test_under_sanitizers() -> None:
-    build("simt_sampling", module=True, sanitize=True)
     chosen = "sizes or tiles or channels or moderate or finite or empty or aligned or folds or grid"
-    files = [str(Path(__file__).with_name(f"test_{KERNELS}{part}.py")) for part in ("", "_edges")]
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *files]
-        + ["-m", "not slow", "-k", chosen],
-        env=sanitizer_environment() | {"PYFAST_SIMT_SANITIZED": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-6000:]
+    files = [Path(__file__).with_name(f"test_{KERNELS}{part}.py") for part in ("", "_edges")]
+    run_sanitized(KERNELS, files, chosen)

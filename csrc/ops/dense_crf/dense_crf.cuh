@@ -1,0 +1,84 @@
+// What the exported entries of dense_crf.cu launch; the run of the kernels on the host starts here
+// too.
+#pragma once
+
+#include "ops/dense_crf/dense_crf_exact.cuh"
+#include "ops/dense_crf/dense_crf_gradient.cuh"
+#include "ops/dense_crf/dense_crf_mean_field.cuh"
+
+namespace pyfast {
+namespace PF_ISA {
+
+// Rows of values through the lattice.
+template <class Real>
+void filter_rows(Run& run, const Lattice<Real>& lattice, const RowShape& shape, const Real* values,
+                 bool transposed, Real* out) {
+  const auto buffers = make_lattice_rows(run, lattice, shape);
+  const Real* vertices =
+      splat_and_blur<Real>(run, lattice, shape, values, nullptr, transposed, buffers);
+  slice_all(run, lattice, shape, vertices, out);
+}
+
+template <class Real>
+cudaError_t launch_build(const LatticeParams<Real>& p, LatticeMemory& result, DeviceMemory& memory,
+                         cudaStream_t stream, LatticeError* failure) {
+  Run run(memory, stream);
+  *failure = LatticeError::kNone;
+  const Lattice<Real> lattice = build_lattice(run, p, result, failure);
+  if (!run.good() || *failure != LatticeError::kNone) return run.error();
+  Real* ones = run.take<Real>(lattice.points);
+  run.launch(fill<Real>, run.blocks_for(lattice.points), ones, lattice.points, Real(1));
+  filter_rows(run, lattice, row_shape(1), ones, false, lattice.mass);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_filter(const FilterParams<Real>& p, const LatticeSizes& sizes,
+                          DeviceMemory& memory, cudaStream_t stream) {
+  Run run(memory, stream);
+  const auto lattice = lattice_in<Real>(p.lattice, sizes);
+  const RowShape shape = row_shape(p.channels);
+  Real* values = run.take<Real>(lattice.points * shape.stride());
+  Real* out = run.take<Real>(lattice.points * shape.stride());
+  to_rows(run, p.values, shape, sizes.batch, sizes.points, Real(1), values);
+  filter_rows(run, lattice, shape, values, p.transposed, out);
+  to_planes(run, out, shape, sizes.batch, sizes.points, p.output);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_filter_gradient(const FilterGradientParams<Real>& p, const LatticeSizes& sizes,
+                                   DeviceMemory& memory, cudaStream_t stream) {
+  Run run(memory, stream);
+  filter_gradient(run, p, sizes);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_exact(const ExactParams<Real>& p, DeviceMemory& memory, cudaStream_t stream,
+                         LatticeError* failure) {
+  Run run(memory, stream);
+  *failure = LatticeError::kNone;
+  exact_filter(run, p, failure);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_exact_gradient(const ExactParams<Real>& p, DeviceMemory& memory,
+                                  cudaStream_t stream, LatticeError* failure) {
+  Run run(memory, stream);
+  *failure = LatticeError::kNone;
+  exact_filter_gradient(run, p, failure);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_mean_field(const MeanFieldParams<Real>& p, const LatticeSizes* sizes,
+                              DeviceMemory& memory, cudaStream_t stream) {
+  Run run(memory, stream);
+  mean_field(run, p, sizes);
+  return run.error();
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
