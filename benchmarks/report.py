@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 
-from benchmarks.results import RESULTS, Figure, Goal, Row, Run, Spread
+from benchmarks.results import RESULTS, Figure, Goal, Row, Run, Spread, Timing
 
 ROOT = Path(__file__).parent.parent
 METHOD = Path(__file__).parent / "method.md"
@@ -36,31 +36,32 @@ def aim(goal: Goal) -> str:
 
 
 def cells(row: Row) -> list[list[str]]:
-    """One line for each peer; goals that concern no peer stand beside the first."""
+    """One line for each peer, or one alone; goals that concern no peer stand in the first."""
+
+    def both_times(timing: Timing) -> str:
+        on_device = timing.device_seconds
+        return duration(timing.seconds.median) + (
+            f" ({duration(on_device.median)})" if on_device else ""
+        )
+
     lines = []
-    for peer, spread in row.ratios.items():
+    share = f"{row.floor_share:.0%}" if row.floor_seconds else ""
+    for peer in row.ratios or [None]:
         goals = [goal for goal in row.goals if goal.measure == peer]
         if not lines:
             goals += [goal for goal in row.goals if goal.measure in ("floor", "seconds")]
-        timings = [row.ours, row.columns[peer]]
-        ours, theirs = (
-            duration(t.seconds.median)
-            + (f" ({duration(t.device_seconds.median)})" if t.device_seconds else "")
-            for t in timings
-        )
         lines.append(
             [
                 row.case,
-                ours,
-                f"{NAMES.get(peer, peer)} {theirs}",
-                ratio(spread),
+                both_times(row.ours),
+                f"{NAMES.get(peer, peer)} {both_times(row.columns[peer])}" if peer else "",
+                ratio(row.ratios[peer]) if peer else "",
                 ", ".join(aim(goal) for goal in goals),
                 ", ".join(row.verdict(goal) for goal in goals),
-                f"{row.floor_share:.0%}",
+                share,
             ]
         )
-    alone = [row.case, duration(row.ours.seconds.median), "", "", "", "", f"{row.floor_share:.0%}"]
-    return lines or [alone]
+    return lines
 
 
 def figure_cells(figure: Figure) -> list[str]:
@@ -162,10 +163,35 @@ def readme_table(run: Run) -> str:
     return f"{table}\n\n{m.name} ({where}), torch {m.torch}, commit {run.commit}, {run.date}."
 
 
-def replace_between_markers(text: str, content: str) -> str:
-    marked = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+def crf_table(one: Run, two: Run | None) -> str:
+    """The dense CRF against pydensecrf, on one thread and on two."""
+    others = {row.case: row for row in two.rows} if two else {}
+
+    def cell(row: Row | None) -> str:
+        if row is None or "pydensecrf" not in row.ratios:
+            return ""
+        return f"**{row.ratios['pydensecrf'].median:.1f}** ({duration(row.ours.seconds.median)})"
+
+    lines = []
+    for row in one.rows:
+        if row.op.startswith("dense_crf ") and "pydensecrf" in row.columns:
+            _, labels, height, width = row.shape
+            name = f"{width} × {height}, {labels} labels, {row.op.removeprefix('dense_crf ')}"
+            peer = duration(row.columns["pydensecrf"].seconds.median)
+            lines.append([name, peer, cell(row), cell(others.get(row.case))])
+    m = one.machine
+    header = ["`dense_crf`, ten iterations", "pydensecrf", "1 thread", "2 threads"]
+    return (
+        f"{markdown_table(header, lines)}\n\n"
+        f"{m.name} ({m.cpu}, {m.cpus} CPUs, {one.settings.capability}), commit {one.commit}, "
+        f"{one.date}."
+    )
+
+
+def replace_between_markers(text: str, content: str, marker: str = "benchmarks") -> str:
+    marked = re.compile(rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)", re.DOTALL)
     if not marked.search(text):
-        raise ValueError("no <!-- benchmarks --> ... <!-- /benchmarks --> to fill")
+        raise ValueError(f"no <!-- {marker} --> ... <!-- /{marker} --> to fill")
     return marked.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
 
 
@@ -181,12 +207,20 @@ def page(runs: list[Run]) -> str:
 def main() -> None:
     runs = stored_runs()
     (ROOT / "docs/benchmarks.md").write_text(page(runs))
-    # The readme has one thread of a CPU, as most readers can repeat that.
-    plain = [run for run in runs if run.file == "sampling.json" and run.settings.device == "cpu"]
-    if plain:
-        readme = ROOT / "README.md"
-        newest = max(plain, key=lambda run: run.date)
-        readme.write_text(replace_between_markers(readme.read_text(), readme_table(newest)))
+    # The readme has CPUs, as most readers can repeat that.
+    newest = {
+        run.file: run
+        for run in sorted(runs, key=lambda run: run.date)
+        if run.settings.device == "cpu"
+    }
+    readme = ROOT / "README.md"
+    text = readme.read_text()
+    if "sampling.json" in newest:
+        text = replace_between_markers(text, readme_table(newest["sampling.json"]))
+    if "dense_crf.json" in newest:
+        table = crf_table(newest["dense_crf.json"], newest.get("dense_crf-2threads.json"))
+        text = replace_between_markers(text, table, "benchmarks of dense_crf")
+    readme.write_text(text)
 
 
 if __name__ == "__main__":
