@@ -19,7 +19,7 @@ from types import ModuleType
 
 __all__ = ["PACKAGES", "Installation", "install"]
 
-PACKAGES = ("pydensecrf",)
+PACKAGES = ("pydensecrf", "pymatting")
 
 
 class Installation(MetaPathFinder, Loader):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
-from pyfast.ops._checks import expect_number
+from pyfast.ops._checks import expect_choice, expect_number
 from pyfast.ops._pictures import read_picture, read_plane
 from pyfast.ops._vmap import fold_vmap
 
@@ -22,29 +22,39 @@ def estimate_foreground(
     image: Any,
     alpha: Any,
     *,
+    method: str = "multilevel",
     return_background: bool = False,
     regularization: float = 1e-5,
     gradient_weight: float = 1.0,
-    small_iterations: int = 10,
-    big_iterations: int = 4,
+    small_iterations: int | None = None,
+    big_iterations: int | None = None,
     small_size: int = 32,
 ) -> Any:
-    """The colours of the foreground (and of the background) behind a matte, multi-level.
+    """The colours of the foreground (and of the background) behind a matte.
 
-    Pictures of growing size are gone through, each begun with the colours of the one before. At
-    each size some steps of the iteration are done: every second row, then the rows between, each
-    pixel's two colours exactly for fixed neighbours.
+    Both methods look for the least of
+
+        sum_i (alpha_i F_i + (1 - alpha_i) B_i - I_i)^2
+            + sum_ij (regularization + gradient_weight |alpha_i - alpha_j|)
+                     ((F_i - F_j)^2 + (B_i - B_j)^2)
+
+    over neighbours i, j. Pictures of growing size are gone through, each begun with the colours of
+    the one before. At each size some steps of an iteration are done: every second row, then the
+    rows between, each pixel's two colours exactly for fixed neighbours.
 
     Args:
         image: a picture: tensor (C, H, W) or (B, C, H, W), array (H, W, C) or (H, W), or Pillow's;
             floats in [0, 1], uint8 or uint16. A fourth channel is left out.
         alpha: the matte, (H, W), or (B, H, W) for a batch, of any kind.
+        method: "multilevel", some steps that keep colours in [0, 1]; or "closed_form", as many as
+            the solution takes, which is clipped to [0, 1] at the end. The latter counts each pair
+            of neighbours twice, as its authors do, and takes some ten times as long.
         return_background: whether to return the background too.
         regularization: how much colours are to be smooth everywhere.
         gradient_weight: how much more so for each unit by which alpha changes between pixels.
-        small_iterations: steps at sizes up to `small_size`.
-        big_iterations: steps at larger sizes. With 4 the colours are nearer to the truth than with
-            the 2 of the paper, and the time hardly grows.
+        small_iterations: steps at sizes up to `small_size`. None: 10, or 200 for "closed_form".
+        big_iterations: steps at larger sizes. None: 4, or 200 for "closed_form". With 4 the colours
+            are nearer to the truth than with the 2 of the paper, and the time hardly grows.
         small_size: in pixels.
 
     Returns:
@@ -56,7 +66,8 @@ def estimate_foreground(
         ValueError: a shape or a value does not fit.
 
     Reference: Germer, Uelwer, Conrad, Harmeling 2020, Fast Multi-Level Foreground Estimation,
-    equations 4 to 8 and algorithm 1.
+    equations 4 to 8 and algorithm 1; Levin, Lischinski, Weiss 2008, A Closed-Form Solution to
+    Natural Image Matting, equation 19.
 
     Example:
         >>> image, alpha = torch.tensor([[1.0, 0.5, 0.0]]), torch.tensor([[1.0, 0.5, 0.0]])
@@ -66,6 +77,12 @@ def estimate_foreground(
     op = "estimate_foreground"
     expect_number(op, "regularization", regularization, above=0)
     expect_number(op, "gradient_weight", gradient_weight, least=0)
+    expect_choice(op, "method", method, ("multilevel", "closed_form"))
+    closed = method == "closed_form"
+    if small_iterations is None:
+        small_iterations = 200 if closed else 10
+    if big_iterations is None:
+        big_iterations = 200 if closed else 4
     for name, count in (("small_iterations", small_iterations), ("big_iterations", big_iterations)):
         expect_number(op, name, count, whole=True, least=0)
     expect_number(op, "small_size", small_size, whole=True, least=0)
@@ -75,13 +92,14 @@ def estimate_foreground(
     layers = torch.ops.pyfast.foreground(
         pixels.detach(),
         matte.detach().unsqueeze(1).to(pixels),
-        regularization,
-        gradient_weight,
+        regularization * (1 + closed),
+        gradient_weight * (1 + closed),
         small_iterations,
         big_iterations,
         small_size,
+        not closed,
     )
-    results = [form.restore(layer) for layer in layers]
+    results = [form.restore(layer.clamp_(0, 1)) for layer in layers]
     return tuple(results) if return_background else results[0]
 
 
@@ -95,8 +113,9 @@ def estimate_foreground_reference(
     small_iterations: int = 10,
     big_iterations: int = 4,
     small_size: int = 32,
+    bounded: bool = True,
 ) -> Tensor | tuple[Tensor, Tensor]:
-    """The definition: (B, C, H, W), (B, 1, H, W) -> once or twice (B, C, H, W)."""
+    """The definition, multi-level: (B, C, H, W), (B, 1, H, W) -> once or twice (B, C, H, W)."""
     height, width = image.shape[2:]
     colours = torch.cat([_mean(image, alpha > 0.9), _mean(image, alpha < 0.1)], 1)
     levels = max(1, math.ceil(math.log2(max(height, width))))
@@ -122,7 +141,8 @@ def estimate_foreground_reference(
                 ],
                 1,
             )
-            solved = (solved / determinant).clamp(0, 1)
+            solved = solved / determinant
+            solved = solved.clamp(0, 1) if bounded else solved
             colours = torch.where(odd == bool(step % 2), solved, colours)
     front, back = colours.chunk(2, 1)
     return (front, back) if return_background else front
@@ -167,6 +187,7 @@ _OPTIONS = (
     "small_iterations",
     "big_iterations",
     "small_size",
+    "bounded",
 )
 
 

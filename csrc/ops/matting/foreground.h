@@ -16,12 +16,17 @@ template <class Real>
 struct ForegroundOptions {
   Real regularization, gradient_weight;
   int64_t small_iterations, big_iterations, small_size;
+  bool bounded;  // colours are kept in [0, 1] at every step
 };
 
 template <class Real>
 ForegroundOptions<Real> convert(const ForegroundOptions<double>& o) {
-  return {static_cast<Real>(o.regularization), static_cast<Real>(o.gradient_weight),
-          o.small_iterations, o.big_iterations, o.small_size};
+  return {static_cast<Real>(o.regularization),
+          static_cast<Real>(o.gradient_weight),
+          o.small_iterations,
+          o.big_iterations,
+          o.small_size,
+          o.bounded};
 }
 
 template <class Real>

@@ -36,7 +36,7 @@ void expect_count(const char* name, int64_t value) {
 
 void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
                 double regularization, double gradient_weight, int64_t small_iterations,
-                int64_t big_iterations, int64_t small_size) {
+                int64_t big_iterations, int64_t small_size, bool bounded) {
   expect_cpu(image);
   if (!image.has_shape({kAny, kAny, kAny, kAny})) throw shape_error(image, "(N, C, H, W)");
   expect_alike(alpha, image);
@@ -58,7 +58,7 @@ void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
     p.height = image.shape[2];
     p.width = image.shape[3];
     p.options = convert<Real>(ForegroundOptions<double>{
-        regularization, gradient_weight, small_iterations, big_iterations, small_size});
+        regularization, gradient_weight, small_iterations, big_iterations, small_size, bounded});
     p.image = view<const Real>(image);
     p.alpha = view<const Real>(alpha);
     p.foreground = view<Real>(foreground);

@@ -47,9 +47,9 @@ Real magnitude(Real value) {
 }
 
 template <class Real>
-Real unit(Real value) {
-  const Real positive = value > 0 ? value : Real(0);
-  return positive < 1 ? positive : Real(1);
+Real clamp(Real value, Real low, Real high) {
+  const Real above = value > low ? value : low;
+  return above < high ? above : high;
 }
 
 // A row with its first and last value repeated at the ends.
@@ -102,7 +102,7 @@ struct RowWeights {
 // Solves the pixels of a row for one channel, neighbours fixed. `front` and `back` are copies of
 // the rows before, with their ends repeated; `above` and `below` the rows there.
 template <class Real>
-void solve_row(const RowWeights<Real>& weights, const Real* __restrict alpha,
+void solve_row(const RowWeights<Real>& weights, Real low, Real high, const Real* __restrict alpha,
                const Real* __restrict image, int64_t width, const Real* __restrict front,
                const Real* __restrict front_above, const Real* __restrict front_below,
                const Real* __restrict back, const Real* __restrict back_above,
@@ -118,8 +118,8 @@ void solve_row(const RowWeights<Real>& weights, const Real* __restrict alpha,
                     (u[x] * front_above[x] + d[x] * front_below[x]);
     const Real b1 = (1 - alpha[x]) * image[x] + (l[x] * back[x] + r[x] * back[x + 2]) +
                     (u[x] * back_above[x] + d[x] * back_below[x]);
-    foreground[x] = unit(i00[x] * b0 + i01[x] * b1);
-    background[x] = unit(i01[x] * b0 + i11[x] * b1);
+    foreground[x] = clamp(i00[x] * b0 + i01[x] * b1, low, high);
+    background[x] = clamp(i01[x] * b0 + i11[x] * b1, low, high);
   }
 }
 
@@ -129,6 +129,9 @@ void sweep(const ForegroundLevel<Real>& level, const ForegroundOptions<Real>& op
   const int64_t width = level.width, plane = level.height * width;
   Real *front = scratch, *back = front + width + 2;
   const RowWeights<Real> weights(back + width + 2, width);
+  const Real infinity = static_cast<Real>(__builtin_inff());
+  const Real low = options.bounded ? Real(0) : -infinity,
+             high = options.bounded ? Real(1) : infinity;
   for (int64_t y = from; y < to; y += 2) {
     const bool first = y == 0, last = y + 1 == level.height;
     const Real* alpha = level.alpha + y * width;
@@ -141,7 +144,7 @@ void sweep(const ForegroundLevel<Real>& level, const ForegroundOptions<Real>& op
       copy_padded(foreground, width, front);
       copy_padded(background, width, back);
       // Beyond the edge a pixel is its own neighbour.
-      solve_row(weights, alpha, level.image + at, width, front,
+      solve_row(weights, low, high, alpha, level.image + at, width, front,
                 first ? front + 1 : foreground - width, last ? front + 1 : foreground + width, back,
                 first ? back + 1 : background - width, last ? back + 1 : background + width,
                 foreground, background);

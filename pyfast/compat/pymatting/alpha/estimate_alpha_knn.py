@@ -1,0 +1,7 @@
+"""Not offered."""
+
+from pyfast.compat.pymatting._not_offered import not_offered
+
+__all__ = ["estimate_alpha_knn"]
+
+estimate_alpha_knn = not_offered("estimate_alpha_knn", "estimate_alpha_cf")

@@ -1,0 +1,7 @@
+"""Not offered."""
+
+from pyfast.compat.pymatting._not_offered import not_offered
+
+__all__ = ["estimate_alpha_sm"]
+
+estimate_alpha_sm = not_offered("estimate_alpha_sm", "estimate_alpha_cf")
