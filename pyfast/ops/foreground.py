@@ -99,7 +99,7 @@ def estimate_foreground(
         small_size,
         not closed,
     )
-    results = [form.restore(layer.clamp_(0, 1)) for layer in layers]
+    results = [form.restore(layer.clamp(0, 1) if closed else layer) for layer in layers]
     return tuple(results) if return_background else results[0]
 
 

@@ -70,6 +70,12 @@ BAD_CALLS = tuple(
             "regularization to be above 0, got 0",
         ),
         (
+            "another method",
+            lambda: estimate(IMAGE, ALPHA, method="closed"),
+            ValueError,
+            "method to be one of multilevel, closed_form, got 'closed'; did you mean 'closed_form'",
+        ),
+        (
             "half a step",
             lambda: estimate(IMAGE, ALPHA, big_iterations=0.5),
             TypeError,
@@ -197,3 +203,29 @@ def test_no_step_at_a_size(options):
     found = estimate(image, alpha, **words)
     expected = estimate_foreground_reference(image, alpha, **words)
     torch.testing.assert_close(found, expected, atol=1e-8, rtol=0)
+
+
+def test_the_closed_form_is_the_solution_of_its_system():
+    """The normal equations of Levin et al. 2008, equation 19, written out and solved directly."""
+    sparse = pytest.importorskip("scipy.sparse")
+    from scipy.sparse.linalg import spsolve
+
+    image, alpha, *_ = blend(30, 36)
+    size, opacity = alpha.size, alpha.ravel()
+    index = np.arange(size).reshape(alpha.shape)
+    edges = np.concatenate(
+        [
+            np.stack([index[:, :-1].ravel(), index[:, 1:].ravel()], 1),
+            np.stack([index[:-1].ravel(), index[1:].ravel()], 1),
+        ]
+    )
+    weights = 2 * (1e-5 + abs(opacity[edges[:, 0]] - opacity[edges[:, 1]]))
+    rows = np.repeat(np.arange(len(edges)), 2)
+    slopes = sparse.csr_matrix((np.tile([1.0, -1], len(edges)), (rows, edges.ravel())))
+    smooth = slopes.T @ sparse.diags(weights) @ slopes
+    mix = sparse.hstack([sparse.diags(opacity), sparse.diags(1 - opacity)])
+    system = (mix.T @ mix + sparse.block_diag([smooth, smooth])).tocsc()
+    exact = spsolve(system, mix.T @ image.reshape(size, 3)).reshape(2, *image.shape).clip(0, 1)
+    found = estimate(image, alpha, method="closed_form", return_background=True)
+    for a, b, part in zip(found, exact, (alpha, 1 - alpha), strict=True):
+        np.testing.assert_allclose(part[..., None] * a, part[..., None] * b, atol=1e-3)

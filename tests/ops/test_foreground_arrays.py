@@ -54,7 +54,11 @@ def test_pixels_last_are_read_and_written_where_they_lie():
         (lambda: _C.foreground(IMAGE, ALPHA, 1, 1, 2.5), TypeError, "small_iterations to be an in"),
         (lambda: _C.foreground(IMAGE, ALPHA, 1, 1, -2), ValueError, "small_iterations not to be"),
         (lambda: _C.guided_filter(ALPHA, IMAGE[..., 1:]), ValueError, "input of shape"),
-        (lambda: _C.guided_filter(np.ones((1, 5, 4, 4)), ALPHA), ValueError, "guide of shape .* with C from 1 to 4"),
+        (
+            lambda: _C.guided_filter(np.ones((1, 5, 4, 4)), ALPHA),
+            ValueError,
+            "guide of shape .* with C from 1 to 4",
+        ),
         (lambda: _C.guided_filter(ALPHA, IMAGE, -1), ValueError, "radius not to be negative"),
         (lambda: _C.guided_filter(ALPHA, IMAGE, 1, 0), ValueError, "epsilon to be positive"),
     ],

@@ -6,18 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
-def as_image(image: NDArray[Any]) -> NDArray[Any]:
-    """An image in float64: PyMatting computes in it, whatever comes."""
-    return image if image.dtype.kind in "bu" else image.astype(np.float64)
-
-
-def as_trimap(trimap: NDArray[Any]) -> NDArray[Any]:
-    """A trimap in float64, of one channel."""
-    plane = trimap[..., 0] if trimap.ndim == 3 and trimap.shape[2] == 1 else trimap
-    return plane if plane.dtype.kind in "bu" else plane.astype(np.float64)
+def as_planes(image: NDArray[Any]) -> Tensor:
+    """An image (H, W, C) or (H, W) as a tensor of planes, float64, as PyMatting computes."""
+    planes = np.atleast_3d(image).transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(planes, dtype=np.float64))
 
 
 def taken(op: str, name: str, words: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ def estimate_foreground_cf(
     ichol_kwargs: Mapping[str, Any] = _NONE,
     cg_kwargs: Mapping[str, Any] = _NONE,
 ) -> Any:
-    """`pyfast.estimate_foreground(method="closed_form")` with PyMatting's words: float64, (H, W, C).
+    """`pyfast.estimate_foreground(method="closed_form")` with PyMatting's words, in float64.
 
     It is solved by levels: guesses, tolerance and the solver's arguments are taken and not needed.
 

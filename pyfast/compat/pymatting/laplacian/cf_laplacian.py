@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from pyfast.compat.pymatting._arguments import as_image
+from pyfast.compat.pymatting._arguments import as_planes
 from pyfast.ops.matting import matting_laplacian
 
 __all__ = ["cf_laplacian"]
@@ -33,5 +35,6 @@ def cf_laplacian(
     """
     known = None
     if is_known is not None:
-        known = np.asarray(is_known, dtype=bool).reshape(image.shape[:2])
-    return matting_laplacian(as_image(image), epsilon, radius, known=known, layout="scipy")
+        known = torch.from_numpy(np.asarray(is_known, dtype=np.uint8).reshape(image.shape[:2]))
+    matrix = matting_laplacian(as_planes(image), epsilon, radius, known=known, layout="scipy")
+    return csr_matrix(matrix)

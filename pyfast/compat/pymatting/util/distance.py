@@ -12,7 +12,7 @@ __all__ = ["distance_transform"]
 
 
 def distance_transform(mask: NDArray[Any]) -> NDArray[np.float64]:
-    """How far each pixel of `mask`, (H, W), is from the nearest one that is 0; inf where none is."""
+    """How far each pixel of (H, W) is from the nearest one that is 0; inf where there is none."""
     inside = np.asarray(mask) != 0
     if inside.all():
         return np.full(inside.shape, np.inf)

@@ -182,9 +182,9 @@ def make_grid(
     if not images:
         return None
     given = [image for image in images if image is not None]
-    for image in given:
-        if image.dtype not in _FLOATS:
-            raise TypeError(f"make_grid: expected images of float32 or float64, got {image.dtype}")
+    for one in given:
+        if one.dtype not in _FLOATS:
+            raise TypeError(f"make_grid: expected images of float32 or float64, got {one.dtype}")
     if nx is None:
         nx = math.ceil(math.sqrt(len(images))) if ny is None else div_round_up(len(images), ny)
     ny = div_round_up(len(images), nx) if ny is None else ny
@@ -224,7 +224,7 @@ def remove_background_bicolor(image: Array, fg_color: Array, bg_color: Array) ->
     return stack_images(np.clip(colour, 0, 1), alpha)
 
 
-# --- what is wrong with a picture or a trimap ------------------------------------------------------
+# --- what is wrong with a picture or a trimap ---------------------------------------------------
 
 
 def sanity_check_image(image: Array) -> None:
