@@ -2,6 +2,14 @@
 (`*_reference`) and what the dispatcher must know of them."""
 
 from pyfast.ops.compositing import composite
+from pyfast.ops.dense_crf import (
+    GaussianFilter,
+    bilateral_features,
+    crf_free_energy,
+    dense_crf,
+    mean_field,
+    spatial_features,
+)
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
@@ -18,16 +26,22 @@ from pyfast.ops.thin_plate_spline import thin_plate_spline_grid
 from pyfast.ops.trimaps import trimap_from_mask, trimap_from_scribbles
 
 __all__ = [
+    "GaussianFilter",
     "MattingLaplacian",
     "affine_grid",
     "affine_grid_sample",
+    "bilateral_features",
     "composite",
+    "crf_free_energy",
+    "dense_crf",
     "estimate_foreground",
     "grid_sample",
     "guided_filter",
     "homography_grid_sample",
     "matting_energy",
     "matting_laplacian",
+    "mean_field",
+    "spatial_features",
     "thin_plate_spline_grid",
     "trimap_from_mask",
     "trimap_from_scribbles",

@@ -3,7 +3,8 @@
 They are slow, differentiable, and right in float64: what kernels are compared with.
 
 References: Krähenbühl, Koltun 2011, Efficient Inference in Fully Connected CRFs with Gaussian Edge
-Potentials; Adams, Baek, Davis 2010, Fast High-Dimensional Filtering Using the Permutohedral Lattice.
+Potentials; Adams, Baek, Davis 2010, Fast High-Dimensional Filtering Using the Permutohedral
+Lattice.
 """
 
 from __future__ import annotations

@@ -158,6 +158,7 @@ struct ExactParams {
   int64_t batch = 0, points = 0, channels = 0;
   const Real* features = nullptr;  // (B, d, N)
   const Real* values = nullptr;    // (B, C, N)
+  bool gradient = false;           // asks for that in the features
   const Real* grad = nullptr;      // (B, C, N), for the gradient
   Real* output = nullptr;          // (B, C, N), or for the gradient (B, d, N)
   double cutoff = 0;               // a distance, 0: none
@@ -205,8 +206,6 @@ template <class Real>
 void filter_gradient_cpu(const FilterGradientParams<Real>& params);
 template <class Real>
 void exact_filter_cpu(const ExactParams<Real>& params);
-template <class Real>
-void exact_filter_gradient_cpu(const ExactParams<Real>& params);
 template <class Real>
 void mean_field_cpu(const MeanFieldParams<Real>& params);
 

@@ -1,0 +1,491 @@
+// Builds a lattice: finds the vertices with a hash table, sorts them, finds neighbours by merging
+// and lists the points of every vertex. Which vertices there are and their order do not depend on
+// threads, and neither does anything else in a lattice.
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "core/cpu_dispatch.h"
+#include "core/parallel.h"
+#include "core/workspace.h"
+#include "ops/dense_crf/dense_crf_cpu.h"
+#include "ops/dense_crf/dense_crf_filter.h"
+
+namespace pyfast {
+namespace {
+
+using baseline::hash;
+using baseline::key_step;
+using baseline::lattice_scale;
+using baseline::operator+;
+using baseline::operator<;
+using baseline::operator==;
+
+constexpr int64_t kGrain = 4096;  // points or vertices for one thread
+
+int bits_for(int64_t count) {
+  int bits = 0;
+  while (bits < 62 && int64_t{1} << bits < count) ++bits;
+  return bits;
+}
+
+int64_t power_of_two_from(int64_t count) { return int64_t{1} << bits_for(count); }
+
+// How many of `total` items each of a few tasks takes.
+struct Division {
+  int64_t total, tasks, each;
+  Division(int64_t total, int64_t grain)
+      : total(total),
+        tasks(std::clamp<int64_t>(total / grain, 1, num_threads())),
+        each((total + tasks - 1) / tasks) {}
+  int64_t begin(int64_t task) const { return std::min(total, task * each); }
+  int64_t end(int64_t task) const { return std::min(total, (task + 1) * each); }
+  // body(task, begin, end)
+  template <class Body>
+  void run(const Body& body) const {
+    parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
+      for (int64_t t = first; t < last; ++t) body(t, begin(t), end(t));
+    });
+  }
+};
+
+// Where features lie: bounds of the coordinates in the hyperplane.
+struct Bounds {
+  double low[kMostFeatures + 1], high[kMostFeatures + 1];
+};
+
+template <class Real>
+bool find_bounds(const LatticeParams<Real>& p, Bounds& bounds) {
+  const int64_t rows = p.batch * p.dims;
+  Scratch<Real> least(rows), largest(rows);
+  std::atomic<bool> finite{true};
+  parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r)
+      if (!PF_PICK_CPU(lattice_kernels<Real>)
+               .extent(p.features + r * p.points, p.points, least.data() + r, largest.data() + r))
+        finite = false;
+  });
+  if (!finite) return false;
+  double low[kMostFeatures], high[kMostFeatures];
+  for (int i = 0; i < p.dims; ++i) {
+    low[i] = least.data()[i], high[i] = largest.data()[i];
+    for (int64_t b = 1; b < p.batch; ++b) {
+      low[i] = std::min<double>(low[i], least.data()[b * p.dims + i]);
+      high[i] = std::max<double>(high[i], largest.data()[b * p.dims + i]);
+    }
+    low[i] *= lattice_scale(p.dims, i), high[i] *= lattice_scale(p.dims, i);
+  }
+  double sum_low = 0, sum_high = 0;  // of the features from j on
+  for (int j = p.dims; j > 0; --j) {
+    bounds.low[j] = sum_low - j * high[j - 1], bounds.high[j] = sum_high - j * low[j - 1];
+    sum_low += low[j - 1], sum_high += high[j - 1];
+  }
+  bounds.low[0] = sum_low, bounds.high[0] = sum_high;
+  return true;
+}
+
+constexpr double kFarthest = 1 << 28;         // of a coordinate
+constexpr double kFarthestInFloat = 1 << 17;  // where float still tells a 64th of a cell apart
+
+// The bits of each key word that are in use.
+struct WordBits {
+  int first[kMostKeyWords], last[kMostKeyWords];
+};
+
+template <class Real, int W>
+class Builder {
+ public:
+  Builder(const LatticeParams<Real>& p, const KeyLayout& layout, const WordBits& bits,
+          int64_t top_values, bool exact, LatticeMemory& memory)
+      : p_(p),
+        layout_(layout),
+        bits_(bits),
+        top_values_(top_values),
+        exact_(exact),
+        memory_(memory),
+        corners_(p.batch * p.points * (p.dims + 1)) {}
+
+  void build() {
+    Scratch<int32_t> slots(corners_);
+    Scratch<Real> weights(corners_);
+    slots_ = slots.data(), weights_ = weights.data();
+    int64_t capacity = power_of_two_from(std::min(2 * corners_, 2 * p_.batch * p_.points + 65536));
+    while (!find_vertices(capacity)) capacity *= 4;
+  }
+
+ private:
+  using Entry = KeyEntry<W>;
+  using Corners = CornerKernels<Real, W>;
+  const Corners& kernels() { return PF_PICK_CPU(corner_kernels<Corners>); }
+
+  static void clear(uint64_t* words, int64_t count) {
+    parallel_for(0, count, 1 << 16, [&](int64_t begin, int64_t end) {
+      std::memset(words + begin, 0xff, (end - begin) * sizeof(uint64_t));
+    });
+  }
+
+  // False if the table is too small.
+  bool find_vertices(int64_t capacity) {
+    Scratch<uint64_t> words(capacity);
+    Scratch<Key<W>> keys(W > 1 ? corners_ : 0);
+    clear(words.data(), capacity);
+    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data()};
+    constexpr int64_t kPoints = 1024;
+    const int64_t blocks = (p_.points + kPoints - 1) / kPoints;
+    std::atomic<bool> full{false};
+    parallel_for(0, p_.batch * blocks, 2, [&](int64_t begin, int64_t end) {
+      for (int64_t block = begin; block < end && !full; ++block) {
+        const int64_t first = block % blocks * kPoints;
+        if (!kernels().find_corners(p_, layout_, table, exact_, block / blocks, first,
+                                    std::min(first + kPoints, p_.points), slots_, weights_))
+          full = true;
+      }
+    });
+    if (full) return false;
+    const int64_t count = count_entries(table);
+    Scratch<Entry> entries(count), aside(count);
+    collect(table, entries.data());
+    const Entry* sorted = sort(entries.data(), aside.data(), count);
+    number_slots(table, sorted, count);
+    parallel_for(0, corners_, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t e = begin; e < end; ++e)
+        slots_[e] = static_cast<int32_t>(words.data()[slots_[e]]);
+    });
+    if (p_.closed) {
+      int64_t room = power_of_two_from(8 * count);
+      while (!close(sorted, count, room)) room *= 4;
+    } else {
+      finish(sorted, count);
+    }
+    return true;
+  }
+
+  // Adds all neighbours of the vertices in use.
+  bool close(const Entry* used, int64_t count, int64_t capacity) {
+    const int64_t steps = 2 * (p_.dims + 1) + 1;
+    Scratch<uint64_t> words(capacity);
+    Scratch<Key<W>> keys(W > 1 ? count * steps : 0);
+    clear(words.data(), capacity);
+    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data()};
+    std::atomic<bool> full{false};
+    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t s = 0; s < steps && !full; ++s) {
+        const int axis = static_cast<int>(s / 2);
+        const Key<W> step = s + 1 == steps ? Key<W>{} : step_along(axis, s % 2 == 0 ? 1 : -1);
+        if (!kernels().insert_steps(table, used, begin, end, step, s * count)) full = true;
+      }
+    });
+    if (full) return false;
+    const int64_t total = count_entries(table);
+    Scratch<Entry> entries(total), aside(total);
+    collect(table, entries.data());
+    const Entry* sorted = sort(entries.data(), aside.data(), total);
+    // Where the vertices in use are now: both lists are sorted.
+    Scratch<int32_t> moved(count);
+    for (int64_t i = 0, j = 0; i < count; ++i, ++j) {
+      while (!(sorted[j].key == used[i].key)) ++j;
+      moved.data()[i] = static_cast<int32_t>(j);
+    }
+    parallel_for(0, corners_, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t e = begin; e < end; ++e) slots_[e] = moved.data()[slots_[e]];
+    });
+    finish(sorted, total);
+    return true;
+  }
+
+  Key<W> step_along(int axis, int64_t sign) const {
+    return key_step<W>(layout_, -sign, axis, sign * p_.dims);
+  }
+
+  static int64_t count_entries(const KeyTable<W>& table) {
+    std::atomic<int64_t> count{0};
+    parallel_for(0, static_cast<int64_t>(table.mask) + 1, 1 << 16, [&](int64_t begin, int64_t end) {
+      int64_t found = 0;
+      for (int64_t s = begin; s < end; ++s) found += table.words[s] != KeyTable<W>::kEmpty;
+      count += found;
+    });
+    return count;
+  }
+
+  static void collect(const KeyTable<W>& table, Entry* entries) {
+    int64_t next = 0;
+    for (uint64_t s = 0; s <= table.mask; ++s) {
+      const uint64_t word = table.words[s];
+      if (word == KeyTable<W>::kEmpty) continue;
+      Entry& entry = entries[next++];
+      if constexpr (W == 1) {
+        entry.key.word[0] = word;
+      } else {
+        entry.key = table.keys[word & 0xffffffffu];
+      }
+      entry.slot = static_cast<uint32_t>(s);
+    }
+  }
+
+  // By key, digit by digit from the last one on; returns one of the two.
+  Entry* sort(Entry* from, Entry* to, int64_t count) const {
+    constexpr int kDigit = 11, kValues = 1 << kDigit;
+    const Division parts(count, 16 * kGrain);
+    Scratch<int64_t> places(parts.tasks * kValues);
+    for (int w = W - 1; w >= 0; --w) {
+      if (w >= layout_.words) continue;
+      for (int shift = bits_.first[w]; shift < bits_.last[w]; shift += kDigit) {
+        std::fill_n(places.data(), parts.tasks * kValues, 0);
+        parts.run([&](int64_t task, int64_t begin, int64_t end) {
+          int64_t* mine = places.data() + task * kValues;
+          for (int64_t i = begin; i < end; ++i)
+            ++mine[from[i].key.word[w] >> shift & (kValues - 1)];
+        });
+        int64_t next = 0;
+        for (int value = 0; value < kValues; ++value)
+          for (int64_t task = 0; task < parts.tasks; ++task) {
+            int64_t& place = places.data()[task * kValues + value];
+            const int64_t found = place;
+            place = next;
+            next += found;
+          }
+        parts.run([&](int64_t task, int64_t begin, int64_t end) {
+          int64_t* mine = places.data() + task * kValues;
+          for (int64_t i = begin; i < end; ++i)
+            to[mine[from[i].key.word[w] >> shift & (kValues - 1)]++] = from[i];
+        });
+        std::swap(from, to);
+      }
+    }
+    return from;
+  }
+
+  static void number_slots(const KeyTable<W>& table, const Entry* sorted, int64_t count) {
+    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) table.words[sorted[i].slot] = static_cast<uint64_t>(i);
+    });
+  }
+
+  // `slots_` are vertices by now.
+  void finish(const Entry* sorted, int64_t count) {
+    // Slabs of one value of the top coordinate, or more if there are very many values.
+    int coarse = 0;
+    while (p_.batch * ((top_values_ >> coarse) + 1) > std::max<int64_t>(count, 1024)) ++coarse;
+    const int64_t image_slabs = (top_values_ >> coarse) + 1;
+    const int64_t reach = (p_.dims + (int64_t{1} << coarse) - 1) >> coarse;
+    const LatticeSizes sizes{
+        p_.dims, p_.batch, p_.points, count, p_.batch * image_slabs, int64_t{sizeof(Real)}};
+    int32_t* words = memory_.allocate(lattice_words(sizes));
+    write_lattice_header(words, sizes, reach);
+    const auto view = lattice_view<Real>(words, sizes, reach);
+    find_slabs(sorted, count, coarse, image_slabs, view);
+    {
+      Scratch<Key<W>> keys(count + 1);
+      for (int64_t i = 0; i < count; ++i) keys.data()[i] = sorted[i].key;
+      std::memset(keys.data() + count, 0xff, sizeof(Key<W>));
+      find_neighbours(keys.data(), view);
+    }
+    list_points(view);
+    filter_ones(view);
+  }
+
+  void find_slabs(const Entry* sorted, int64_t count, int coarse, int64_t image_slabs,
+                  const LatticeView<Real>& view) const {
+    const int word = layout_.field_word[p_.dims], shift = layout_.field_shift[p_.dims];
+    const uint64_t values = (uint64_t{1} << bits_for(top_values_)) - 1;
+    int64_t slab = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      const Key<W>& key = sorted[i].key;
+      const int64_t image =
+          static_cast<int64_t>(key.word[layout_.image_word] >> layout_.image_shift);
+      const int64_t top = static_cast<int64_t>(key.word[word] >> shift & values) >> coarse;
+      while (slab <= image * image_slabs + top) view.slab_starts[slab++] = static_cast<int32_t>(i);
+    }
+    while (slab <= view.slabs) view.slab_starts[slab++] = static_cast<int32_t>(count);
+  }
+
+  // Along an axis keys differ by a constant, so a walk through the vertices meets their neighbours
+  // in order. The walks along three axes go side by side, because each waits for its own memory.
+  void find_neighbours(const Key<W>* keys, const LatticeView<Real>& view) const {
+    const int64_t count = view.vertices;
+    const int axes = p_.dims + 1;
+    parallel_for(0, axes * count * 2, kGrain * 16, [&](int64_t begin, int64_t end) {
+      std::fill(view.neighbours + begin, view.neighbours + end, static_cast<int32_t>(count));
+    });
+    const Division parts(count, 4 * kGrain);
+    parts.run([&](int64_t, int64_t begin, int64_t end) {
+      int axis = 0;
+      for (; axis + 3 <= axes; axis += 3) walk<3>(keys, view, axis, begin, end);
+      for (; axis < axes; ++axis) walk<1>(keys, view, axis, begin, end);
+    });
+  }
+
+  template <int kAxes>
+  void walk(const Key<W>* keys, const LatticeView<Real>& view, int first_axis, int64_t begin,
+            int64_t end) const {
+    const int64_t count = view.vertices;
+    Key<W> step[kAxes];
+    int64_t here[kAxes], there[kAxes];
+    int32_t* pairs[kAxes];
+    int32_t unused;
+    for (int a = 0; a < kAxes; ++a) {
+      step[a] = step_along(first_axis + a, 1);
+      here[a] = begin;
+      const Key<W> first = keys[begin] + step[a];
+      there[a] = std::lower_bound(keys, keys + count, first,
+                                  [](const Key<W>& x, const Key<W>& y) { return x < y; }) -
+                 keys;
+      pairs[a] = view.neighbours + 2 * count * (first_axis + a);
+    }
+    const auto advance = [&](int a) {
+      const Key<W> wanted = keys[here[a]] + step[a];
+      const bool found = keys[there[a]] == wanted, below = keys[there[a]] < wanted;
+      int32_t* plus = found ? pairs[a] + 2 * here[a] + 1 : &unused;
+      int32_t* minus = found ? pairs[a] + 2 * there[a] : &unused;
+      *plus = static_cast<int32_t>(there[a]);
+      *minus = static_cast<int32_t>(here[a]);
+      there[a] += below;
+      here[a] += !below;
+    };
+    bool all = begin < end;
+    while (all)
+      for (int a = 0; a < kAxes; ++a) {
+        advance(a);
+        all = all && here[a] < end;
+      }
+    for (int a = 0; a < kAxes; ++a)
+      while (here[a] < end) advance(a);
+  }
+
+  void list_points(const LatticeView<Real>& view) const {
+    const int64_t count = view.vertices, points = p_.batch * p_.points;
+    const int corners = p_.dims + 1;
+    const Division parts(points, 4 * kGrain);
+    Scratch<int32_t> places(parts.tasks * count);
+    parts.run([&](int64_t task, int64_t begin, int64_t end) {
+      int32_t* mine = places.data() + task * count;
+      std::fill_n(mine, count, 0);
+      for (int64_t e = begin * corners; e < end * corners; ++e) {
+        ++mine[slots_[e]];
+        view.corners[e] = slots_[e];
+        view.weights[e] = weights_[e];
+      }
+    });
+    int32_t next = 0;
+    for (int64_t v = 0; v < count; ++v) {
+      view.starts[v] = next;
+      for (int64_t task = 0; task < parts.tasks; ++task) {
+        int32_t& place = places.data()[task * count + v];
+        const int32_t found = place;
+        place = next;
+        next += found;
+      }
+    }
+    view.starts[count] = next;
+    parts.run([&](int64_t task, int64_t begin, int64_t end) {
+      int32_t* mine = places.data() + task * count;
+      for (int64_t n = begin; n < end; ++n)
+        for (int64_t e = n * corners; e < (n + 1) * corners; ++e) {
+          const int32_t place = mine[slots_[e]]++;
+          view.list_points[place] = static_cast<int32_t>(n);
+          view.list_weights[place] = weights_[e];
+        }
+    });
+  }
+
+  const LatticeParams<Real>& p_;
+  const KeyLayout& layout_;
+  const WordBits& bits_;
+  const int64_t top_values_;
+  const bool exact_;
+  LatticeMemory& memory_;
+  const int64_t corners_;
+  int32_t* slots_ = nullptr;  // of every corner, later its vertex
+  Real* weights_ = nullptr;
+};
+
+template <class Real>
+LatticeError build_empty(const LatticeParams<Real>& p, LatticeMemory& memory) {
+  const LatticeSizes sizes{p.dims, p.batch, p.points, 0, 0, int64_t{sizeof(Real)}};
+  int32_t* words = memory.allocate(lattice_words(sizes));
+  write_lattice_header(words, sizes, 1);
+  const auto view = lattice_view<Real>(words, sizes, 1);
+  view.starts[0] = view.slab_starts[0] = 0;
+  return LatticeError::kNone;
+}
+
+}  // namespace
+
+void write_lattice_header(int32_t* words, const LatticeSizes& sizes, int64_t reach) {
+  std::fill_n(words, kLatticeHeader, 0);
+  words[kWordDims] = static_cast<int32_t>(sizes.dims);
+  words[kWordBatch] = static_cast<int32_t>(sizes.batch);
+  words[kWordPoints] = static_cast<int32_t>(sizes.points);
+  words[kWordVertices] = static_cast<int32_t>(sizes.vertices);
+  words[kWordSlabs] = static_cast<int32_t>(sizes.slabs);
+  words[kWordReal] = static_cast<int32_t>(sizes.real);
+  words[kWordReach] = static_cast<int32_t>(reach);
+}
+
+template <class Real>
+LatticeError build_lattice_cpu(const LatticeParams<Real>& p, LatticeMemory& memory) {
+  int64_t corners;
+  if (__builtin_mul_overflow(p.batch, p.points, &corners) ||
+      __builtin_mul_overflow(corners, int64_t{p.dims} + 1, &corners) || corners > kMostCorners)
+    return LatticeError::kTooManyPoints;
+  if (corners == 0) return build_empty(p, memory);
+  Bounds bounds;
+  if (!find_bounds(p, bounds)) return LatticeError::kNotFinite;
+  int32_t low[kMostFeatures + 1];
+  int bits[kMostFeatures + 1];
+  bool exact = false;
+  int64_t top_values = 1;
+  // Vertices are less than d + 1 from their points in each coordinate, neighbours that much
+  // further.
+  const double margin = (p.dims + 1.0) * (p.closed ? 3 : 2) + 2;
+  for (int c = 0; c <= p.dims; ++c) {
+    const double from = std::floor(bounds.low[c] - margin), to = std::ceil(bounds.high[c] + margin);
+    if (!(from > -kFarthest && to < kFarthest)) return LatticeError::kTooFar;
+    exact = exact || from < -kFarthestInFloat || to > kFarthestInFloat;
+    low[c] = static_cast<int32_t>(from);
+    bits[c] = bits_for(static_cast<int64_t>(to - from) + 1);
+    if (c == p.dims) top_values = static_cast<int64_t>(to - from) + 1;
+  }
+  KeyLayout layout;
+  const int image_bits = bits_for(p.batch);
+  if (!baseline::lay_out_keys(p.dims, low, bits, image_bits, layout)) return LatticeError::kTooFar;
+  WordBits used;
+  std::fill_n(used.first, kMostKeyWords, 63);
+  std::fill_n(used.last, kMostKeyWords, 0);
+  for (int c = 0; c <= p.dims; ++c)
+    if (layout.is_stored(c)) {
+      const int w = layout.field_word[c], shift = layout.field_shift[c];
+      used.first[w] = std::min(used.first[w], shift);
+      used.last[w] = std::max(used.last[w], shift + bits[c]);
+    }
+  used.last[0] += image_bits;
+  const auto build = [&](auto width) {
+    Builder<Real, decltype(width)::value>(p, layout, used, top_values, exact, memory).build();
+  };
+  if (layout.words == 1) {
+    build(std::integral_constant<int, 1>{});
+  } else if (layout.words == 2) {
+    build(std::integral_constant<int, 2>{});
+  } else if (layout.words <= 4) {
+    build(std::integral_constant<int, 4>{});
+  } else {
+    build(std::integral_constant<int, 16>{});
+  }
+  return LatticeError::kNone;
+}
+
+template <class Real>
+int64_t most_lattice_words(const LatticeParams<Real>& p) {
+  const int64_t corners = p.batch * p.points * (p.dims + 1);
+  const int64_t vertices = p.closed ? corners * (2 * p.dims + 3) : corners;
+  return lattice_words(
+      {p.dims, p.batch, p.points, vertices, vertices + 1024 + p.batch, int64_t{sizeof(Real)}});
+}
+
+template LatticeError build_lattice_cpu(const LatticeParams<float>&, LatticeMemory&);
+template LatticeError build_lattice_cpu(const LatticeParams<double>&, LatticeMemory&);
+template int64_t most_lattice_words(const LatticeParams<float>&);
+template int64_t most_lattice_words(const LatticeParams<double>&);
+
+}  // namespace pyfast

@@ -1,0 +1,174 @@
+// Vectors of numbers on the CPU, and rows of channels as they are stored and computed with.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "ops/dense_crf/dense_crf_math.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+namespace pyfast {
+namespace PF_ISA {
+
+template <class T, int N>
+struct VecOf {
+  typedef T type __attribute__((vector_size(N * sizeof(T))));
+};
+template <class T, int N>
+using Vec = typename VecOf<T, N>::type;
+
+template <class T, class I, int N, int kMantissa, int kBias>
+struct VectorOps {
+  using Real = Vec<T, N>;
+  using Int = Vec<I, N>;
+  static constexpr bool kIsDouble = sizeof(T) == 8;
+  static T number(double x) { return static_cast<T>(x); }
+  static Int less(Real a, Real b) { return -(a < b); }
+  static Int equal(Int a, Int b) { return -(a == b); }
+  static Int to_int(Real x) { return __builtin_convertvector(x, Int); }
+  static Real to_real(Int x) { return __builtin_convertvector(x, Real); }
+  static Real round(Real x) {
+    constexpr T shift = sizeof(T) == 4 ? T(12582912) : T(6755399441055744);
+    return (x + shift) - shift;
+  }
+  static Real scale_by_power(Real p, Real n, Real x) {
+    const Int bits = (to_int(n) + kBias) << kMantissa;
+    Real power;
+    std::memcpy(&power, &bits, sizeof(power));
+    return x < -87 ? Real{} : p * power;
+  }
+};
+template <>
+struct LaneOps<Vec<float, 16>> : VectorOps<float, int32_t, 16, 23, 127> {};
+template <>
+struct LaneOps<Vec<float, 8>> : VectorOps<float, int32_t, 8, 23, 127> {};
+template <>
+struct LaneOps<Vec<double, 16>> : VectorOps<double, int64_t, 16, 52, 1023> {};
+template <>
+struct LaneOps<Vec<double, 8>> : VectorOps<double, int64_t, 8, 52, 1023> {};
+
+template <class V>
+inline V load(const void* from) {
+  V value;
+  std::memcpy(&value, from, sizeof(value));
+  return value;
+}
+template <class V>
+inline void store(void* to, const V& value) {
+  std::memcpy(to, &value, sizeof(value));
+}
+
+// N values that are stored as S, widened.
+template <class S, int N>
+struct Lanes {
+  using V = Vec<S, N>;
+  static V load(const S* from) { return PF_ISA::load<V>(from); }
+  static void store(S* to, const V& value) { PF_ISA::store(to, value); }
+};
+template <int N>
+struct Lanes<Half, N> {
+  using V = Vec<float, N>;
+  static V load(const Half* from) {
+#if defined(__AVX512F__)
+    if constexpr (N == 16)
+      return (V)_mm512_maskz_cvtph_ps(0xffff,
+                                      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+#endif
+#if defined(__F16C__)
+    if constexpr (N == 8)
+      return (V)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#endif
+    V value;
+    for (int i = 0; i < N; ++i) value[i] = widen(from[i]);
+    return value;
+  }
+  static void store(Half* to, const V& value) {
+#if defined(__AVX512F__)
+    if constexpr (N == 16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to),
+                          _mm512_maskz_cvtps_ph(0xffff, (__m512)value, _MM_FROUND_TO_NEAREST_INT));
+      return;
+    }
+#endif
+#if defined(__F16C__)
+    if constexpr (N == 8) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                       _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+      return;
+    }
+#endif
+    for (int i = 0; i < N; ++i) to[i] = narrow<Half>(value[i]);
+  }
+};
+
+// Channels are handled eight at a time, sixteen where registers hold as many.
+constexpr int kBlock = 8;
+#if defined(__AVX512F__)
+constexpr int kWide = 16;
+#else
+constexpr int kWide = 8;
+#endif
+
+template <class T>
+inline Vec<T, kBlock> fold(const Vec<T, kWide>& v) {
+  if constexpr (kWide == kBlock) {
+    return v;
+  } else {
+    return load<Vec<T, kBlock>>(&v) + load<Vec<T, kBlock>>(reinterpret_cast<const T*>(&v) + kBlock);
+  }
+}
+
+template <class T>
+inline T add_lanes(const Vec<T, kBlock>& v) {
+  const T* x = reinterpret_cast<const T*>(&v);
+  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+// kBlocks * 8 channels of one point or vertex.
+template <class Real, int kBlocks>
+struct Row {
+  static constexpr int kChannels = kBlocks * kBlock;
+  static constexpr int kWides = kChannels / kWide, kRests = kChannels % kWide / kBlock;
+  Vec<Real, kWide> wide[kWides > 0 ? kWides : 1];
+  Vec<Real, kBlock> rest;
+
+  template <class S>
+  static Row load(const S* from) {
+    Row row;
+    for (int i = 0; i < kWides; ++i) row.wide[i] = Lanes<S, kWide>::load(from + i * kWide);
+    if constexpr (kRests > 0) row.rest = Lanes<S, kBlock>::load(from + kWides * kWide);
+    return row;
+  }
+  template <class S>
+  void store(S* to) const {
+    for (int i = 0; i < kWides; ++i) Lanes<S, kWide>::store(to + i * kWide, wide[i]);
+    if constexpr (kRests > 0) Lanes<S, kBlock>::store(to + kWides * kWide, rest);
+  }
+  static Row zeros() {
+    Row row;
+    for (int i = 0; i < kWides; ++i) row.wide[i] = Vec<Real, kWide>{};
+    if constexpr (kRests > 0) row.rest = Vec<Real, kBlock>{};
+    return row;
+  }
+  // Adds factor * other.
+  void add(Real factor, const Row& other) {
+    for (int i = 0; i < kWides; ++i) wide[i] += factor * other.wide[i];
+    if constexpr (kRests > 0) rest += factor * other.rest;
+  }
+  Real dot(const Row& other) const {
+    Vec<Real, kBlock> sums{};
+    if constexpr (kRests > 0) sums = rest * other.rest;
+    for (int i = 0; i < kWides; ++i) sums += fold<Real>(wide[i] * other.wide[i]);
+    return add_lanes<Real>(sums);
+  }
+  void multiply(Real factor) {
+    for (int i = 0; i < kWides; ++i) wide[i] *= factor;
+    if constexpr (kRests > 0) rest *= factor;
+  }
+};
+
+}  // namespace PF_ISA
+}  // namespace pyfast

@@ -1,0 +1,233 @@
+"""What is wrong with a call of the dense CRF, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyfast.ops._checks import FLOATS, expect_choice, expect_tensor, shape_error
+from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
+
+MOST_FEATURES = 32
+MOST_CORNERS = 2**31 - 64
+
+
+def expect_count(op: str, name: str, value: Any) -> None:
+    """Raises unless `value` is an integer that is not negative."""
+    if isinstance(value, bool) or not isinstance(value, (Integral, torch.SymInt)):
+        raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{op}: expected {name} not to be negative, got {value}")
+
+
+def expect_number(op: str, name: str, value: Any, *, positive: bool = False) -> None:
+    """Raises unless `value` is a finite number, or a tensor without dimensions."""
+    if isinstance(value, Tensor):
+        if value.dim() != 0 or not value.is_floating_point():
+            raise TypeError(
+                f"{op}: expected {name} to be a number or a float tensor without dimensions, got "
+                f"{value.dtype} of shape {tuple(value.shape)}"
+            )
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(value):
+            return  # its value is not at hand
+        value = value.item()
+    elif isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{op}: expected {name} to be a number, got {value!r}")
+    if not math.isfinite(value) or (positive and value <= 0):
+        kind = "positive and finite" if positive else "finite"
+        raise ValueError(f"{op}: expected {name} to be {kind}, got {value}")
+
+
+def expect_real(op: str, **tensors: Any) -> None:
+    """Raises unless all are dense tensors of float32, or all of float64, on one device."""
+    (first, leader), *_ = tensors.items()
+    for name, tensor in tensors.items():
+        expect_tensor(op, name, tensor)
+        if tensor.dtype not in FLOATS:
+            raise TypeError(f"{op}: expected {name} of float32 or float64, got {tensor.dtype}")
+        if tensor.dtype != leader.dtype:
+            raise TypeError(
+                f"{op}: expected {name} of the dtype of {first}, {leader.dtype}, got {tensor.dtype}"
+            )
+        if tensor.device != leader.device:
+            raise ValueError(
+                f"{op}: expected {name} on the device of {first}, {leader.device}, got "
+                f"{tensor.device}"
+            )
+
+
+def check_features(op: str, features: Any, method: Any, cutoff: Any) -> None:
+    """The arguments of `GaussianFilter`."""
+    expect_real(op, features=features)
+    if features.dim() != 3 or not 1 <= features.shape[1] <= MOST_FEATURES:
+        wanted = f"(B, d, N) with d from 1 to {MOST_FEATURES}"
+        raise shape_error(op, "features", wanted, features)
+    expect_choice(op, "method", method, METHODS)
+    check_point_count(op, features.shape[0] * features.shape[2], features.shape[1])
+    if cutoff is not None:
+        expect_number(op, "cutoff", cutoff, positive=True)
+        if method != "exact":
+            raise ValueError(f'{op}: expected cutoff with method "exact" alone, got {method!r}')
+
+
+def check_point_count(op: str, points: int, dims: int) -> None:
+    """Corners of all simplices are numbered by 32-bit integers."""
+    if points * (dims + 1) > MOST_CORNERS:
+        raise ValueError(
+            f"{op}: expected at most {MOST_CORNERS // (dims + 1)} points of {dims} features, got "
+            f"{points}"
+        )
+
+
+def check_spread(op: str, features: Tensor) -> None:
+    """What only the values of features tell."""
+    wrong = int((~torch.isfinite(features)).sum())
+    if wrong:
+        raise ValueError(f"{op}: expected finite features, got {wrong} NaN or infinite values")
+    raise ValueError(
+        f"{op}: expected features within 2**28 lattice cells of 0, got up to "
+        f"{features.abs().max().item():.3g}; is a sigma too small?"
+    )
+
+
+def check_values(op: str, values: Any, features: Tensor, normalization: Any) -> None:
+    """The arguments of `GaussianFilter.filter` and `.transpose`."""
+    expect_choice(op, "normalization", normalization, NORMALIZATIONS)
+    expect_real(op, features=features, values=values)
+    batch, _, points = features.shape
+    if values.dim() != 3 or (values.shape[0], values.shape[2]) != (batch, points):
+        raise shape_error(op, "values", f"({batch}, C, {points})", values)
+
+
+def check_labels(op: str, name: str, tensor: Tensor, dims: int, form: str) -> None:
+    """`tensor` has the dimensions of `form`, and labels."""
+    if tensor.dim() != dims or tensor.shape[1] < 1:
+        raise shape_error(op, name, f"{form} with L at least 1", tensor)
+
+
+def check_compatibility(op: str, compatibility: Any, unary: Tensor) -> None:
+    """None or a matrix of labels by labels."""
+    if compatibility is None:
+        return
+    expect_real(op, unary=unary, compatibility=compatibility)
+    labels = unary.shape[1]
+    if tuple(compatibility.shape) != (labels, labels):
+        raise shape_error(op, "compatibility", f"({labels}, {labels})", compatibility)
+    if not is_hidden(compatibility) and not bool(torch.isfinite(compatibility).all()):
+        raise ValueError(f"{op}: expected a finite compatibility, got NaN or infinite entries")
+
+
+def check_finite(op: str, features: Tensor) -> None:
+    """Finite features, where they can be looked at."""
+    if not is_hidden(features) and not bool(torch.isfinite(features).all()):
+        check_spread(op, features)
+
+
+def check_fits(op: str, name: str, features: Tensor, like: Tensor) -> None:
+    """Features have the images and points of `like`, its dtype and device."""
+    expect_real(op, unary=like, **{name: features})
+    if (features.shape[0], features.shape[2]) != (like.shape[0], like.shape[2]):
+        raise shape_error(op, name, f"({like.shape[0]}, d, {like.shape[2]})", features)
+
+
+def check_same_shape(op: str, name: str, tensor: Tensor, unary: Tensor) -> None:
+    """`tensor` has the shape of unary."""
+    if tensor.shape != unary.shape:
+        raise shape_error(op, name, str(tuple(unary.shape)), tensor)
+
+
+def check_size(op: str, size: Any) -> None:
+    """A sequence of positive integers."""
+    if not isinstance(size, Sequence) or isinstance(size, str):
+        raise TypeError(f"{op}: expected size to be a tuple of integers, got {size!r}")
+    for length in size:
+        expect_count(op, "size", length)
+    if not size or min(size) < 1:
+        raise ValueError(f"{op}: expected positive sizes, got {tuple(size)}")
+
+
+def check_sigmas(op: str, sigmas: Sequence[Any], count: int, name: str = "sigma") -> None:
+    """As many positive numbers as there are features."""
+    if len(sigmas) != count:
+        raise ValueError(f"{op}: expected {name} of {count} numbers, got {len(sigmas)}")
+    for sigma in sigmas:
+        expect_number(op, name, sigma, positive=True)
+
+
+def is_hidden(tensor: Tensor) -> bool:
+    """Whether the values of a tensor cannot be looked at here."""
+    return torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+
+
+def check_image(op: str, image: Any, unary: Tensor | None = None) -> None:
+    """An image of any channels: uint8 or float."""
+    expect_tensor(op, "image", image)
+    if not image.is_floating_point() and image.dtype != torch.uint8:
+        raise TypeError(f"{op}: expected image of uint8 or of floats, got {image.dtype}")
+    if image.dim() != 4 or image.shape[1] < 1 or image.shape[1] > MOST_FEATURES - 2:
+        wanted = f"(B, C, H, W) with C from 1 to {MOST_FEATURES - 2}"
+        raise shape_error(op, "image", wanted, image)
+    if unary is None:
+        return
+    batch, _, height, width = unary.shape
+    if (image.shape[0], *image.shape[2:]) != (batch, height, width):
+        raise ValueError(
+            f"{op}: expected image of shape ({batch}, C, {height}, {width}) to go with unary "
+            f"{tuple(unary.shape)}, got {tuple(image.shape)}"
+        )
+    if image.device != unary.device:
+        raise ValueError(
+            f"{op}: expected image on the device of unary, {unary.device}, got {image.device}"
+        )
+
+
+def check_dense_crf(
+    unary: Any,
+    image: Any,
+    numbers: dict[str, Any],
+    compatibility: Any,
+    iterations: Any,
+    normalization: Any,
+    method: Any,
+) -> None:
+    """The arguments of `dense_crf`."""
+    op = "dense_crf"
+    expect_real(op, unary=unary)
+    check_labels(op, "unary", unary, 4, "(B, L, H, W)")
+    check_image(op, image, unary)
+    for name, value in numbers.items():
+        expect_number(op, name, value, positive=name.find("sigma") >= 0)
+    check_compatibility(op, compatibility, unary)
+    expect_count(op, "iterations", iterations)
+    expect_choice(op, "normalization", normalization, NORMALIZATIONS)
+    expect_choice(op, "method", method, METHODS)
+    check_point_count(op, unary.shape[0] * unary.shape[2] * unary.shape[3], image.shape[1] + 2)
+
+
+def explained(op: str, error: Exception, check: Callable[..., None], *args: Any) -> Exception:
+    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
+    try:
+        check(*args)
+    except (TypeError, ValueError) as explanation:
+        return explanation
+    if isinstance(error, NotImplementedError):
+        return NotImplementedError(f"{op}: {error}")
+    return error
+
+
+def check_kernels(op: str, kernels: Any) -> None:
+    """A sequence of (filter or features, weight)."""
+    if not isinstance(kernels, Sequence) or isinstance(kernels, str):
+        raise TypeError(f"{op}: expected kernels to be a sequence of pairs, got {kernels!r}")
+    for i, kernel in enumerate(kernels):
+        if not isinstance(kernel, Sequence) or len(kernel) != 2:
+            raise TypeError(
+                f"{op}: expected kernels[{i}] to be (GaussianFilter or features, weight), got "
+                f"{type(kernel).__name__}"
+            )
+        expect_number(op, f"kernels[{i}][1]", kernel[1])

@@ -1,0 +1,192 @@
+"""What torch must know of the operators of the dense CRF: shapes, gradients, vmap.
+
+Here are `gaussian_filter` and `gaussian_exact` as callables with every argument by position;
+csrc/ops/dense_crf/dense_crf_torch.cpp has the schemas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops._autograd import differentiable
+
+# Options as the operators take them: the places of their words.
+NORMALIZATIONS = ("none", "before", "after", "symmetric")
+METHODS = ("lattice", "closed", "exact")
+
+_ops = torch.ops.pyfast
+
+_NO_SECOND = (
+    "{} has no derivative of its own: GaussianFilter, mean_field, dense_crf and crf_free_energy "
+    "have first derivatives, and second ones in what is filtered alone"
+)
+
+
+class Lattice(NamedTuple):
+    """A lattice, and what an operator has to know of it without reading its memory."""
+
+    words: Tensor
+    dims: int
+    vertices: int
+    slabs: int
+    reach: int
+
+
+def build_lattice(features: Tensor, closed: bool) -> Lattice:
+    """The lattice of points (B, d, N). Reads its size from its device, once."""
+    words = _ops.gaussian_lattice(features.detach(), closed)
+    dims, _, _, vertices, slabs, _, reach = words[:7].tolist()
+    return Lattice(words, dims, vertices, slabs, reach)
+
+
+# --- shapes ---------------------------------------------------------------------------------------
+
+
+@torch.library.register_fake("pyfast::gaussian_lattice")
+def _(features: Tensor, closed: bool) -> Tensor:
+    words = torch.library.get_ctx().new_dynamic_size()
+    return features.new_empty(words, dtype=torch.int32)
+
+
+@torch.library.register_fake("pyfast::gaussian_filter")
+def _(values: Tensor, features: Tensor, lattice: Tensor, *options: Any) -> Tensor:
+    torch._check(values.dim() == 3 and values.dtype == features.dtype)
+    return values.new_empty(values.shape)
+
+
+@torch.library.register_fake("pyfast::gaussian_filter_backward")
+def _(grad: Tensor, values: Tensor, features: Tensor, lattice: Tensor, *options: Any) -> Tensor:
+    return features.new_empty(features.shape)
+
+
+@torch.library.register_fake("pyfast::gaussian_exact")
+def _(values: Tensor, features: Tensor, cutoff: float) -> Tensor:
+    torch._check(values.dim() == 3 and values.dtype == features.dtype)
+    return values.new_empty(values.shape)
+
+
+@torch.library.register_fake("pyfast::gaussian_exact_backward")
+def _(grad: Tensor, values: Tensor, features: Tensor, cutoff: float) -> Tensor:
+    return features.new_empty(features.shape)
+
+
+# --- gradients ------------------------------------------------------------------------------------
+
+
+def _without_derivative(op: torch._ops.OpOverload) -> Any:
+    """`op` as a callable that raises by name where a derivative of it is asked for."""
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    def backward(ctx: Any, *grads: Any) -> Any:
+        raise NotImplementedError(_NO_SECOND.format(op._schema.name))
+
+    return differentiable(op, setup, backward)
+
+
+_filter_backward = _without_derivative(_ops.gaussian_filter_backward.default)
+_exact_backward = _without_derivative(_ops.gaussian_exact_backward.default)
+
+
+def _setup_filter(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.sizes, ctx.transposed = inputs[3:7], inputs[7]
+
+
+def _backward_of_filter(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    values, features, words = ctx.saved_tensors
+    of_values, of_features = ctx.needs_input_grad[:2]
+    grad_values = grad_features = None
+    if of_values:
+        grad_values = gaussian_filter(grad, features, words, *ctx.sizes, not ctx.transposed)
+    if of_features:
+        # <grad, K' values> = <values, K grad>
+        sides = (values, grad) if ctx.transposed else (grad, values)
+        grad_features = _filter_backward(*sides, features, words, *ctx.sizes)
+    return grad_values, grad_features, *(None,) * 6
+
+
+gaussian_filter = differentiable(_ops.gaussian_filter.default, _setup_filter, _backward_of_filter)
+
+
+def _setup_exact(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.cutoff = inputs[2]
+
+
+def _backward_of_exact(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    values, features = ctx.saved_tensors
+    of_values, of_features = ctx.needs_input_grad[:2]
+    return (
+        gaussian_exact(grad, features, ctx.cutoff) if of_values else None,
+        _exact_backward(grad, values, features, ctx.cutoff) if of_features else None,
+        None,
+    )
+
+
+gaussian_exact = differentiable(_ops.gaussian_exact.default, _setup_exact, _backward_of_exact)
+
+
+# --- vmap -----------------------------------------------------------------------------------------
+
+
+def _lead(tensor: Tensor, dim: int | None, size: int) -> Tensor:
+    """The mapped dimension first."""
+    return tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+
+
+def _fold_batch(op: Any, count: int) -> Any:
+    """vmap for operators whose first `count` arguments are (B, ., N): into the batch."""
+
+    def rule(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
+        size = info.batch_size
+        folded = [
+            _lead(t, d, size).flatten(0, 1)
+            for t, d in zip(args[:count], in_dims[:count], strict=True)
+        ]
+        return op(*folded, *args[count:]).unflatten(0, (size, -1)), 0
+
+    return rule
+
+
+@torch.library.register_vmap("pyfast::gaussian_lattice")
+def _(info: Any, in_dims: Sequence[int | None], features: Tensor, closed: bool) -> Any:
+    return _ops.gaussian_lattice(
+        _lead(features, in_dims[0], info.batch_size).flatten(0, 1), closed
+    ), None
+
+
+@torch.library.register_vmap("pyfast::gaussian_filter")
+def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
+    # Mapped features have a lattice of all their images; others serve more channels.
+    if in_dims[1] is not None:
+        return _fold_batch(_ops.gaussian_filter, 2)(info, in_dims, *args)
+    values = args[0].movedim(in_dims[0], 1)
+    filtered = _ops.gaussian_filter(values.flatten(1, 2), *args[1:])
+    return filtered.unflatten(1, values.shape[1:3]), 1
+
+
+@torch.library.register_vmap("pyfast::gaussian_filter_backward")
+def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
+    if in_dims[2] is not None:
+        return _fold_batch(_ops.gaussian_filter_backward, 3)(info, in_dims, *args)
+    parts = [
+        _ops.gaussian_filter_backward(grad, values, *args[2:])
+        for grad, values in zip(
+            *(_lead(t, d, info.batch_size) for t, d in zip(args[:2], in_dims[:2], strict=True)),
+            strict=True,
+        )
+    ]
+    return torch.stack(parts), 0
+
+
+torch.library.register_vmap("pyfast::gaussian_exact", _fold_batch(_ops.gaussian_exact, 2))
+torch.library.register_vmap(
+    "pyfast::gaussian_exact_backward", _fold_batch(_ops.gaussian_exact_backward, 3)
+)
