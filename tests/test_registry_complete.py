@@ -17,7 +17,16 @@ OF_PICTURES = {
     "trimap_from_mask",
     "trimap_from_scribbles",
 }
-OPERATORS = sorted(set(pyfast.ops.__all__) - OF_PICTURES)
+# These build lattices, whose size depends on data, so that not every transform goes through them.
+OF_LATTICES = {
+    "GaussianFilter",
+    "bilateral_features",
+    "crf_free_energy",
+    "dense_crf",
+    "mean_field",
+    "spatial_features",
+}
+OPERATORS = sorted(set(pyfast.ops.__all__) - OF_PICTURES - OF_LATTICES)
 
 
 def registered_operators():

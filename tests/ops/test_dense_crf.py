@@ -1,0 +1,297 @@
+"""The case table of the dense CRF: filters, mean field and what they are made of."""
+
+import pytest
+import torch
+from dense_crf_bad_calls import BAD_CALLS
+
+import pyfast
+from pyfast.ops import _dense_crf_reference as definitions
+from pyfast.ops._dense_crf_operators import NORMALIZATIONS, build_lattice
+from pyfast.testing import OpCase, check_op, checks
+
+LATTICE = (
+    "pyfast::gaussian_lattice",
+    "pyfast::gaussian_filter",
+    "pyfast::gaussian_filter_backward",
+)
+EXACT = ("pyfast::gaussian_exact", "pyfast::gaussian_exact_backward")
+
+
+def filter_by(features, values, method, normalization, transposed=False):
+    kernel = pyfast.GaussianFilter(features, method)
+    return (kernel.transpose if transposed else kernel.filter)(values, normalization)
+
+
+def filter_definition(features, values, method, normalization, transposed=False):
+    def plain(x):
+        if method == "exact":
+            return definitions.exact_filter_reference(features, x)
+        closed = method == "closed"
+        return definitions.lattice_filter_reference(features, x, closed=closed)
+
+    def back(x):
+        if method == "exact":
+            return definitions.exact_filter_reference(features, x)
+        return definitions.lattice_filter_reference(
+            features, x, closed=method == "closed", transposed=True
+        )
+
+    if not transposed:
+        return definitions.normalized(plain, values, normalization)(values)
+    mass = plain(torch.ones_like(values[:, :1]))
+    if normalization == "before":
+        return back(values) / mass
+    if normalization == "after":
+        return back(values / mass)
+    return back(values / mass.sqrt()) / mass.sqrt()
+
+
+@pytest.mark.parametrize("method", ["lattice", "closed", "exact"])
+@pytest.mark.parametrize("dims", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("normalization", ["before", "after", "symmetric"])
+def test_filters_are_their_definition(method, dims, normalization):
+    if method == "closed" and dims == 8:
+        pytest.skip("the definition takes too long")
+    torch.manual_seed(dims)
+    features = torch.randn(2, dims, 23, dtype=torch.float64)
+    values = torch.randn(2, 10, 23, dtype=torch.float64)
+    for transposed in (False, True):
+        arguments = method, normalization, transposed
+        expected = filter_definition(features, values, *arguments)
+        actual = filter_by(features, values, *arguments)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+        low = filter_by(features.float(), values.float(), *arguments)
+        torch.testing.assert_close(low.double(), expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [0, 1, 2, 7, 8, 9, 16, 31, 33, 70])
+@pytest.mark.parametrize("points", [0, 1, 7, 8, 9, 100])
+def test_every_number_of_channels_and_points(channels, points):
+    torch.manual_seed(channels)
+    features = torch.randn(3, 4, points, dtype=torch.float64)
+    values = torch.randn(3, channels, points, dtype=torch.float64)
+    for method in ("lattice", "exact"):
+        expected = values
+        if points and channels:
+            expected = filter_definition(features, values, method, "after")
+        actual = filter_by(features, values, method, "after")
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("dims", [9, 20, 32])
+def test_keys_of_many_words(dims):
+    torch.manual_seed(dims)
+    features = torch.randn(2, dims, 12, dtype=torch.float64) * 50
+    features[:, :, 6:] = features[:, :, :6] + 0.1 * torch.randn(2, dims, 6, dtype=torch.float64)
+    values = torch.randn(2, 3, 12, dtype=torch.float64)
+    expected = filter_definition(features, values, "lattice", "after")
+    actual = filter_by(features, values, "lattice", "after")
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-10)
+
+
+def test_images_of_a_batch_do_not_mix():
+    torch.manual_seed(0)
+    features, values = torch.randn(5, 3, 40), torch.randn(5, 4, 40)
+    together = filter_by(features, values, "lattice", "symmetric")
+    for f, v, result in zip(features, values, together, strict=True):
+        alone = filter_by(f[None], v[None], "lattice", "symmetric")[0]
+        torch.testing.assert_close(result, alone, rtol=0, atol=1e-6)
+
+
+def test_without_normalization_sums_have_the_scale_of_the_gaussian():
+    torch.manual_seed(0)
+    features = pyfast.spatial_features((40, 40), 3.0)
+    values = torch.rand(1, 2, 1600)
+    exact = filter_by(features, values, "exact", "none")
+    lattice = filter_by(features, values, "lattice", "none")
+    assert abs(lattice.sum() / exact.sum() - 1) < 0.02
+    kernel = pyfast.GaussianFilter(features)
+    assert abs(kernel.mass.sum() / pyfast.GaussianFilter(features, "exact").mass.sum() - 1) < 0.02
+    assert kernel.num_vertices > 0
+
+
+def test_a_cutoff_changes_little():
+    torch.manual_seed(0)
+    features, values = 3 * torch.randn(1, 5, 700), torch.rand(1, 3, 700)
+    full = pyfast.GaussianFilter(features, "exact").filter(values, "after")
+    cut = pyfast.GaussianFilter(features, "exact", cutoff=4.0).filter(values, "after")
+    assert (full - cut).norm() < 2e-3 * full.norm()
+
+
+@pytest.mark.parametrize("method", ["lattice", "closed", "exact"])
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+def test_gradients_of_filters(method, normalization):
+    torch.manual_seed(0)
+    features = torch.randn(1, 3, 9, dtype=torch.float64)
+    values = torch.randn(1, 2, 9, dtype=torch.float64).requires_grad_()
+    kernel = pyfast.GaussianFilter(features, method)
+    torch.autograd.gradcheck(lambda v: kernel.filter(v, normalization), (values,))
+    torch.autograd.gradcheck(lambda v: kernel.transpose(v, normalization), (values,))
+    if method != "exact" and normalization == "none":
+        return  # the scale counts as a constant
+    features.requires_grad_()
+    torch.autograd.gradcheck(
+        lambda f, v: filter_by(f, v, method, normalization), (features, values)
+    )
+
+
+def of_numbers(unary, image, numbers, compatibility=None, **options):
+    """`dense_crf` with what is learnt as tensors: sigmas and weights in one."""
+    names = (
+        "bilateral_sigma_xy",
+        "bilateral_sigma_rgb",
+        "bilateral_weight",
+        "gaussian_sigma",
+        "gaussian_weight",
+    )
+    learnt = dict(zip(names, numbers.unbind(), strict=True))
+    return pyfast.dense_crf(unary, image, compatibility=compatibility, **learnt, **options)
+
+
+def crf_inputs(batch, size, labels=3):
+    unary = 2 * torch.rand(batch, labels, size + 1, size, dtype=torch.float64)
+    image = 20 * torch.rand(batch, 3, size + 1, size, dtype=torch.float64)
+    return unary, image
+
+
+OPTIONS = {
+    "bilateral_sigma_xy": 6.3,
+    "bilateral_sigma_rgb": 9.1,
+    "bilateral_weight": 2.0,
+    "gaussian_sigma": 1.2,
+    "gaussian_weight": 1.5,
+    "iterations": 3,
+}
+
+
+@pytest.mark.parametrize("method", ["lattice", "closed", "exact"])
+@pytest.mark.parametrize("normalization", ["before", "after", "symmetric"])
+@pytest.mark.parametrize("labels", [1, 2, 3, 9, 21])
+def test_dense_crf_is_its_definition(method, normalization, labels):
+    torch.manual_seed(labels)
+    unary, image = crf_inputs(2, 6, labels)
+    costs = torch.rand(labels, labels, dtype=torch.float64)
+    for compatibility in (None, costs):
+        options = {
+            **OPTIONS,
+            "compatibility": compatibility,
+            "normalization": normalization,
+            "method": method,
+        }
+        expected = definitions.dense_crf_reference(unary, image, **options)
+        actual = pyfast.dense_crf(unary, image, **options)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-9)
+        if compatibility is not None:
+            options["compatibility"] = compatibility.float()
+        low = pyfast.dense_crf(unary.float(), image.float(), **options)
+        torch.testing.assert_close(low.double(), expected, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("method", ["lattice", "exact"])
+def test_an_unknown_pixel_spoils_no_other(method):
+    torch.manual_seed(0)
+    unary, image = crf_inputs(1, 8)
+    known = unary.clone()
+    known[0, :, 2, 3] = 0
+    expected = pyfast.dense_crf(known, image, **OPTIONS, method=method)
+    for bad in (torch.nan, torch.inf):
+        unary[0, :, 2, 3] = bad
+        actual = pyfast.dense_crf(unary, image, **OPTIONS, method=method)
+        torch.testing.assert_close(actual, expected)
+    unary[0, :, 2, 3] = 1
+    unary[0, 1, 2, 3] = torch.inf  # impossible
+    marginals = pyfast.dense_crf(unary, image, **OPTIONS, method=method)
+    assert marginals[0, 1, 2, 3] == 0
+    assert marginals.isfinite().all()
+
+
+def free_energy_falls(method):
+    torch.manual_seed(0)
+    unary, image = crf_inputs(1, 8)
+    kernel = pyfast.GaussianFilter(pyfast.bilateral_features(image, 5.0, 9.0), method)
+    kernels = [(kernel, 1.0)]
+    flat = unary.flatten(2)
+    return [
+        pyfast.crf_free_energy(pyfast.mean_field(flat, kernels, iterations=n), flat, kernels)
+        for n in (0, 1, 3)
+    ]
+
+
+@pytest.mark.parametrize("method", ["lattice", "exact"])
+def test_mean_field_lowers_the_free_energy(method):
+    start, one, three = free_energy_falls(method)
+    assert start > one > three
+
+
+def field_inputs(batch, size):
+    unary = 2 * torch.rand(batch, 3, 2 * size, dtype=torch.float64)
+    return unary, torch.randn(batch, 3, 2 * size, dtype=torch.float64)
+
+
+def mean_field_of(unary, features):
+    return pyfast.mean_field(unary, [(features, 1.5)], iterations=2)
+
+
+def mean_field_definition(unary, features):
+    def plain(values):
+        return definitions.lattice_filter_reference(features, values)
+
+    kernels = [(definitions.normalized(plain, unary, "symmetric"), 1.5)]
+    return definitions.mean_field_reference(unary, kernels, None, 2)
+
+
+CASES = [
+    OpCase(
+        op="GaussianFilter",
+        name=method,
+        function=lambda features, values, method=method: filter_by(
+            features, values, method, "symmetric"
+        ),
+        reference=lambda features, values, method=method: filter_definition(
+            features, values, method, "symmetric"
+        ),
+        inputs=lambda batch, size: field_inputs(batch, size)[::-1],
+        operators=LATTICE if method == "lattice" else EXACT,
+        differentiable=(0, 1),
+        second_order=False,
+        autocast=None,
+        tolerances={torch.float32: 2e-4, torch.float64: 1e-10},
+    )
+    for method in ("lattice", "exact")
+]
+
+
+# A lattice has a size that depends on data, and its definition counts vertices: neither goes through
+# every transform. Backward operators have no derivative, see the test below.
+LEFT_OUT = {
+    "lattice": ("compile", "export", "opcheck", "fake", "vmap(grad)"),
+    "exact": ("opcheck",),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "promise", "device"), list(checks(CASES)), ids=lambda x: str(x).replace(" ", "-")
+)
+def test_filters_keep_their_promises(case, promise, device):
+    if promise not in LEFT_OUT[case.name]:
+        check_op(case, only=(promise,), device=device)
+
+
+def test_opcheck_of_filters():
+    torch.manual_seed(0)
+    features, values = torch.randn(2, 3, 9), torch.randn(2, 4, 9)
+    words, *sizes = build_lattice(features, False)
+    ops, check = torch.ops.pyfast, torch.library.opcheck
+    check(ops.gaussian_lattice.default, (features, False))
+    check(ops.gaussian_filter_backward.default, (values, values, features, words, *sizes))
+    check(ops.gaussian_exact_backward.default, (values, values, features, 0.0))
+    features.requires_grad_()
+    values.requires_grad_()
+    check(ops.gaussian_filter.default, (values, features, words, *sizes, False))
+    check(ops.gaussian_exact.default, (values, features, 0.0))
+
+
+@pytest.mark.parametrize("bad", BAD_CALLS, ids=lambda bad: bad.what.replace(" ", "-"))
+def test_bad_calls_say_what_is_wrong(bad):
+    with pytest.raises(bad.error, match=bad.match):
+        bad.call()
