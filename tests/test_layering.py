@@ -26,7 +26,9 @@ PLAIN_HEADERS = {
 }
 # What kernels share, and what of CUDA it includes.
 CORE_HEADERS = {
+    "core/block_sum.cuh": set(),
     "core/device.h": {"cuda_runtime.h"},
+    "core/device_memory.h": set(),
     "core/half.h": {"cuda_bf16.h", "cuda_fp16.h"},
     "core/vectors.h": set(),
 }

@@ -26,3 +26,11 @@
   extern __shared__ __align__(16) unsigned char name##_bytes[]; \
   Type* name = reinterpret_cast<Type*>(name##_bytes)
 #endif
+
+namespace pyfast {
+namespace PF_ISA {
+
+PF_HD int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace PF_ISA
+}  // namespace pyfast

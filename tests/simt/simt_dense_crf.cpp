@@ -13,6 +13,7 @@
 
 // clang-format off: the shim defines the words that the kernels are written in
 #include "simt.h"
+#include "simt_python.h"
 #include "ops/dense_crf/dense_crf.cuh"
 // clang-format on
 
@@ -215,23 +216,6 @@ py::array_t<int32_t> sums_before(const Array<int32_t>& values) {
   return result;
 }
 
-void set_schedule(const std::string& name, uint32_t seed) {
-  simt::schedule = name == "reverse"  ? simt::Schedule::kReverse
-                   : name == "random" ? simt::Schedule::kRandom
-                                      : simt::Schedule::kForward;
-  simt::seed = seed;
-}
-
-// Counted since the last call.
-py::dict take_counters() {
-  const auto counters = std::exchange(simt::counters, {});
-  py::dict result;
-  result["launches"] = counters.launches;
-  result["atomics"] = counters.atomics;
-  result["waits"] = counters.waits;
-  return result;
-}
-
 template <class Real>
 void define(py::module_& module, const char* kernel_name) {
   py::class_<Kernel<Real>>(module, kernel_name)
@@ -251,8 +235,7 @@ void define(py::module_& module, const char* kernel_name) {
 }  // namespace
 
 PYBIND11_MODULE(simt_dense_crf, module) {
-  module.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
-  module.def("take_counters", &take_counters);
+  simt::bind_machine(module);
   module.def("order_of", &order_of);
   module.def("sums_before", &sums_before);
   define<float>(module, "KernelFloat32");

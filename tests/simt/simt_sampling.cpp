@@ -13,6 +13,7 @@
 
 // clang-format off: the shim defines the words that the kernels are written in
 #include "simt.h"
+#include "simt_python.h"
 #include "ops/sampling/sampling.cuh"
 // clang-format on
 
@@ -172,24 +173,6 @@ int with_dtype(const py::array& array, const Body& body) {
   return body(BFloat16{});
 }
 
-void set_schedule(const std::string& name, uint32_t seed) {
-  simt::schedule = name == "reverse"  ? simt::Schedule::kReverse
-                   : name == "random" ? simt::Schedule::kRandom
-                                      : simt::Schedule::kForward;
-  simt::seed = seed;
-}
-
-// Counted since the last call.
-py::dict take_counters() {
-  const auto counters = std::exchange(simt::counters, {});
-  py::dict result;
-  result["launches"] = counters.launches;
-  result["block_barriers"] = counters.block_barriers;
-  result["warp_barriers"] = counters.warp_barriers;
-  result["atomics"] = counters.atomics;
-  return result;
-}
-
 }  // namespace
 
 PYBIND11_MODULE(simt_sampling, module) {
@@ -197,8 +180,7 @@ PYBIND11_MODULE(simt_sampling, module) {
       .def(py::init<int, int, int, int, bool, bool, bool>(), py::kw_only(), py::arg("dims"),
            py::arg("source"), py::arg("mode"), py::arg("padding"), py::arg("align_corners"),
            py::arg("pixels"), py::arg("deterministic"));
-  module.def("set_schedule", &set_schedule, py::arg("name"), py::arg("seed") = 0);
-  module.def("take_counters", &take_counters);
+  simt::bind_machine(module);
   // Each returns a cudaError_t and writes into the arrays that it is given.
   module.def("forward", [](py::array input, py::array where, Options options, py::array output) {
     return with_dtype(input, [&](auto element) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/device.h"
+#include "core/device_memory.h"
 #include "core/half.h"
 
 namespace pyfast {
@@ -210,12 +211,6 @@ template <class Real>
 void mean_field_cpu(const MeanFieldParams<Real>& params);
 
 // --- entry points, CUDA: dense_crf.cu, for float and double; each returns a cudaError_t ---
-
-// Where scratch memory on a GPU comes from. It stays valid until the call has ended on its stream.
-struct DeviceMemory {
-  void* context;
-  void* (*allocate)(void* context, size_t bytes);  // null: there is no more
-};
 
 // A lattice on a GPU has arrays of its own behind the header, see dense_crf_lattice.cuh. The header
 // is on the GPU too: what else works on the lattice is told `sizes`, so that nobody has to wait for

@@ -15,8 +15,6 @@ constexpr int kWarp = 32;
 constexpr int kWarps = kThreads / kWarp;
 constexpr int64_t kMostBlocks = 0x7fffffff;
 
-PF_HD int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // A sequence of launches: on `stream`, with `memory`, until the first error.
 class Run {
  public:

@@ -11,11 +11,14 @@
 #include <cstdint>
 
 #include "core/device.h"
+#include "core/device_memory.h"
 
 namespace pyfast {
 
 // Of windows; kernels keep as many rows, and more.
 constexpr int64_t kMostMattingRadius = 8;
+// Colours of an image that kernels hold where the compiler does not know their number.
+constexpr int kMostMattingChannels = 7;
 
 // Which matrix. T is float or double; all statistics of windows are double.
 template <class T>
@@ -92,5 +95,16 @@ void matting_form_cpu(const MattingFormParams<T>& params);
 void matting_diagonal_cpu(const MattingDiagonalParams& params);
 void matting_matrix_cpu(const MattingMatrixParams& params);
 void matting_solve_cpu(const MattingSolveParams& params);
+
+// CUDA: matting.cu, parts of builds with CUDA only. The same on memory of the device, except for
+// `reports`, which is the host's. Each returns a cudaError_t; scratch memory is from `memory`.
+template <class T>
+int matting_form_cuda(const MattingFormParams<T>& params, const DeviceMemory& memory, void* stream);
+int matting_diagonal_cuda(const MattingDiagonalParams& params, const DeviceMemory& memory,
+                          void* stream);
+int matting_matrix_cuda(const MattingMatrixParams& params, const DeviceMemory& memory,
+                        void* stream);
+// Waits for the stream: reads how many pixels are unknown, and the residuals every few iterations.
+int matting_solve_cuda(const MattingSolveParams& params, const DeviceMemory& memory, void* stream);
 
 }  // namespace pyfast

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int a = 0; a < D; ++a) gradient[a] = g[a * p.grad_grid.c];
     sum.add(gradient, Base<D>(frame, pixel).at);
   }
-  write_block_sum(sum, out + int64_t{blockIdx.x} * sum.kSize);
+  write_block_sum<kThreads>(sum, out + int64_t{blockIdx.x} * sum.kSize);
 }
 
 template <int D, class Real>

@@ -158,7 +158,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     for (int a = 0; a < D; ++a) gradient[a] = g.at[a] * frame.step[a].scale;
     add_pixel(p, place.image, Base<D>(frame, pixel), gradient, &sum);
   }
-  write_block_sum(sum, out + int64_t{blockIdx.x} * sum.kSize);
+  write_block_sum<kThreads>(sum, out + int64_t{blockIdx.x} * sum.kSize);
 }
 
 struct MatrixGradient {

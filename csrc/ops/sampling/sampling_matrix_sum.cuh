@@ -2,6 +2,7 @@
 // order that depends on sizes alone, so that the bits are the same in every run.
 #pragma once
 
+#include "core/block_sum.cuh"
 #include "ops/sampling/sampling_positions.cuh"
 
 namespace pyfast {
@@ -34,23 +35,6 @@ struct MatrixSum {
   }
 };
 
-// The sum over the threads of a block goes to out[0 .. kSize - 1]; every thread has to come here.
-template <class Sum, class Real>
-__device__ __forceinline__ void write_block_sum(const Sum& sum, Real* out) {
-  __shared__ Sum of_thread[kThreads];
-  const int thread = threadIdx.x;
-  of_thread[thread] = sum;
-  for (int half = kThreads / 2; half > 0; half /= 2) {
-    __syncthreads();
-    if (thread < half) {
-      for (int k = 0; k < Sum::kSize; ++k)
-        of_thread[thread].value[k] += of_thread[thread + half].value[k];
-    }
-  }
-  __syncthreads();
-  if (thread < Sum::kSize) out[thread] = Real(of_thread[0].value[thread]);
-}
-
 // One block an image.
 template <class Sum, class Real>
 __global__ void __launch_bounds__(kThreads)
@@ -59,7 +43,7 @@ __global__ void __launch_bounds__(kThreads)
   Sum sum{};
   for (int b = threadIdx.x; b < partials; b += kThreads)
     for (int k = 0; k < Sum::kSize; ++k) sum.value[k] += of_image[b * Sum::kSize + k];
-  write_block_sum(sum, grad_matrix + int64_t{blockIdx.x} * Sum::kSize);
+  write_block_sum<kThreads>(sum, grad_matrix + int64_t{blockIdx.x} * Sum::kSize);
 }
 
 template <class Sum, class Real>

@@ -88,8 +88,6 @@ PF_HD Pixel<D> pixel_at(int32_t x, int32_t row, int64_t height) {
   }
 }
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // The smallest k with 2^k >= value, but no more than most.
 inline int32_t log2_above(int64_t value, int32_t most) {
   int32_t k = 0;
