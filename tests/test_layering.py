@@ -28,6 +28,7 @@ PLAIN_HEADERS = {
 CORE_HEADERS = {
     "core/block_sum.cuh": set(),
     "core/device.h": {"cuda_runtime.h"},
+    "core/device_graph.cuh": set(),
     "core/device_memory.h": set(),
     "core/half.h": {"cuda_bf16.h", "cuda_fp16.h"},
     "core/vectors.h": set(),

@@ -78,4 +78,30 @@ PYBIND11_MODULE(simt_matting, module) {
     simt::TestMemory memory;
     return kernels::launch_matrix(p, memory, nullptr);
   });
+  // In x: known values and first guess, then the solution. Returns the reports besides.
+  module.def("solve", [](py::array image, int64_t vectors, MaybeArray known, MaybeArray diagonal,
+                         MaybeArray rhs, py::array x, double epsilon, int64_t radius,
+                         double tolerance, int64_t most_iterations, int64_t stop_after) {
+    pyfast::MattingSolveParams p;
+    p.image = image_of<double>(image, epsilon, radius);
+    p.vectors = vectors;
+    p.known = data_of<const uint8_t>(known);
+    p.diagonal = data_of<const double>(diagonal);
+    p.rhs = data_of<const double>(rhs);
+    p.x = data_of<double>(x);
+    p.tolerance = tolerance;
+    p.most_iterations = most_iterations;
+    std::vector<pyfast::MattingReport> reports(size_t(p.image.batch * vectors));
+    p.reports = reports.data();
+    p.progress = [](void* context, int64_t iteration, double) {
+      return iteration >= *static_cast<const int64_t*>(context);
+    };
+    p.context = &stop_after;
+    simt::TestMemory memory;
+    const int error = kernels::launch_solve(p, memory, nullptr);
+    py::list result;
+    for (const auto& report : reports)
+      result.append(py::make_tuple(report.iterations, report.residual, report.converged));
+    return py::make_tuple(error, result);
+  });
 }

@@ -1,11 +1,13 @@
 """The CUDA kernels of the matting Laplacian, run on the host, against plain torch in float64."""
 
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from matting_cases import EPSILON, SCHEDULES, matrix_of, picture, vectors
 from simt_build import SANITIZED, run_sanitized
 
 from pyfast.ops._matting_reference import (
@@ -15,25 +17,8 @@ from pyfast.ops._matting_reference import (
 )
 
 KERNELS = "simt_matting"
-SCHEDULES = ["forward", "reverse", "random"]
 # Below, at and beyond the 128 pixels of a block; sides that hold one window, and fewer than two.
 SIZES = [(3, 3), (3, 4), (5, 7), (8, 16), (3, 43), (17, 23)]
-EPSILON = 1e-5
-
-
-def picture(batch: int, channels: int, height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth colours with some noise, in [0, 1]."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width]
-    phase = random.uniform(0, 6, (batch, channels, 1, 1))
-    smooth = 0.4 + 0.3 * np.sin(0.31 * y + 0.47 * x + phase)
-    noise = random.uniform(0, 0.2, (batch, channels, height, width))
-    return np.clip(smooth + noise, 0, 1)
-
-
-def vectors(image: np.ndarray, count: int, seed: int = 1) -> np.ndarray:
-    batch, _, height, width = image.shape
-    return np.random.default_rng(seed).standard_normal((batch, count, height, width))
 
 
 def dense(image: np.ndarray, radius: int = 1, known: np.ndarray | None = None) -> np.ndarray:
@@ -89,24 +74,6 @@ def test_parts_that_are_not_asked_for(kernels: ModuleType) -> None:
     assert kernels.form(image, None, v, *whole, EPSILON, 1) == 0
     counters = kernels.take_counters()
     assert (counters["launches"], counters["atomics"]) == (3, 0)
-
-
-def matrix_of(
-    kernels: ModuleType, image: np.ndarray, known: np.ndarray | None = None, radius: int = 1
-) -> scipy.sparse.csr_matrix:
-    height, width = image.shape[1:]
-
-    def pairs(size: int) -> int:
-        near = np.abs(np.subtract.outer(np.arange(size), np.arange(size))) <= 2 * radius
-        return int(near.sum())
-
-    entries = pairs(height) * pairs(width)
-    row_start = np.full(height * width + 1, -1, np.int32)
-    column = np.full(entries, -1, np.int32)
-    value = np.full(entries, np.nan)
-    assert kernels.matrix(image[None], known, row_start, column, value, EPSILON, radius) == 0
-    assert row_start[-1] == entries
-    return scipy.sparse.csr_matrix((value, column, row_start), (height * width,) * 2)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -178,4 +145,5 @@ def test_nothing_to_do(kernels: ModuleType) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(SANITIZED, reason="is the run under the sanitizers")
 def test_under_sanitizers() -> None:
-    run_sanitized(KERNELS, [Path(__file__)], "test_")
+    files = [Path(__file__).with_name(f"test_{KERNELS}{part}.py") for part in ("", "_solver")]
+    run_sanitized(KERNELS, files, "form or matrix or edges or known or nothing")

@@ -3,3 +3,4 @@
 
 #include "ops/matting/matting_form.cuh"
 #include "ops/matting/matting_matrix.cuh"
+#include "ops/matting/matting_solver.cuh"

@@ -25,9 +25,10 @@ struct Span {
 
 // Numbers of an image in 32 bits.
 struct MattingGrid {
-  int height, width, radius, channels;
-  unsigned blocks;  // of threads, an image
+  int height = 0, width = 0, radius = 0, channels = 0;
+  unsigned blocks = 0;  // of threads, an image
 
+  MattingGrid() = default;
   template <class T>
   explicit MattingGrid(const MattingImage<T>& image)
       : height(int(image.height)),
@@ -132,9 +133,9 @@ struct WindowFits {
   }
 };
 
-// One thread a window.
+// One thread a window. Without the 1 the compiler spills registers to fit more blocks.
 template <int kD>
-__global__ void __launch_bounds__(kMattingThreads)
+__global__ void __launch_bounds__(kMattingThreads, 1)
     fit_windows(const MattingImage<double> image, const MattingGrid grid, const uint8_t* known,
                 const WindowFits fits) {
   const MattingPlace place(grid, blockIdx.x, threadIdx.x);

@@ -1,0 +1,455 @@
+// The hierarchy of the solver: colour-affine multigrid, built as finite elements.
+//
+// A node of level 1 stands for a smooth function of colour around it: with the unknowns (b, a) a
+// pixel i gets the sum over nodes of w_n(i) (b_n + a_n . (I_i - mean_n)). Nodes are 4 radius pixels
+// apart; the weights are 1 on a plateau of 2 radius pixels and fall off to the neighbour's. So the
+// windows that have their centre in the cell between four nodes touch these four and no other: the
+// cell is an element with a matrix of its own, P^T L P is the sum of all, and a node is coupled
+// with its 8 neighbours. Coarser levels have every second node, bilinear in (b, a); the element of
+// a cell is the sum of its four children's, carried over to its corners. Sums are in double and in
+// fixed order; what iterations read is rounded to float.
+#pragma once
+
+#include "ops/matting/matting_window.cuh"
+
+namespace pyfast {
+namespace PF_ISA {
+
+constexpr int kMostBottom = 256;     // unknowns of the level that is solved directly
+constexpr int kMostLevels = 32;      // sides halve
+constexpr double kNodeRidge = 1e-6;  // what rounding to float leaves of a singular block
+constexpr int kTerms = 64;           // of an element, summed up at once
+
+// The weight of a node along an axis at `from` pixels from it.
+PF_HD float node_weight(int from, int radius) {
+  const int rising = from + 3 * radius + 1, falling = 3 * radius - from;
+  const int steps = rising < falling ? rising : falling, all = 2 * radius + 1;
+  return steps >= all ? 1.0f : steps > 0 ? float(steps) / float(all) : 0.0f;
+}
+
+struct MattingLevel {
+  int cells_y = 0, cells_x = 0;  // nodes are one more along each axis
+  // Shapes begin with (batch); M unknowns a node: b and the components of a.
+  float* mean = nullptr;       // (nodes, M - 1): where a node's functions of colour are 0
+  double* mass = nullptr;      // (nodes): weights of its unknown pixels
+  double* elements = nullptr;  // (cells, a packed matrix of 4 M rows)
+  float* rows = nullptr;       // (9 neighbours, nodes, M, M)
+  float* inverse = nullptr;    // (nodes, M, M): of diagonal blocks; null at the bottom
+  float* omega = nullptr;      // (): damping of the smoother
+  // Shapes begin with (systems).
+  float *rhs = nullptr, *guess = nullptr, *residual = nullptr, *result = nullptr;  // (nodes, M)
+
+  PF_HD int nodes_y() const { return cells_y + 1; }
+  PF_HD int nodes_x() const { return cells_x + 1; }
+  PF_HD int nodes() const { return nodes_y() * nodes_x(); }
+  PF_HD int cells() const { return cells_y * cells_x; }
+};
+
+// What of the pixels the hierarchy is made of.
+struct MattingFine {
+  MattingGrid grid;
+  const uint8_t* known = nullptr;    // (batch, pixels), or null
+  const double* diagonal = nullptr;  // the same
+  const float* colours = nullptr;    // (batch, channels, pixels): of the functions of nodes
+  const double* exact = nullptr;     // the same, unrounded: of windows
+  WindowFits fits;
+
+  PF_HD int spacing() const { return 4 * grid.radius; }
+  PF_HD bool is_unknown(unsigned image, int pixel) const {
+    return known == nullptr || known[int64_t{image} * grid.pixels() + pixel] == 0;
+  }
+};
+
+PF_HD double packed_at(const double* matrix, int i, int j) {
+  return i > j ? matrix[packed(i, j)] : matrix[packed(j, i)];
+}
+
+// --- Mean colours: a thread a node
+// ----------------------------------------------------------------
+
+template <int kD>
+__global__ void __launch_bounds__(kMattingThreads, 1)
+    find_means(const MattingFine fine, const MattingLevel level, unsigned blocks) {
+  const unsigned image = blockIdx.x / blocks;
+  const int node = int(blockIdx.x % blocks * kMattingThreads + threadIdx.x);
+  if (node >= level.nodes()) return;
+  const MattingGrid& grid = fine.grid;
+  const int d = channel_count<kD>(grid.channels), reach = 3 * grid.radius;
+  const int top = node / level.nodes_x() * fine.spacing();
+  const int left = node % level.nodes_x() * fine.spacing();
+  double mass = 0, sum[kMostColours<kD>];
+  for (int c = 0; c < d; ++c) sum[c] = 0;
+  for (int y = top - reach; y < top + reach; ++y)
+    for (int x = left - reach; x < left + reach; ++x) {
+      if (y < 0 || y >= grid.height || x < 0 || x >= grid.width) continue;
+      const int pixel = y * grid.width + x;
+      if (!fine.is_unknown(image, pixel)) continue;
+      const double weight = node_weight(y - top, grid.radius) * node_weight(x - left, grid.radius);
+      const float* colour = fine.colours + int64_t{image} * d * grid.pixels() + pixel;
+      mass += weight;
+      for (int c = 0; c < d; ++c) sum[c] += weight * colour[int64_t{c} * grid.pixels()];
+    }
+  const int64_t at = int64_t{image} * level.nodes() + node;
+  level.mass[at] = mass;
+  for (int c = 0; c < d; ++c) level.mean[at * d + c] = mass > 0 ? float(sum[c] / mass) : 0.0f;
+}
+
+template <int kD>
+__global__ void __launch_bounds__(kMattingThreads)
+    average_means(const MattingLevel from, const MattingLevel level, int channels,
+                  unsigned blocks) {
+  const unsigned image = blockIdx.x / blocks;
+  const int node = int(blockIdx.x % blocks * kMattingThreads + threadIdx.x);
+  if (node >= level.nodes()) return;
+  const int d = channel_count<kD>(channels);
+  const int top = node / level.nodes_x() * 2, left = node % level.nodes_x() * 2;
+  double mass = 0, sum[kMostColours<kD>];
+  for (int c = 0; c < d; ++c) sum[c] = 0;
+  for (int y = top - 1; y <= top + 1; ++y)
+    for (int x = left - 1; x <= left + 1; ++x) {
+      if (y < 0 || y >= from.nodes_y() || x < 0 || x >= from.nodes_x()) continue;
+      const int64_t child = int64_t{image} * from.nodes() + y * from.nodes_x() + x;
+      const double weight = from.mass[child] * (y == top ? 1.0 : 0.5) * (x == left ? 1.0 : 0.5);
+      mass += weight;
+      for (int c = 0; c < d; ++c) sum[c] += weight * from.mean[child * d + c];
+    }
+  const int64_t at = int64_t{image} * level.nodes() + node;
+  level.mass[at] = mass;
+  for (int c = 0; c < d; ++c) level.mean[at * d + c] = mass > 0 ? float(sum[c] / mass) : 0.0f;
+}
+
+// --- Elements: a block a cell, a thread 2 x 2 of its entries
+// --------------------------------------
+
+// Function p of a cell: the value at a pixel of its corner p / M's function p % M.
+template <int kD>
+struct CellBasis {
+  const MattingFine& fine;
+  const float* mean;  // of the cell's first corner, and of the one below it
+  const float* mean_below;
+  unsigned image;
+  int top, left;
+
+  PF_HD double at(int y, int x, int p) const {
+    const MattingGrid& grid = fine.grid;
+    const int pixel = y * grid.width + x;
+    if (!fine.is_unknown(image, pixel)) return 0;
+    const int d = channel_count<kD>(grid.channels), corner = p / (d + 1), m = p % (d + 1);
+    const int from_y = y - top - (corner / 2) * fine.spacing();
+    const int from_x = x - left - (corner % 2) * fine.spacing();
+    const double weight = node_weight(from_y, grid.radius) * node_weight(from_x, grid.radius);
+    if (m == 0) return weight;
+    const float* of_corner = (corner / 2 == 0 ? mean : mean_below) + (corner % 2) * d;
+    const float colour = fine.colours[(int64_t{image} * d + m - 1) * grid.pixels() + pixel];
+    return weight * double(colour - of_corner[m - 1]);
+  }
+};
+
+// How many numbers of [first, last] are within `radius` of `at`.
+PF_HD int count_near(int at, int radius, int first, int last) {
+  const int from = at - radius > first ? at - radius : first;
+  const int to = at + radius < last ? at + radius : last;
+  return to >= from ? to - from + 1 : 0;
+}
+
+// This thread's 2 x 2 entries of a symmetric matrix of P rows.
+struct EntryTile {
+  int p, q;
+  double value[2][2] = {};
+
+  PF_HD EntryTile(int thread, int size) : p(thread / (size / 2) * 2), q(thread % (size / 2) * 2) {}
+  PF_HD void write(double* packed_matrix) const {
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j)
+        if (p + i >= q + j) packed_matrix[packed(p + i, q + j)] = value[i][j];
+  }
+};
+
+// Terms are rows of P values; each adds its outer product by its factor.
+__device__ __forceinline__ void add_terms(const double* terms, const double* factors, int count,
+                                          int size, EntryTile* tile) {
+  __syncthreads();
+  for (int t = 0; t < count; ++t) {
+    const double *row = terms + t * size, factor = factors[t];
+    for (int i = 0; i < 2; ++i)
+      for (int j = 0; j < 2; ++j) tile->value[i][j] += factor * row[tile->p + i] * row[tile->q + j];
+  }
+  __syncthreads();
+}
+
+// The form of the cell's windows on its functions: of a window the sum of f g over its pixels, less
+// the products of the means and of the whitened slopes.
+template <int kD>
+__global__ void make_elements(const MattingFine fine, const MattingLevel level) {
+  PF_DYN_SMEM(double, terms);  // kTerms rows, then their factors
+  __shared__ int touched;
+  const MattingGrid& grid = fine.grid;
+  const int d = channel_count<kD>(grid.channels), size = 4 * (d + 1), radius = grid.radius;
+  double* factors = terms + kTerms * size;
+  const unsigned image = blockIdx.x / unsigned(level.cells());
+  const int cell = int(blockIdx.x % unsigned(level.cells()));
+  const int cell_y = cell / level.cells_x, cell_x = cell % level.cells_x;
+  const int threads = int(blockDim.x), thread = int(threadIdx.x), spacing = fine.spacing();
+  const int top = cell_y * spacing, left = cell_x * spacing;
+  const float* mean =
+      level.mean + (int64_t{image} * level.nodes() + cell_y * level.nodes_x() + cell_x) * d;
+  const CellBasis<kD> basis{fine, mean, mean + int64_t{level.nodes_x()} * d, image, top, left};
+  double* element = level.elements + (int64_t{image} * level.cells() + cell) * packed_size(size);
+
+  // Centres of windows, and the pixels these reach.
+  const Span rows{
+      top > radius ? top : radius,
+      (top + spacing < grid.height - radius ? top + spacing : grid.height - radius) - 1};
+  const Span columns{
+      left > radius ? left : radius,
+      (left + spacing < grid.width - radius ? left + spacing : grid.width - radius) - 1};
+  const int patch = 6 * radius, first_y = top - radius, first_x = left - radius;
+  const auto in_image = [&](int y, int x) {
+    return y >= 0 && y < grid.height && x >= 0 && x < grid.width;
+  };
+
+  if (thread == 0) touched = 0;
+  __syncthreads();
+  for (int k = thread; k < patch * patch; k += threads) {
+    const int y = first_y + k / patch, x = first_x + k % patch;
+    if (in_image(y, x) && fine.is_unknown(image, y * grid.width + x)) touched = 1;
+  }
+  __syncthreads();
+  EntryTile tile(thread, size);
+  if (touched == 0) {
+    tile.write(element);
+    return;
+  }
+
+  for (int start = 0; start < patch * patch; start += kTerms) {
+    const int count = patch * patch - start < kTerms ? patch * patch - start : kTerms;
+    for (int k = thread; k < count * size; k += threads) {
+      const int t = k / size, p = k % size;
+      const int y = first_y + (start + t) / patch, x = first_x + (start + t) % patch;
+      const bool inside = in_image(y, x);
+      terms[k] = inside ? basis.at(y, x, p) : 0.0;
+      if (p != 0) continue;
+      factors[t] = double(count_near(y, radius, rows.first, rows.last) *
+                          count_near(x, radius, columns.first, columns.last));
+      if (inside && fine.diagonal != nullptr && y >= top && y < top + spacing && x >= left &&
+          x < left + spacing)
+        factors[t] += fine.diagonal[int64_t{image} * grid.pixels() + y * grid.width + x];
+    }
+    add_terms(terms, factors, count, size, &tile);
+  }
+
+  const int at_once = kTerms / (d + 1);  // windows
+  for (int start = 0; start < spacing * spacing; start += at_once) {
+    const int left_over = spacing * spacing - start,
+              count = left_over < at_once ? left_over : at_once;
+    for (int k = thread; k < count * size; k += threads) {
+      const int w = k / size, p = k % size;
+      const int y = top + (start + w) / spacing, x = left + (start + w) % spacing;
+      double sum = 0, slope[kMostColours<kD>];
+      for (int c = 0; c < d; ++c) slope[c] = 0;
+      const int64_t window = int64_t{image} * grid.pixels() + y * grid.width + x;
+      if (y >= rows.first && y <= rows.last && x >= columns.first && x <= columns.last &&
+          (fine.fits.used == nullptr || fine.fits.used[window] != 0)) {
+        WindowFit<kD> fit;
+        fine.fits.get(grid, image, y * grid.width + x, &fit);
+        for (int dy = -radius; dy <= radius; ++dy)
+          for (int dx = -radius; dx <= radius; ++dx) {
+            const double value = basis.at(y + dy, x + dx, p);
+            double colour[kMostColours<kD>];
+            fit.centred(
+                grid,
+                fine.exact + int64_t{image} * d * grid.pixels() + (y + dy) * grid.width + x + dx,
+                colour);
+            sum += value;
+            for (int c = 0; c < d; ++c) slope[c] += colour[c] * value;
+          }
+        whiten<kD>(fit.inverse, slope, d);
+      }
+      double* term = terms + w * (d + 1) * size + p;
+      *term = sum;
+      for (int c = 0; c < d; ++c) term[(c + 1) * size] = slope[c];
+      if (p == 0)
+        for (int c = 0; c <= d; ++c) factors[w * (d + 1) + c] = -1.0 / grid.window_size();
+    }
+    add_terms(terms, factors, count * (d + 1), size, &tile);
+  }
+  tile.write(element);
+}
+
+// Of the unknowns (b, a) at a corner of a parent: their part in those at a corner of a child.
+struct Carry {
+  double weight;
+  const float *from, *to;  // mean colours of the parent's and of the child's corner
+
+  PF_HD double shift(int c) const { return double(to[c]) - double(from[c]); }
+};
+
+// The corners of child (y, x) of a cell lie at the cell's places 0, 1, 2 along each axis.
+PF_HD Carry carry_to_child(const MattingLevel& child, const MattingLevel& parent, unsigned image,
+                           int channels, int cell_y, int cell_x, int y, int x, int of_child,
+                           int of_parent) {
+  const int place_y = y + of_child / 2, place_x = x + of_child % 2;
+  const int corner_y = of_parent / 2, corner_x = of_parent % 2;
+  const int from = (cell_y + corner_y) * parent.nodes_x() + cell_x + corner_x;
+  const int to = (2 * cell_y + place_y) * child.nodes_x() + 2 * cell_x + place_x;
+  return {(corner_y == 0 ? 2 - place_y : place_y) * (corner_x == 0 ? 2 - place_x : place_x) * 0.25,
+          parent.mean + (int64_t{image} * parent.nodes() + from) * channels,
+          child.mean + (int64_t{image} * child.nodes() + to) * channels};
+}
+
+template <int kD>
+__global__ void merge_elements(const MattingLevel child, const MattingLevel level, int channels) {
+  PF_DYN_SMEM(double, carried);  // E T
+  const int d = channel_count<kD>(channels), m = d + 1, size = 4 * m;
+  const unsigned image = blockIdx.x / unsigned(level.cells());
+  const int cell = int(blockIdx.x % unsigned(level.cells()));
+  const int cell_y = cell / level.cells_x, cell_x = cell % level.cells_x;
+  const int threads = int(blockDim.x), thread = int(threadIdx.x);
+  EntryTile tile(thread, size);
+  for (int y = 0; y < 2; ++y)
+    for (int x = 0; x < 2; ++x) {
+      if (2 * cell_y + y >= child.cells_y || 2 * cell_x + x >= child.cells_x) continue;
+      const int64_t number =
+          int64_t{image} * child.cells() + (2 * cell_y + y) * child.cells_x + 2 * cell_x + x;
+      const double* element = child.elements + number * packed_size(size);
+      // Column q of T: unknown q % m of the parent's corner q / m.
+      const auto carry = [&](int corner, int q) {
+        return carry_to_child(child, level, image, d, cell_y, cell_x, y, x, corner, q / m);
+      };
+      for (int k = thread; k < size * size; k += threads) {
+        const int p = k / size, q = k % size, of = q % m;
+        double sum = 0;
+        for (int corner = 0; corner < 4; ++corner) {
+          const Carry by = carry(corner, q);
+          double value = packed_at(element, p, corner * m + of);
+          if (of > 0) value += by.shift(of - 1) * packed_at(element, p, corner * m);
+          sum += by.weight * value;
+        }
+        carried[k] = sum;
+      }
+      __syncthreads();
+      for (int i = 0; i < 2; ++i)
+        for (int j = 0; j < 2; ++j) {
+          const int p = tile.p + i, of = p % m;
+          const double* column = carried + tile.q + j;
+          for (int corner = 0; corner < 4; ++corner) {
+            const Carry by = carry(corner, p);
+            double value = column[(corner * m + of) * size];
+            if (of > 0) value += by.shift(of - 1) * column[corner * m * size];
+            tile.value[i][j] += by.weight * value;
+          }
+        }
+      __syncthreads();
+    }
+  tile.write(level.elements + (int64_t{image} * level.cells() + cell) * packed_size(size));
+}
+
+// --- From elements to matrices
+// --------------------------------------------------------------------
+
+// The entry of unknown i of node (y, x) and unknown j of the node (dy, dx) from it, neighbours at
+// most.
+PF_HD double entry_of_nodes(const MattingLevel& level, unsigned image, int m, int y, int x, int dy,
+                            int dx, int i, int j) {
+  double sum = 0;
+  for (int cell_y = y + (dy > 0 ? dy : 0) - 1; cell_y <= y + (dy < 0 ? dy : 0); ++cell_y)
+    for (int cell_x = x + (dx > 0 ? dx : 0) - 1; cell_x <= x + (dx < 0 ? dx : 0); ++cell_x) {
+      if (cell_y < 0 || cell_y >= level.cells_y || cell_x < 0 || cell_x >= level.cells_x) continue;
+      const int64_t cell = int64_t{image} * level.cells() + cell_y * level.cells_x + cell_x;
+      const int own = (y - cell_y) * 2 + x - cell_x;
+      const int other = (y + dy - cell_y) * 2 + x + dx - cell_x;
+      sum += packed_at(level.elements + cell * packed_size(4 * m), own * m + i, other * m + j);
+    }
+  return sum;
+}
+
+// A thread an entry; `blocks` share a neighbour of an image.
+__global__ void __launch_bounds__(kMattingThreads)
+    gather_rows(const MattingLevel level, int m, unsigned blocks) {
+  const unsigned image = blockIdx.x / blocks / 9;
+  const int neighbour = int(blockIdx.x / blocks % 9);
+  const int entry = int(blockIdx.x % blocks * kMattingThreads + threadIdx.x);
+  if (entry >= level.nodes() * m * m) return;
+  const int node = entry / (m * m), y = node / level.nodes_x(), x = node % level.nodes_x();
+  const int64_t first = (int64_t{image} * 9 + neighbour) * level.nodes() * m * m;
+  level.rows[first + entry] = float(entry_of_nodes(level, image, m, y, x, neighbour / 3 - 1,
+                                                   neighbour % 3 - 1, entry / m % m, entry % m));
+}
+
+// 1 / sqrt of a diagonal entry: scales a matrix to a diagonal of 1; 0 for an unknown without part.
+PF_HD double unit_scale(double diagonal) { return diagonal > 0 ? 1 / sqrt(diagonal) : 0; }
+
+// A thread a node. Colours of one direction make blocks singular, which the ridge mends.
+template <int kD>
+__global__ void __launch_bounds__(kMattingThreads)
+    invert_blocks(const MattingLevel level, int channels, unsigned blocks) {
+  const unsigned image = blockIdx.x / blocks;
+  const int node = int(blockIdx.x % blocks * kMattingThreads + threadIdx.x);
+  if (node >= level.nodes()) return;
+  constexpr int kM = kD > 0 ? kD + 1 : 0, kMost = kMostColours<kD> + 1;
+  const int m = channel_count<kD>(channels) + 1;
+  const int y = node / level.nodes_x(), x = node % level.nodes_x();
+  double block[kMost * (kMost + 1) / 2], scale[kMost];
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j <= i; ++j)
+      block[packed(i, j)] = entry_of_nodes(level, image, m, y, x, 0, 0, i, j);
+  for (int i = 0; i < m; ++i) scale[i] = unit_scale(block[packed(i, i)]);
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j <= i; ++j)
+      block[packed(i, j)] = i == j ? 1 + kNodeRidge : block[packed(i, j)] * scale[i] * scale[j];
+  invert_factor<kM>(block, kNodeRidge, m);
+  float* inverse = level.inverse + (int64_t{image} * level.nodes() + node) * m * m;
+  for (int i = 0; i < m; ++i)
+    for (int j = 0; j < m; ++j) {
+      double sum = 0;
+      for (int k = i > j ? i : j; k < m; ++k) sum += block[packed(k, i)] * block[packed(k, j)];
+      inverse[i * m + j] = float(sum * scale[i] * scale[j]);
+    }
+}
+
+constexpr int kBottomThreads = 512;
+
+// The inverse of the coarsest level's matrix by Gauss and Jordan, without pivots, which a positive
+// definite matrix does not need. A block an image.
+__global__ void __launch_bounds__(kBottomThreads)
+    invert_bottom(const MattingLevel level, int m, double* matrices, float* inverses) {
+  __shared__ double row[kMostBottom], column[kMostBottom], scale[kMostBottom];
+  const unsigned image = blockIdx.x;
+  const int size = level.nodes() * m, thread = int(threadIdx.x);
+  double* matrix = matrices + int64_t{image} * size * size;
+  const auto entry = [&](int i, int j) {
+    const int own = i / m, other = j / m;
+    const int y = own / level.nodes_x(), x = own % level.nodes_x();
+    const int dy = other / level.nodes_x() - y, dx = other % level.nodes_x() - x;
+    if (dy < -1 || dy > 1 || dx < -1 || dx > 1) return 0.0;
+    return entry_of_nodes(level, image, m, y, x, dy, dx, i % m, j % m);
+  };
+  for (int i = thread; i < size; i += kBottomThreads) scale[i] = unit_scale(entry(i, i));
+  __syncthreads();
+  for (int k = thread; k < size * size; k += kBottomThreads) {
+    const int i = k / size, j = k % size;
+    matrix[k] = i == j ? 1 + kNodeRidge : entry(i, j) * scale[i] * scale[j];
+  }
+  __syncthreads();
+  for (int k = 0; k < size; ++k) {
+    for (int i = thread; i < size; i += kBottomThreads) {
+      row[i] = matrix[k * size + i];
+      column[i] = matrix[i * size + k];
+    }
+    __syncthreads();
+    const double pivot = 1 / (row[k] > kNodeRidge ? row[k] : kNodeRidge);
+    for (int e = thread; e < size * size; e += kBottomThreads) {
+      const int i = e / size, j = e % size;
+      const double factor = i == k ? -pivot : column[i] * pivot;
+      const double old = i == k || j == k ? 0 : matrix[e];
+      matrix[e] = old - factor * (j == k ? 1 : row[j]);
+    }
+    __syncthreads();
+  }
+  for (int e = thread; e < size * size; e += kBottomThreads)
+    inverses[int64_t{image} * size * size + e] =
+        float(matrix[e] * scale[e / size] * scale[e % size]);
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
