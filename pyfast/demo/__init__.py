@@ -11,7 +11,7 @@ from time import perf_counter
 
 from pyfast._optional import require
 
-PAGES = {"sampling": "pyfast.demo.sampling"}
+PAGES = {"sampling": "pyfast.demo.sampling", "dense_crf": "pyfast.demo.dense_crf"}
 
 
 class UnknownPageError(ValueError):

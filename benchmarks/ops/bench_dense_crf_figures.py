@@ -1,0 +1,260 @@
+"""The dense CRF beyond times: accuracy, memory, cost by size, several callers, kept filters."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import pyfast
+from benchmarks.ops import crf_scenes
+from benchmarks.ops.crf_memory import MEGABYTE
+from benchmarks.ops.crf_scenes import DEEPLAB, WIDE, Peer, Scene, Sigmas
+from benchmarks.results import Figure
+from pyfast._native import _C
+from pyfast.data import PHOTOGRAPHS
+
+Record = Callable[[Figure], None]
+CROP = 64
+ITERATIONS = 10
+# Relative L2 to the exact marginals: of lattice, closed and exact.
+ACCURACY_BARS = {
+    DEEPLAB: {"lattice": 0.152, "closed": 0.07, "exact": 2e-3},
+    WIDE: {"lattice": 0.101, "closed": 0.035, "exact": 2e-3},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def skip_on_a_gpu(pytestconfig: pytest.Config) -> None:
+    if pytestconfig.option.device != "cpu":
+        pytest.skip("figures are of the CPU")
+
+
+def crops() -> list[Scene]:
+    """64 x 64 pixels amid every photograph."""
+    found = []
+    for name in PHOTOGRAPHS:
+        whole = crf_scenes.scene(300, 400, 21, name)
+        rows, columns = slice(118, 118 + CROP), slice(168, 168 + CROP)
+        parts = whole.unary[..., rows, columns], whole.image[..., rows, columns]
+        found.append(Scene(*(part.contiguous() for part in parts)))
+    return found
+
+
+def exact(scene: Scene, sigmas: Sigmas) -> Tensor:
+    """The definition in float64, all pairs of pixels: (1, L, H, W)."""
+    y, x = torch.meshgrid(torch.arange(CROP), torch.arange(CROP), indexing="ij")
+    place = torch.stack([x, y]).flatten(1).double()
+    colour = scene.image[0].flatten(1).double()
+    kernels = torch.zeros(CROP**2, CROP**2, dtype=torch.double)
+    for features, weight in (
+        (place / sigmas.gaussian, sigmas.gaussian_weight),
+        (torch.cat([place / sigmas.xy, colour / sigmas.rgb]), sigmas.bilateral_weight),
+    ):
+        matrix = torch.exp(-0.5 * torch.cdist(features.T, features.T).square())
+        root = matrix.sum(1).sqrt()
+        kernels += weight * matrix / root / root[:, None]
+    unary = scene.unary[0].flatten(1).double()
+    marginals = torch.softmax(-unary, 0)
+    for _ in range(ITERATIONS):
+        marginals = torch.softmax(-unary + marginals @ kernels, 0)
+    return marginals.view(1, -1, CROP, CROP)
+
+
+def distance(found: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """Relative L2, and labels that are equal in per cent."""
+    error = ((found.double() - wanted).norm() / wanted.norm()).item()
+    return error, 100 * (found.argmax(1) == wanted.argmax(1)).double().mean().item()
+
+
+@pytest.mark.parametrize("sigmas", [DEEPLAB, WIDE], ids=str)
+def bench_accuracy(sigmas: Sigmas, figure: Record) -> None:
+    scenes = crops()
+    wanted = [exact(scene, sigmas) for scene in scenes]
+
+    def mean(call: Callable[[Scene], Tensor]) -> tuple[float, float]:
+        found = [distance(call(s), w) for s, w in zip(scenes, wanted, strict=True)]
+        return tuple(np.mean(found, axis=0))
+
+    module = crf_scenes.peer()
+    theirs = None
+    if module is not None:
+
+        def by_peer(scene: Scene) -> Tensor:
+            peer = Peer(module, scene, sigmas)
+            return peer.tensors(peer(ITERATIONS))[0]
+
+        theirs = mean(by_peer)
+    for method, bar in ACCURACY_BARS[sigmas].items():
+        error, equal = mean(lambda s, m=method: crf_scenes.ours(s, sigmas, ITERATIONS, method=m))
+        peers = [{} if theirs is None else {"pydensecrf": value} for value in theirs or (0, 0)]
+        case = f"{method} {sigmas}, crops of {len(scenes)} photographs"
+        figure(Figure(case, "relative L2 to exact marginals", error, peers[0], bar))
+        least = 98.5 if method == "closed" else None
+        measure = "labels of exact marginals, %"
+        figure(Figure(case, measure, equal, peers[1], least, least=True))
+    double = [Scene(scene.unary.double(), scene.image) for scene in scenes]
+    found = [
+        distance(crf_scenes.ours(s, sigmas, ITERATIONS, method="exact"), w)[0]
+        for s, w in zip(double, wanted, strict=True)
+    ]
+    figure(Figure(f"exact {sigmas} in float64", "relative L2", max(found), {}, 1e-9))
+
+
+def bench_same_answers(figure: Record) -> None:
+    """Against pydensecrf's marginals, five iterations, the whole photograph."""
+    module = crf_scenes.peer()
+    if module is None:
+        pytest.skip("pydensecrf is not installed")
+    scene = crf_scenes.scene(375, 500, 21)
+    features = pyfast.bilateral_features(scene.image.float(), DEEPLAB.xy, DEEPLAB.rgb)
+    kernels = [(pyfast.GaussianFilter(features), DEEPLAB.bilateral_weight)]
+    ours = pyfast.mean_field(scene.unary.flatten(2), kernels, iterations=5)
+    peer = Peer(module, scene, DEEPLAB)
+    theirs = torch.from_numpy(np.array(peer.build(gaussian=False).inference(5)))[None]
+    case = "bilateral kernel alone, 500x375x21, 5 iterations"
+    difference = (ours - theirs).abs().mean().item()
+    equal = 100 * (ours.argmax(1) == theirs.argmax(1)).double().mean().item()
+    figure(Figure(case, "mean difference from pydensecrf", difference, {}, 5e-5, 1e-5))
+    figure(Figure(case, "labels of pydensecrf, %", equal, {}, 99.99, least=True))
+    both = crf_scenes.ours(scene, DEEPLAB, 5)
+    equal = 100 * (both.argmax(1) == peer.tensors(peer(5))[0].argmax(1)).double().mean().item()
+    case = f"both kernels {DEEPLAB}, 500x375x21, 5 iterations"
+    figure(Figure(case, "labels of pydensecrf, %", equal, {}, 98, least=True))
+
+
+def in_child(library: str, *arguments: int) -> Any:
+    """What `crf_memory` prints, run without the allocator's settings for timing."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
+    command = [sys.executable, "-m", "benchmarks.ops.crf_memory", library, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(("labels", "share"), [(2, None), (21, 1.0), (150, 0.7)])
+def bench_memory(labels: int, share: float | None, figure: Record) -> None:
+    """Peak above the state with the inputs made, in a process of its own."""
+    ours = in_child("pyfast", 375, 500, labels)["peak"] / MEGABYTE
+    case = f"dense_crf 500x375x{labels}"
+    if crf_scenes.peer() is None:
+        figure(Figure(case, "peak memory, MB", ours, {}))
+        return
+    theirs = in_child("pydensecrf", 375, 500, labels)["peak"] / MEGABYTE
+    bar = None if share is None else share * theirs
+    figure(Figure(case, "peak memory, MB", ours, {"pydensecrf": theirs}, bar))
+
+
+def bench_growth(figure: Record) -> None:
+    grown = in_child("pyfast", 321, 321, 21, 100)["growth"] / MEGABYTE
+    figure(Figure("dense_crf 321x321x21", "growth over 100 calls, MB", grown, {}, 10))
+
+
+def bench_cost_by_size(figure: Record) -> None:
+    """Enlarged photographs, 21 labels, ten iterations: nanoseconds a pixel and iteration."""
+    costs = []
+    for megapixels in (0.1, 0.25, 0.5, 1, 2, 4, 8):
+        height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
+        scene = crf_scenes.scene(height, height * 4 // 3, 21)
+        seconds = []
+        for _ in range(3 if megapixels < 2 else 1):
+            start = time.perf_counter()
+            crf_scenes.ours(scene, DEEPLAB, ITERATIONS)
+            seconds.append(time.perf_counter() - start)
+        costs.append(1e9 * min(seconds) / scene.pixels / ITERATIONS)
+        case = f"dense_crf {megapixels:g} MP"
+        figure(Figure(case, "ns a pixel and iteration, setup included", costs[-1], {}))
+    case, measure = "dense_crf 0.1 to 8 MP", "dearest over cheapest pixel"
+    figure(Figure(case, measure, max(costs) / min(costs), {}))
+
+
+def bench_kept_filter(figure: Record) -> None:
+    """A call with a filter that is there, over the iterations that are in it."""
+    scene = crf_scenes.scene(375, 500, 21)
+    features = pyfast.bilateral_features(scene.image.float(), DEEPLAB.xy, DEEPLAB.rgb)
+    kernels = [(pyfast.GaussianFilter(features), DEEPLAB.bilateral_weight)]
+    unary = scene.unary.flatten(2)
+
+    def seconds(iterations: int) -> float:
+        start = time.perf_counter()
+        pyfast.mean_field(unary, kernels, iterations=iterations)
+        return time.perf_counter() - start
+
+    seconds(ITERATIONS)
+    pairs = [(seconds(ITERATIONS), seconds(2 * ITERATIONS)) for _ in range(7)]
+    share = median(ten / (twenty - ten) for ten, twenty in pairs)
+    figure(Figure("kept filter 500x375x21", "call over its ten iterations", share, {}, 1.05))
+
+
+def bench_exact_against_products(figure: Record) -> None:
+    """The exact filter, against all pairs by matrix products, which are timed on a part of them."""
+    part = 64
+    scene = crf_scenes.scene(375, 500, 21)
+    features = pyfast.bilateral_features(scene.image.float(), DEEPLAB.xy, DEEPLAB.rgb)
+    values = scene.unary.flatten(2)
+    exact = pyfast.GaussianFilter(features, method="exact", cutoff=4.0)
+    exact.filter(values[:, :1])
+    start = time.perf_counter()
+    found = exact.filter(values)
+    ours = time.perf_counter() - start
+
+    f, v = features[0], values[0].T.contiguous()
+    half = f.square().sum(0) / 2
+    rows = range(0, f.shape[1], part)
+    start = time.perf_counter()
+    # Blocks of rows that fit the cache with their results.
+    blocks = [
+        torch.exp(f[:, block].T @ f - half[block, None] - half) @ v
+        for block in torch.tensor(rows).split(64)
+    ]
+    products = (time.perf_counter() - start) * f.shape[1] / len(rows)
+    error = (found[0].T[rows] - torch.cat(blocks)).norm() / torch.cat(blocks).norm()
+    case = f"exact filter 500x375, {DEEPLAB.xy:g}/{DEEPLAB.rgb:g}, 21 channels"
+    figure(Figure(case, "relative L2 to all pairs", error.item(), {}, 2e-3))
+    measure = "times as fast as matrix products in torch"
+    figure(Figure(case, measure, products / ours, {}, 8, least=True))
+    figure(Figure(case, "seconds", ours, {"torch": products}))
+
+
+@pytest.mark.parametrize("callers", [1, 2, 4])
+def bench_callers(callers: int, figure: Record) -> None:
+    """Python threads that call at once, on a picture each; all must get the same bits."""
+    scene = crf_scenes.scene(321, 321, 21)
+    wanted = crf_scenes.ours(scene, DEEPLAB, ITERATIONS)
+    latencies: list[float] = []
+    wrong: list[int] = []
+
+    def work() -> None:
+        for _ in range(24 // callers):
+            start = time.perf_counter()
+            found = crf_scenes.ours(scene, DEEPLAB, ITERATIONS)
+            latencies.append(time.perf_counter() - start)
+            if not torch.equal(found, wanted):
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, "callers disturb each other"
+    for quantile in (50, 99):
+        value = 1e3 * float(np.percentile(latencies, quantile))
+        case = f"dense_crf 321x321x21, {callers} callers"
+        figure(Figure(case, f"p{quantile} of latency, ms", value, {}))
+
+
+@pytest.mark.parametrize("dims", [5, 8, 16])
+def bench_lattice_memory(dims: int, figure: Record) -> None:
+    points = 50_000
+    lattice = _C.gaussian_lattice(crf_scenes.point_cloud(dims, points).numpy())
+    case = f"GaussianFilter of {points} points, d {dims}"
+    figure(Figure(case, "bytes of a lattice a point", lattice.nbytes / points, {}))
