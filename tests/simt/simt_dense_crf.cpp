@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <list>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -44,7 +45,7 @@ class Memory : public DeviceMemory {
  private:
   static void* give(void* context, size_t bytes) {
     auto* self = static_cast<Memory*>(context);
-    if (int64_t(self->blocks_.size()) == self->most_) return nullptr;
+    if (int64_t(self->blocks_.size()) == self->most_) throw std::bad_alloc();
     return self->blocks_.emplace_back(bytes, uint8_t{0xff}).data();
   }
 
@@ -56,7 +57,7 @@ struct ResultMemory : pyfast::LatticeMemory {
   Words words{0};
   int32_t* allocate(int64_t count) override {
     words = Words(count);
-    std::memset(words.mutable_data(), 0xff, size_t(count) * sizeof(int32_t));
+    std::memset(words.mutable_data(), 0xff, size_t(count) * sizeof(int32_t));  // NaN
     return words.mutable_data();
   }
 };

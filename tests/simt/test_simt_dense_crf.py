@@ -67,7 +67,7 @@ def test_scan(kernels: ModuleType, count: int, schedule: str) -> None:
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("dims", [1, 2, 3, 5, 8, 16, 20])
 def test_lattice(kernels: ModuleType, dims: int, closed: bool, real: type) -> None:
-    count = 13 if closed and dims > 8 else 60
+    count = 5 if closed and dims > 8 else 60
     features = points(2, dims, count, real)
     values = standard_normal(2, 3, count, dtype=real)
     lattice = kernels.build(features, closed)
@@ -321,7 +321,7 @@ def test_without_memory(kernels: ModuleType) -> None:
     features = points(1, 3, 20, np.float32)
     for closed, enough in ((False, 13), (True, 25)):
         for blocks in range(enough):
-            with pytest.raises(RuntimeError, match="cudaError_t 2"):
+            with pytest.raises(MemoryError):
                 kernels.build(features, closed, blocks)
         kernels.build(features, closed, 2 * enough)
 

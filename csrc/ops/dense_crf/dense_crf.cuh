@@ -11,8 +11,8 @@ namespace PF_ISA {
 
 // Rows of values through the lattice.
 template <class Real>
-void filter_rows(Run& run, const Lattice<Real>& lattice, const RowShape& shape, const Real* values,
-                 bool transposed, Real* out) {
+void filter_rows(Run& run, const LatticeView<Real>& lattice, const RowShape& shape,
+                 const Real* values, bool transposed, Real* out) {
   const auto buffers = make_lattice_rows(run, lattice, shape);
   const Real* vertices =
       splat_and_blur<Real>(run, lattice, shape, values, nullptr, transposed, buffers);
@@ -20,26 +20,28 @@ void filter_rows(Run& run, const Lattice<Real>& lattice, const RowShape& shape, 
 }
 
 template <class Real>
-cudaError_t launch_build(const LatticeParams<Real>& p, LatticeMemory& result, DeviceMemory& memory,
+cudaError_t launch_build(const LatticeParams<Real>& p, LatticeMemory& result, DeviceMemory memory,
                          cudaStream_t stream, LatticeError* failure) {
   Run run(memory, stream);
   *failure = LatticeError::kNone;
-  const Lattice<Real> lattice = build_lattice(run, p, result, failure);
+  const auto lattice = build_lattice(run, p, result, failure);
   if (!run.good() || *failure != LatticeError::kNone) return run.error();
-  Real* ones = run.take<Real>(lattice.points);
-  run.launch(fill<Real>, run.blocks_for(lattice.points), ones, lattice.points, Real(1));
+  const int64_t points = p.batch * p.points;
+  Real* ones = run.take<Real>(points);
+  run.launch(fill<Real>, run.blocks_for(points), ones, points, Real(1));
   filter_rows(run, lattice, row_shape(1), ones, false, lattice.mass);
   return run.error();
 }
 
 template <class Real>
 cudaError_t launch_filter(const FilterParams<Real>& p, const LatticeSizes& sizes,
-                          DeviceMemory& memory, cudaStream_t stream) {
+                          DeviceMemory memory, cudaStream_t stream) {
   Run run(memory, stream);
   const auto lattice = lattice_in<Real>(p.lattice, sizes);
   const RowShape shape = row_shape(p.channels);
-  Real* values = run.take<Real>(lattice.points * shape.stride());
-  Real* out = run.take<Real>(lattice.points * shape.stride());
+  const int64_t size = sizes.batch * sizes.points * shape.stride();
+  Real* values = run.take<Real>(size);
+  Real* out = run.take<Real>(size);
   to_rows(run, p.values, shape, sizes.batch, sizes.points, Real(1), values);
   filter_rows(run, lattice, shape, values, p.transposed, out);
   to_planes(run, out, shape, sizes.batch, sizes.points, p.output);
@@ -48,14 +50,14 @@ cudaError_t launch_filter(const FilterParams<Real>& p, const LatticeSizes& sizes
 
 template <class Real>
 cudaError_t launch_filter_gradient(const FilterGradientParams<Real>& p, const LatticeSizes& sizes,
-                                   DeviceMemory& memory, cudaStream_t stream) {
+                                   DeviceMemory memory, cudaStream_t stream) {
   Run run(memory, stream);
   filter_gradient(run, p, sizes);
   return run.error();
 }
 
 template <class Real>
-cudaError_t launch_exact(const ExactParams<Real>& p, DeviceMemory& memory, cudaStream_t stream,
+cudaError_t launch_exact(const ExactParams<Real>& p, DeviceMemory memory, cudaStream_t stream,
                          LatticeError* failure) {
   Run run(memory, stream);
   *failure = LatticeError::kNone;
@@ -64,7 +66,7 @@ cudaError_t launch_exact(const ExactParams<Real>& p, DeviceMemory& memory, cudaS
 }
 
 template <class Real>
-cudaError_t launch_exact_gradient(const ExactParams<Real>& p, DeviceMemory& memory,
+cudaError_t launch_exact_gradient(const ExactParams<Real>& p, DeviceMemory memory,
                                   cudaStream_t stream, LatticeError* failure) {
   Run run(memory, stream);
   *failure = LatticeError::kNone;
@@ -74,7 +76,7 @@ cudaError_t launch_exact_gradient(const ExactParams<Real>& p, DeviceMemory& memo
 
 template <class Real>
 cudaError_t launch_mean_field(const MeanFieldParams<Real>& p, const LatticeSizes* sizes,
-                              DeviceMemory& memory, cudaStream_t stream) {
+                              DeviceMemory memory, cudaStream_t stream) {
   Run run(memory, stream);
   mean_field(run, p, sizes);
   return run.error();

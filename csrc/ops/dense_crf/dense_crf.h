@@ -2,7 +2,6 @@
 // works on, and the entry points of the CPU and CUDA kernels. Nothing here knows torch.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
 
 #include "core/device.h"
@@ -212,27 +211,27 @@ void mean_field_cpu(const MeanFieldParams<Real>& params);
 
 // --- entry points, CUDA: dense_crf.cu, for float and double; each returns a cudaError_t ---
 
-// A lattice on a GPU has arrays of its own behind the header, see dense_crf_lattice.cuh. The header
-// is on the GPU too: what else works on the lattice is told `sizes`, so that nobody has to wait for
-// it. Building one waits twice, for the range of the features and for the number of vertices.
+// The header of a lattice on a GPU is on the GPU too: what works on it is told `sizes`, so that
+// nobody has to wait for it. Its vertices come in another order and have no slabs. Building it
+// waits twice, for the range of the features and for the number of vertices.
 template <class Real>
 int build_lattice_cuda(const LatticeParams<Real>& params, LatticeMemory& result,
-                       DeviceMemory& memory, void* stream, LatticeError* failure);
+                       DeviceMemory memory, void* stream, LatticeError* failure);
 template <class Real>
-int filter_cuda(const FilterParams<Real>& params, const LatticeSizes& sizes, DeviceMemory& memory,
+int filter_cuda(const FilterParams<Real>& params, const LatticeSizes& sizes, DeviceMemory memory,
                 void* stream);
 template <class Real>
 int filter_gradient_cuda(const FilterGradientParams<Real>& params, const LatticeSizes& sizes,
-                         DeviceMemory& memory, void* stream);
+                         DeviceMemory memory, void* stream);
 template <class Real>
-int exact_filter_cuda(const ExactParams<Real>& params, DeviceMemory& memory, void* stream,
+int exact_filter_cuda(const ExactParams<Real>& params, DeviceMemory memory, void* stream,
                       LatticeError* failure);
 template <class Real>
-int exact_filter_gradient_cuda(const ExactParams<Real>& params, DeviceMemory& memory, void* stream,
+int exact_filter_gradient_cuda(const ExactParams<Real>& params, DeviceMemory memory, void* stream,
                                LatticeError* failure);
 // sizes: one for each kernel.
 template <class Real>
 int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* sizes,
-                    DeviceMemory& memory, void* stream);
+                    DeviceMemory memory, void* stream);
 
 }  // namespace pyfast

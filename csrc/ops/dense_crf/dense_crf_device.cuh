@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/device_memory.h"
 #include "ops/dense_crf/dense_crf.h"
 
 namespace pyfast {
@@ -18,7 +19,7 @@ constexpr int64_t kMostBlocks = 0x7fffffff;
 // A sequence of launches: on `stream`, with `memory`, until the first error.
 class Run {
  public:
-  Run(DeviceMemory& memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
+  Run(DeviceMemory memory, cudaStream_t stream) : memory_(memory), stream_(stream) {}
 
   // The same on another stream.
   Run on(cudaStream_t stream) const { return Run(memory_, stream); }
@@ -30,13 +31,10 @@ class Run {
     if (good()) error_ = error;
   }
 
-  // Memory for `count` items, at least one, not initialised; null after an error.
+  // Memory for `count` items, at least one, not initialised.
   template <class T>
   T* take(int64_t count) {
-    if (!good()) return nullptr;
-    void* data = memory_.allocate(memory_.context, size_t(count > 0 ? count : 1) * sizeof(T));
-    if (data == nullptr) error_ = cudaErrorMemoryAllocation;
-    return static_cast<T*>(data);
+    return memory_.take<T>(count);
   }
 
   template <class T>
@@ -69,7 +67,7 @@ class Run {
   }
 
  private:
-  DeviceMemory& memory_;
+  DeviceMemory memory_;
   cudaStream_t stream_;
   cudaError_t error_ = cudaSuccess;
 };

@@ -10,15 +10,15 @@ namespace PF_ISA {
 // slopes: (all points, dims). Thread by thread, a point.
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
-    find_slopes(Points<Real> points, Lattice<Real> lattice, int64_t stride, const Real* values,
+    find_slopes(Points<Real> points, LatticeView<Real> lattice, int64_t stride, const Real* values,
                 const Real* grad, const Real* blurred_values, const Real* blurred_grad,
                 Real* slopes) {
   const int64_t point = thread_number();
-  if (point >= lattice.points) return;
+  if (point >= points.count()) return;
   const int d = lattice.dims;
   Real of_weight[kMostFeatures + 1], of_y[kMostFeatures + 1];
   for (int k = 0; k <= d; ++k) {
-    const int64_t vertex = lattice.vertex[point * (d + 1) + k];
+    const int64_t vertex = lattice.corners[point * (d + 1) + k];
     Real sum = 0;
     for (int64_t c = 0; c < stride; ++c)
       sum += grad[point * stride + c] * blurred_values[vertex * stride + c] +
@@ -36,9 +36,9 @@ void filter_gradient(Run& run, const FilterGradientParams<Real>& p, const Lattic
   const auto lattice = lattice_in<Real>(p.lattice, sizes);
   const Points<Real> points(p.features, lattice.dims, sizes.batch, sizes.points);
   const RowShape shape = plain_rows(p.channels), slope_shape = plain_rows(lattice.dims);
-  const int64_t size = lattice.points * shape.stride();
+  const int64_t size = points.count() * shape.stride();
   Real *values = run.take<Real>(size), *grad = run.take<Real>(size);
-  Real* slopes = run.take<Real>(lattice.points * lattice.dims);
+  Real* slopes = run.take<Real>(points.count() * lattice.dims);
   to_rows(run, p.values, shape, sizes.batch, sizes.points, Real(1), values);
   to_rows(run, p.grad, shape, sizes.batch, sizes.points, Real(1), grad);
   const auto for_values = make_lattice_rows(run, lattice, shape);
@@ -47,7 +47,7 @@ void filter_gradient(Run& run, const FilterGradientParams<Real>& p, const Lattic
       splat_and_blur<Real>(run, lattice, shape, values, nullptr, false, for_values);
   const Real* blurred_grad =
       splat_and_blur<Real>(run, lattice, shape, grad, nullptr, true, for_grad);
-  run.launch(find_slopes<Real>, run.blocks_for(lattice.points), points, lattice, shape.stride(),
+  run.launch(find_slopes<Real>, run.blocks_for(points.count()), points, lattice, shape.stride(),
              values, grad, blurred_values, blurred_grad, slopes);
   to_planes(run, slopes, slope_shape, sizes.batch, sizes.points, p.grad_features);
 }

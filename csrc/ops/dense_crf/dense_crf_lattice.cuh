@@ -8,64 +8,6 @@
 namespace pyfast {
 namespace PF_ISA {
 
-// A block of words as on the CPU, with other arrays behind the header.
-template <class Real>
-struct Lattice {
-  int32_t dims;
-  int64_t points;  // of all images
-  int32_t vertices;
-  int32_t* vertex;  // (points, d + 1): of every corner
-  Real* weight;     // (points, d + 1): barycentric
-  // Corners in the order of their vertices.
-  int32_t* sorted_vertex;
-  int32_t* sorted_point;
-  Real* sorted_weight;
-  Real* mass;  // (points): K 1
-  // (d + 1, vertices): the neighbours along every axis; `vertices` where there is none.
-  int32_t* next;
-  int32_t* previous;
-
-  PF_HD int64_t corners() const { return points * (dims + 1); }
-};
-
-inline int64_t padded_words(int64_t words) { return ceil_div(words, 16) * 16; }
-
-template <class Real>
-int64_t words_of(int64_t dims, int64_t points, int64_t vertices) {
-  const int64_t corners = points * (dims + 1), width = sizeof(Real) / 4;
-  return kLatticeHeader + 3 * padded_words(corners) + 2 * padded_words(corners * width) +
-         padded_words(points * width) + 2 * padded_words(vertices * (dims + 1));
-}
-
-template <class Real>
-Lattice<Real> lattice_in(const int32_t* words, int64_t dims, int64_t points, int64_t vertices) {
-  Lattice<Real> lattice;
-  lattice.dims = int32_t(dims);
-  lattice.points = points;
-  lattice.vertices = int32_t(vertices);
-  int32_t* rest = const_cast<int32_t*>(words) + kLatticeHeader;
-  const auto take = [&rest](int64_t count) {
-    int32_t* here = rest;
-    rest += padded_words(count);
-    return here;
-  };
-  const int64_t corners = lattice.corners(), width = sizeof(Real) / 4;
-  lattice.vertex = take(corners);
-  lattice.sorted_vertex = take(corners);
-  lattice.sorted_point = take(corners);
-  lattice.weight = reinterpret_cast<Real*>(take(corners * width));
-  lattice.sorted_weight = reinterpret_cast<Real*>(take(corners * width));
-  lattice.mass = reinterpret_cast<Real*>(take(points * width));
-  lattice.next = take(vertices * (dims + 1));
-  lattice.previous = take(vertices * (dims + 1));
-  return lattice;
-}
-
-template <class Real>
-Lattice<Real> lattice_in(const int32_t* words, const LatticeSizes& sizes) {
-  return lattice_in<Real>(words, sizes.dims, sizes.batch * sizes.points, sizes.vertices);
-}
-
 // words: (words, corners)
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
@@ -112,57 +54,99 @@ __global__ void __launch_bounds__(kThreads)
   if (i < count && ring.order[i] < vertices) renamed[ring.order[i]] = ring.number[i + 1] - 1;
 }
 
-// Fills what is about corners. renamed: null, or what became of the vertices' numbers.
+// The vertex of the i-th corner in order.
+struct VertexOfSorted {
+  Ordered sorted;
+  const int32_t* renamed;  // by number; null: the number itself
+  PF_HD int32_t operator()(int64_t i) const {
+    const int32_t number = sorted.number[i + 1] - 1;
+    return renamed != nullptr ? renamed[number] : number;
+  }
+};
+
+// What is about corners.
 template <class Real>
 __global__ void __launch_bounds__(kThreads)
-    list_corners(Ordered sorted, const int32_t* renamed, const Real* weight,
-                 Lattice<Real> lattice) {
+    list_corners(VertexOfSorted vertex, const Real* weight, LatticeView<Real> lattice) {
   const int64_t i = thread_number();
-  if (i >= lattice.corners()) return;
-  const int32_t corner = sorted.order[i], number = sorted.number[i + 1] - 1;
-  const int32_t vertex = renamed != nullptr ? renamed[number] : number;
-  lattice.vertex[corner] = vertex;
-  lattice.weight[corner] = weight[corner];
-  lattice.sorted_vertex[i] = vertex;
-  lattice.sorted_point[i] = corner / (lattice.dims + 1);
-  lattice.sorted_weight[i] = weight[corner];
+  if (i >= lattice.corner_count()) return;
+  const int32_t corner = vertex.sorted.order[i];
+  lattice.corners[corner] = vertex(i);
+  lattice.weights[corner] = weight[corner];
+  lattice.list_points[i] = corner / (lattice.dims + 1);
+  lattice.list_weights[i] = weight[corner];
 }
 
-// next and previous: (d + 1, vertices), the latter full of `vertices` before.
-__global__ void __launch_bounds__(kThreads)
-    find_neighbours(const uint64_t* words, int32_t vertices, SortKeys layout, int32_t* next,
-                    int32_t* previous) {
-  const int64_t i = thread_number();
-  if (i >= int64_t{vertices} * (layout.dims + 1)) return;
-  const int axis = int(i / vertices);
-  const int32_t vertex = int32_t(i % vertices);
-  uint64_t wanted[kMostSortWords];
-  for (int w = 0; w < layout.words; ++w)
-    wanted[w] = layout.step(words[vertex], words[int64_t{w} * vertices + vertex], w, axis, true);
-  const auto compare = [&](int32_t at) {  // the key at `at` with the one that is wanted
-    for (int w = layout.words - 1; w >= 0; --w) {
-      const uint64_t word = words[int64_t{w} * vertices + at];
-      if (word != wanted[w]) return word < wanted[w] ? -1 : 1;
-    }
-    return 0;
-  };
-  int32_t low = 0, high = vertices;
+// The first place in [0, count) where is_before no longer holds.
+template <class IsBefore>
+PF_HD int64_t first_place(int64_t count, const IsBefore& is_before) {
+  int64_t low = 0, high = count;
   while (low < high) {
-    const int32_t middle = low + (high - low) / 2;
-    if (compare(middle) < 0) {
+    const int64_t middle = low + (high - low) / 2;
+    if (is_before(middle)) {
       low = middle + 1;
     } else {
       high = middle;
     }
   }
-  const bool found = low < vertices && compare(low) == 0;
-  next[i] = found ? low : vertices;
-  if (found) previous[int64_t{axis} * vertices + low] = vertex;
+  return low;
+}
+
+template <class Real>
+__global__ void __launch_bounds__(kThreads)
+    find_starts(VertexOfSorted vertex, LatticeView<Real> lattice) {
+  const int64_t v = thread_number();
+  if (v > lattice.vertices) return;
+  lattice.starts[v] =
+      int32_t(first_place(lattice.corner_count(), [&](int64_t i) { return vertex(i) < v; }));
+}
+
+// neighbours: (d + 1, vertices, 2), full of `vertices` before.
+__global__ void __launch_bounds__(kThreads)
+    find_neighbours(const uint64_t* words, int64_t vertices, SortKeys layout, int32_t* neighbours) {
+  const int64_t i = thread_number();
+  if (i >= vertices * (layout.dims + 1)) return;
+  const int axis = int(i / vertices);
+  const int64_t vertex = i % vertices;
+  uint64_t wanted[kMostSortWords];
+  for (int w = 0; w < layout.words; ++w)
+    wanted[w] = layout.step(words[vertex], words[w * vertices + vertex], w, axis, true);
+  const auto compare = [&](int64_t at) {  // the key at `at` with the one that is wanted
+    for (int w = layout.words - 1; w >= 0; --w) {
+      const uint64_t word = words[w * vertices + at];
+      if (word != wanted[w]) return word < wanted[w] ? -1 : 1;
+    }
+    return 0;
+  };
+  const int64_t found = first_place(vertices, [&](int64_t at) { return compare(at) < 0; });
+  if (found == vertices || compare(found) != 0) return;
+  neighbours[2 * i + 1] = int32_t(found);
+  neighbours[2 * (axis * vertices + found)] = int32_t(vertex);
 }
 
 struct HeaderWords {
   int32_t at[kLatticeHeader];
 };
+
+// Of a lattice without slabs.
+constexpr int64_t kNoReach = 1;
+
+inline HeaderWords header_of(const LatticeSizes& sizes) {
+  HeaderWords header{};
+  header.at[kWordDims] = int32_t(sizes.dims);
+  header.at[kWordBatch] = int32_t(sizes.batch);
+  header.at[kWordPoints] = int32_t(sizes.points);
+  header.at[kWordVertices] = int32_t(sizes.vertices);
+  header.at[kWordReal] = int32_t(sizes.real);
+  header.at[kWordReach] = kNoReach;
+  return header;
+}
+
+template <class Real>
+LatticeView<Real> lattice_in(const int32_t* words, const LatticeSizes& sizes) {
+  return lattice_view<Real>(const_cast<int32_t*>(words), sizes, kNoReach);
+}
+
 __global__ void __launch_bounds__(kThreads) write_header(HeaderWords header, int32_t* words) {
   if (threadIdx.x < kLatticeHeader) words[threadIdx.x] = header.at[threadIdx.x];
 }
@@ -190,13 +174,13 @@ inline Vertices close_by_ring(Run& run, const Vertices& used, const SortKeys& la
 
 // All but the mass.
 template <class Real>
-Lattice<Real> build_lattice(Run& run, const LatticeParams<Real>& p, LatticeMemory& memory,
-                            LatticeError* failure) {
+LatticeView<Real> build_lattice(Run& run, const LatticeParams<Real>& p, LatticeMemory& memory,
+                                LatticeError* failure) {
   const Points<Real> points(p.features, p.dims, p.batch, p.points);
   const int64_t corners = points.count() * (p.dims + 1);
   if (corners > kMostCorners) *failure = LatticeError::kTooManyPoints;
   if (*failure != LatticeError::kNone) return {};
-  Bounds bounds = read_bounds<Quotients>(run, points, failure);
+  const Bounds bounds = read_bounds<Quotients>(run, points, failure);
   SortKeys layout;
   if (!plan_keys(bounds, p.dims, p.batch, &layout)) *failure = LatticeError::kTooFar;
   if (!run.good() || *failure != LatticeError::kNone) return {};
@@ -206,22 +190,20 @@ Lattice<Real> build_lattice(Run& run, const LatticeParams<Real>& p, LatticeMemor
   const Ordered sorted = order_keys(run, words, layout, corners);
   Vertices vertices{take_different(run, words, layout, sorted, corners), sorted.different, nullptr};
   if (p.closed) vertices = close_by_ring(run, vertices, layout);
-  const int64_t links = int64_t{vertices.count} * (p.dims + 1);
   if (!run.good()) return {};
-  int32_t* block = memory.allocate(words_of<Real>(p.dims, points.count(), vertices.count));
-  const auto lattice = lattice_in<Real>(block, p.dims, points.count(), vertices.count);
-  run.launch(list_corners<Real>, run.blocks_for(corners), sorted, vertices.renamed, weight,
-             lattice);
-  run.launch(fill<int32_t>, run.blocks_for(links), lattice.previous, links, vertices.count);
-  run.launch(find_neighbours, run.blocks_for(links), vertices.keys, vertices.count, layout,
-             lattice.next, lattice.previous);
-  HeaderWords header{};
-  header.at[kWordDims] = p.dims;
-  header.at[kWordBatch] = int32_t(p.batch);
-  header.at[kWordPoints] = int32_t(p.points);
-  header.at[kWordVertices] = vertices.count;
-  header.at[kWordReal] = sizeof(Real);
-  run.launch(write_header, 1, header, block);
+  const LatticeSizes sizes{p.dims, p.batch, p.points, vertices.count, 0, sizeof(Real)};
+  const int64_t length = lattice_words(sizes), links = sizes.vertices * (sizes.dims + 1);
+  int32_t* block = memory.allocate(length);
+  run.zero(block, length);
+  run.launch(write_header, 1, header_of(sizes), block);
+  const auto lattice = lattice_view<Real>(block, sizes, kNoReach);
+  const VertexOfSorted vertex{sorted, vertices.renamed};
+  run.launch(list_corners<Real>, run.blocks_for(corners), vertex, weight, lattice);
+  run.launch(find_starts<Real>, run.blocks_for(sizes.vertices + 1), vertex, lattice);
+  run.launch(fill<int32_t>, run.blocks_for(2 * links), lattice.neighbours, 2 * links,
+             vertices.count);
+  run.launch(find_neighbours, run.blocks_for(links), vertices.keys, sizes.vertices, layout,
+             lattice.neighbours);
   return lattice;
 }
 

@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads)
 // What one kernel K~ needs at a pixel: factor * after[pixel] * (a slice, or a sum along y).
 template <class Real>
 struct Message {
-  Lattice<Real> lattice;
+  LatticeView<Real> lattice;
   const Real* rows;  // of the lattice's vertices, blurred; or of pixels, blurred along x
   Taps<Real> along_y;
   bool on_grid;
