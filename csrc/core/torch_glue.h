@@ -10,7 +10,10 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <vector>
+
 #include "core/cuda_build.h"
+#include "core/device_memory.h"
 
 // torch 2.13 renamed the macro of 2.11.
 #if !defined(STABLE_TORCH_ERROR_CODE_CHECK)
@@ -82,6 +85,24 @@ inline Tensor empty(const Tensor& like, ScalarType dtype, std::initializer_list<
 inline Tensor as_contiguous(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
+
+// Scratch memory on a tensor's device, given back to torch at the end of the scope: torch hands it
+// out again to what comes later on the same stream.
+class TorchMemory {
+ public:
+  explicit TorchMemory(const Tensor& like) : like_(like) {}
+  DeviceMemory memory() { return {this, &give}; }
+
+ private:
+  static void* give(void* context, size_t bytes) {
+    auto* self = static_cast<TorchMemory*>(context);
+    self->taken_.push_back(empty(self->like_, ScalarType::Byte, {static_cast<int64_t>(bytes)}));
+    return self->taken_.back().mutable_data_ptr();
+  }
+
+  const Tensor& like_;
+  std::vector<Tensor> taken_;
+};
 
 // Runs `cpu()`, or `cuda(stream)` on the current stream of the tensor's device. `cuda` is a
 // generic lambda that returns a cudaError_t: a build without CUDA never compiles its body.

@@ -137,12 +137,9 @@ Array<Real> exact(const Array<Real>& values, const Array<Real>& features, double
   p.output = output.mutable_data();
   Memory memory;
   LatticeError failure;
-  if (grad) {
-    p.grad = grad->data();
-    expect_success(kernels::launch_exact_gradient(p, memory, nullptr, &failure));
-  } else {
-    expect_success(kernels::launch_exact(p, memory, nullptr, &failure));
-  }
+  p.gradient = grad.has_value();
+  if (grad) p.grad = grad->data();
+  expect_success(kernels::launch_exact(p, memory, nullptr, &failure));
   expect_points(failure);
   return output;
 }

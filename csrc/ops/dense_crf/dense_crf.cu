@@ -28,12 +28,6 @@ int exact_filter_cuda(const ExactParams<Real>& params, DeviceMemory memory, void
 }
 
 template <class Real>
-int exact_filter_gradient_cuda(const ExactParams<Real>& params, DeviceMemory memory, void* stream,
-                               LatticeError* failure) {
-  return PF_ISA::launch_exact_gradient(params, memory, static_cast<cudaStream_t>(stream), failure);
-}
-
-template <class Real>
 int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* sizes,
                     DeviceMemory memory, void* stream) {
   return PF_ISA::launch_mean_field(params, sizes, memory, static_cast<cudaStream_t>(stream));
@@ -46,8 +40,6 @@ int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* siz
   template int filter_gradient_cuda(const FilterGradientParams<Real>&, const LatticeSizes&,        \
                                     DeviceMemory, void*);                                          \
   template int exact_filter_cuda(const ExactParams<Real>&, DeviceMemory, void*, LatticeError*);    \
-  template int exact_filter_gradient_cuda(const ExactParams<Real>&, DeviceMemory, void*,           \
-                                          LatticeError*);                                          \
   template int mean_field_cuda(const MeanFieldParams<Real>&, const LatticeSizes*, DeviceMemory,    \
                                void*);
 PF_INSTANTIATE(float)

@@ -61,16 +61,11 @@ cudaError_t launch_exact(const ExactParams<Real>& p, DeviceMemory memory, cudaSt
                          LatticeError* failure) {
   Run run(memory, stream);
   *failure = LatticeError::kNone;
-  exact_filter(run, p, failure);
-  return run.error();
-}
-
-template <class Real>
-cudaError_t launch_exact_gradient(const ExactParams<Real>& p, DeviceMemory memory,
-                                  cudaStream_t stream, LatticeError* failure) {
-  Run run(memory, stream);
-  *failure = LatticeError::kNone;
-  exact_filter_gradient(run, p, failure);
+  if (p.gradient) {
+    exact_filter_gradient(run, p, failure);
+  } else {
+    exact_filter(run, p, failure);
+  }
   return run.error();
 }
 

@@ -226,9 +226,6 @@ int filter_gradient_cuda(const FilterGradientParams<Real>& params, const Lattice
 template <class Real>
 int exact_filter_cuda(const ExactParams<Real>& params, DeviceMemory memory, void* stream,
                       LatticeError* failure);
-template <class Real>
-int exact_filter_gradient_cuda(const ExactParams<Real>& params, DeviceMemory memory, void* stream,
-                               LatticeError* failure);
 // sizes: one for each kernel.
 template <class Real>
 int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* sizes,

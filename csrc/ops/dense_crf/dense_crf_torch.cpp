@@ -66,6 +66,7 @@ struct TensorLattice final : LatticeMemory {
   int32_t* allocate(int64_t words) override {
     tensor = empty(like, ScalarType::Int, {words});
     int32_t* memory = result<int32_t>(tensor);
+    if (!tensor.is_cpu()) return memory;
     // Between the arrays lie a few words that nobody writes; equal lattices have equal words.
     std::memset(memory, 0, static_cast<size_t>(words) * sizeof(int32_t));
     return memory;
@@ -82,10 +83,16 @@ Tensor gaussian_lattice(const Tensor& features, bool closed) {
     LatticeParams<Real> p;
     p.batch = features.size(0), p.dims = static_cast<int>(features.size(1));
     p.points = features.size(2), p.features = data<Real>(dense), p.closed = closed;
-    STD_TORCH_CHECK(features.is_cpu(), "not on this device yet");
-    TensorLattice memory(features);
-    check(build_lattice_cpu(p, memory));
-    return memory.tensor;
+    TensorLattice lattice(features);
+    LatticeError error = LatticeError::kNone;
+    run_on_device_of(
+        features, [&] { error = build_lattice_cpu(p, lattice); },
+        [&](auto stream) {
+          TorchMemory scratch(features);
+          return build_lattice_cuda(p, lattice, scratch.memory(), stream, &error);
+        });
+    check(error);
+    return lattice.tensor;
   });
 }
 
@@ -126,7 +133,7 @@ Tensor gaussian_filter(const Tensor& values, const Tensor& features, const Tenso
   check_alike(features, values);
   STD_TORCH_CHECK(has_shape(features, {values.size(0), dims, values.size(2)}),
                   "features must fit values");
-  checked_lattice(lattice, values, dims, vertices, slabs, reach);
+  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, slabs, reach);
   const Tensor dense = as_contiguous(values);
   return dispatch_real(values, [&](auto zero) {
     using Real = decltype(zero);
@@ -135,8 +142,12 @@ Tensor gaussian_filter(const Tensor& values, const Tensor& features, const Tenso
     FilterParams<Real> p;
     p.lattice = data<int32_t>(lattice), p.channels = values.size(1);
     p.values = data<Real>(dense), p.output = result<Real>(output), p.transposed = transposed;
-    STD_TORCH_CHECK(values.is_cpu(), "not on this device yet");
-    filter_cpu(p);
+    run_on_device_of(
+        values, [&] { filter_cpu(p); },
+        [&](auto stream) {
+          TorchMemory scratch(values);
+          return filter_cuda(p, sizes, scratch.memory(), stream);
+        });
     return output;
   });
 }
@@ -163,8 +174,14 @@ Tensor exact(const Tensor& values, const Tensor& features, const Tensor* grad, d
     p.values = data<Real>(dense_values), p.features = data<Real>(dense_features);
     p.gradient = grad != nullptr, p.grad = data<Real>(dense_grad);
     p.output = result<Real>(output);
-    STD_TORCH_CHECK(values.is_cpu(), "not on this device yet");
-    exact_filter_cpu(p);
+    LatticeError error = LatticeError::kNone;
+    run_on_device_of(
+        values, [&] { exact_filter_cpu(p); },
+        [&](auto stream) {
+          TorchMemory scratch(values);
+          return exact_filter_cuda(p, scratch.memory(), stream, &error);
+        });
+    check(error);
     return output;
   });
 }
@@ -188,7 +205,7 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
   check_features(features);
   check_alike(features, values);
   check_alike(grad, values);
-  checked_lattice(lattice, values, dims, vertices, slabs, reach);
+  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, slabs, reach);
   STD_TORCH_CHECK(has_shape(grad, {values.size(0), values.size(1), values.size(2)}) &&
                       has_shape(features, {values.size(0), dims, values.size(2)}),
                   "grad and features must fit values");
@@ -201,8 +218,12 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
     p.lattice = data<int32_t>(lattice), p.channels = values.size(1);
     p.features = data<Real>(dense_features), p.values = data<Real>(dense_values);
     p.grad = data<Real>(dense_grad), p.grad_features = result<Real>(output);
-    STD_TORCH_CHECK(values.is_cpu(), "not on this device yet");
-    filter_gradient_cpu(p);
+    run_on_device_of(
+        values, [&] { filter_gradient_cpu(p); },
+        [&](auto stream) {
+          TorchMemory scratch(values);
+          return filter_gradient_cuda(p, sizes, scratch.memory(), stream);
+        });
     return output;
   });
 }
