@@ -6,8 +6,7 @@
 
 namespace pyfast {
 
-// What is taken stays until the work of the call is done. Where there is no more, torch's and
-// CUDA's allocators raise an exception; null says the same to launchers that ask for it.
+// What is taken stays until the work of the call is done. A failure to allocate is an exception.
 struct DeviceMemory {
   void* context;
   void* (*allocate)(void* context, size_t bytes);

@@ -4,8 +4,6 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
-#include <list>
-#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -20,7 +18,6 @@
 
 namespace py = pybind11;
 using pyfast::CrfKernel;
-using pyfast::DeviceMemory;
 using pyfast::ExactParams;
 using pyfast::FilterGradientParams;
 using pyfast::FilterParams;
@@ -35,23 +32,6 @@ namespace {
 using Words = py::array_t<int32_t>;
 template <class Real>
 using Array = py::array_t<Real, py::array::c_style>;
-
-// Blocks of exactly the size asked for, all bits set: NaN until they are written. Beyond `most`
-// blocks there is no memory.
-class Memory : public DeviceMemory {
- public:
-  explicit Memory(int64_t most = -1) : DeviceMemory{this, &give}, most_(most) {}
-
- private:
-  static void* give(void* context, size_t bytes) {
-    auto* self = static_cast<Memory*>(context);
-    if (int64_t(self->blocks_.size()) == self->most_) throw std::bad_alloc();
-    return self->blocks_.emplace_back(bytes, uint8_t{0xff}).data();
-  }
-
-  std::list<std::vector<uint8_t>> blocks_;
-  int64_t most_;
-};
 
 struct ResultMemory : pyfast::LatticeMemory {
   Words words{0};
@@ -73,7 +53,7 @@ void expect_points(LatticeError failure) {
 
 // features: (B, d, N); the lattice as a block of words.
 template <class Real>
-Words build(const Array<Real>& features, bool closed, int64_t most_blocks) {
+Words build(const Array<Real>& features, bool closed, size_t most_blocks) {
   LatticeParams<Real> p;
   p.batch = features.shape(0);
   p.dims = int(features.shape(1));
@@ -81,7 +61,7 @@ Words build(const Array<Real>& features, bool closed, int64_t most_blocks) {
   p.features = features.data();
   p.closed = closed;
   ResultMemory result;
-  Memory memory(most_blocks);
+  simt::TestMemory memory(most_blocks);
   LatticeError failure;
   expect_success(kernels::launch_build(p, result, memory, nullptr, &failure));
   expect_points(failure);
@@ -100,7 +80,7 @@ Array<Real> filter(const Array<Real>& values, const Words& lattice, bool transpo
   p.values = values.data();
   p.output = output.mutable_data();
   p.transposed = transposed;
-  Memory memory;
+  simt::TestMemory memory;
   expect_success(kernels::launch_filter(p, sizes_of(lattice), memory, nullptr));
   return output;
 }
@@ -116,7 +96,7 @@ Array<Real> filter_gradient(const Array<Real>& grad, const Array<Real>& values,
   p.values = values.data();
   p.grad = grad.data();
   p.grad_features = output.mutable_data();
-  Memory memory;
+  simt::TestMemory memory;
   expect_success(kernels::launch_filter_gradient(p, sizes_of(lattice), memory, nullptr));
   return output;
 }
@@ -135,7 +115,7 @@ Array<Real> exact(const Array<Real>& values, const Array<Real>& features, double
   p.cutoff = cutoff;
   Array<Real> output({p.batch, grad ? int64_t{p.dims} : p.channels, p.points});
   p.output = output.mutable_data();
-  Memory memory;
+  simt::TestMemory memory;
   LatticeError failure;
   p.gradient = grad.has_value();
   if (grad) p.grad = grad->data();
@@ -185,14 +165,14 @@ std::pair<Array<Real>, Array<Real>> mean_field(const Array<Real>& unary,
     kernel.normalization = static_cast<pyfast::Normalization>(given.normalization);
     kernel.cost = given.cost.data();
   }
-  Memory memory;
+  simt::TestMemory memory;
   expect_success(kernels::launch_mean_field(p, sizes, memory, nullptr));
   return {marginals, history};
 }
 
 // The order of 64-bit keys by their lowest bits.
 py::array_t<int32_t> order_of(const Array<uint64_t>& keys, int bits) {
-  Memory memory;
+  simt::TestMemory memory;
   kernels::Run run(memory, nullptr);
   const int64_t count = keys.size();
   kernels::SortBuffers buffers(run, count);
@@ -205,7 +185,7 @@ py::array_t<int32_t> order_of(const Array<uint64_t>& keys, int bits) {
 
 // In place; a copy of `values` with the sum of all before each.
 py::array_t<int32_t> sums_before(const Array<int32_t>& values) {
-  Memory memory;
+  simt::TestMemory memory;
   kernels::Run run(memory, nullptr);
   py::array_t<int32_t> result(values.size(), values.data());
   const auto sums = run.take<int32_t>(kernels::tiles_of(values.size()));
@@ -219,7 +199,7 @@ void define(py::module_& module, const char* kernel_name) {
   py::class_<Kernel<Real>>(module, kernel_name)
       .def(py::init<std::optional<Words>, double, double, double, int, Array<Real>>());
   module.def("build", &build<Real>, py::arg("features").noconvert(), py::arg("closed"),
-             py::arg("most_blocks") = -1);
+             py::arg("most_blocks") = SIZE_MAX);
   module.def("filter", &filter<Real>, py::arg("values").noconvert(), py::arg("lattice"),
              py::arg("transposed"));
   module.def("filter_gradient", &filter_gradient<Real>, py::arg("grad").noconvert(),

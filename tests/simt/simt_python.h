@@ -3,8 +3,10 @@
 
 #include <pybind11/pybind11.h>
 
-#include <limits>
+#include <cstdint>
+#include <cstring>
 #include <memory>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,9 +19,13 @@ namespace simt {
 // Memory for launchers: exact, so that ASan sees its end, and of bytes that are NaN in every type.
 class TestMemory {
  public:
+  // There is none beyond `most` blocks.
+  explicit TestMemory(size_t most = SIZE_MAX) : most_(most) {}
   operator pyfast::DeviceMemory() {
-    return {this, [](void* self, size_t bytes) -> void* {
-              auto& blocks = static_cast<TestMemory*>(self)->blocks_;
+    return {this, [](void* context, size_t bytes) -> void* {
+              auto* self = static_cast<TestMemory*>(context);
+              auto& blocks = self->blocks_;
+              if (blocks.size() == self->most_) throw std::bad_alloc();
               blocks.emplace_back(new unsigned char[bytes]);
               std::memset(blocks.back().get(), 0xff, bytes);
               return blocks.back().get();
@@ -28,6 +34,7 @@ class TestMemory {
 
  private:
   std::vector<std::unique_ptr<unsigned char[]>> blocks_;
+  size_t most_;
 };
 
 inline void set_schedule(const std::string& name, uint32_t seed) {
