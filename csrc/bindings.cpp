@@ -4,6 +4,7 @@
 #include "core/parallel.h"
 #include "core/python_glue.h"
 #include "core/workspace.h"
+#include "ops/dense_crf/dense_crf_arrays.h"
 #include "ops/matting/foreground_arrays.h"
 #include "ops/sampling/sampling_arrays.h"
 
@@ -91,12 +92,28 @@ void add_foreground(py::module_& m) {
            "input"_a, "radius"_a = 8, "epsilon"_a = 1e-4);
 }
 
+void add_dense_crf(py::module_& m) {
+  using namespace pyfast;
+  add_door(m, "gaussian_lattice", 1, &arrays::gaussian_lattice,
+           "(B, d, N) -> a lattice of these features, opaque.", "features"_a, "closed"_a = false);
+  add_door(m, "gaussian_filter", 1, &arrays::gaussian_filter,
+           "(B, C, N), lattice -> (B, C, N): splat, blur, slice, not scaled.", "values"_a,
+           "lattice"_a, "transposed"_a = false);
+  add_door(m, "gaussian_exact", 1, &arrays::gaussian_exact,
+           "(B, C, N), (B, d, N) -> (B, C, N): sums over all points.", "values"_a, "features"_a);
+  add_door(m, "mean_field", 1, &arrays::mean_field,
+           "(B, L, N) -> marginals (B, L, N), see dense_crf_arrays.h for the kernels.", "unary"_a,
+           "start"_a, "lattices"_a, "grids"_a, "costs"_a, "lengths"_a, "normalizations"_a, "size"_a,
+           "iterations"_a);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
   add_facts(m);
   py::options options;
   options.disable_function_signatures();  // pyfast/_C.pyi has them, with types
+  add_dense_crf(m);
   add_sampling(m);
   add_foreground(m);
 }

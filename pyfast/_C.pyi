@@ -260,3 +260,83 @@ def guided_filter(
     out: _Out,
     stream: int = 0,
 ) -> _Out: ...
+@overload
+def gaussian_lattice(
+    features: _Array,
+    closed: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def gaussian_lattice(
+    features: _Array,
+    closed: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def gaussian_filter(
+    values: _Array,
+    lattice: _Array,
+    transposed: bool = False,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def gaussian_filter(
+    values: _Array,
+    lattice: _Array,
+    transposed: bool = False,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def gaussian_exact(
+    values: _Array,
+    features: _Array,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def gaussian_exact(
+    values: _Array,
+    features: _Array,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def mean_field(
+    unary: _Array,
+    start: _Array,
+    lattices: _Array,
+    grids: _Array,
+    costs: _Array,
+    lengths: _Size,
+    normalizations: _Size,
+    size: _Size,
+    iterations: int,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def mean_field(
+    unary: _Array,
+    start: _Array,
+    lattices: _Array,
+    grids: _Array,
+    costs: _Array,
+    lengths: _Size,
+    normalizations: _Size,
+    size: _Size,
+    iterations: int,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...

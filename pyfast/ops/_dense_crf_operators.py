@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._vmap import fold_vmap
 
 # Options as the operators take them: the places of their words.
 NORMALIZATIONS = ("none", "before", "after", "symmetric")
@@ -73,6 +74,12 @@ def _(values: Tensor, features: Tensor, cutoff: float) -> Tensor:
 @torch.library.register_fake("pyfast::gaussian_exact_backward")
 def _(grad: Tensor, values: Tensor, features: Tensor, cutoff: float) -> Tensor:
     return features.new_empty(features.shape)
+
+
+@torch.library.register_fake("pyfast::dense_crf")
+def _(unary: Tensor, image: Tensor, *options: Any) -> Tensor:
+    torch._check(unary.dim() == 4 and unary.dtype == image.dtype)
+    return unary.new_empty(unary.shape)
 
 
 # --- gradients ------------------------------------------------------------------------------------
@@ -186,6 +193,7 @@ def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
     return torch.stack(parts), 0
 
 
+fold_vmap(_ops.dense_crf.default, shared=(2, 3, 4))
 torch.library.register_vmap("pyfast::gaussian_exact", _fold_batch(_ops.gaussian_exact, 2))
 torch.library.register_vmap(
     "pyfast::gaussian_exact_backward", _fold_batch(_ops.gaussian_exact_backward, 3)

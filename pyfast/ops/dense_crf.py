@@ -32,6 +32,7 @@ from torch import Tensor
 
 from pyfast.ops import _dense_crf_checks as checks
 from pyfast.ops import _dense_crf_operators as operators
+from pyfast.ops._autograd import _is_transformed as is_transformed
 from pyfast.ops._checks import expect_choice
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
 from pyfast.ops._dense_crf_reference import (
@@ -325,7 +326,7 @@ def mean_field(
     checks.expect_count(op, "iterations", iterations)
     filters = _filters(op, kernels, unary, normalization)
     try:
-        return _mean_field(unary, filters, _symmetric(compatibility), iterations)
+        return _mean_field(unary, filters, _symmetric_or_none(compatibility), iterations)
     except NotImplementedError as error:
         raise NotImplementedError(f"{op}: {error}") from None
 
@@ -349,8 +350,12 @@ def _bound(kernel: GaussianFilter, normalization: str) -> _Filter:
     return lambda values: kernel._normalized(values, normalization)
 
 
-def _symmetric(compatibility: Tensor | None) -> Tensor | None:
-    return None if compatibility is None else (compatibility + compatibility.mT) / 2
+def _symmetric_or_none(compatibility: Tensor | None) -> Tensor | None:
+    return None if compatibility is None else _symmetric(compatibility)
+
+
+def _symmetric(compatibility: Tensor) -> Tensor:
+    return (compatibility + compatibility.mT) / 2
 
 
 def _mean_field(
@@ -460,6 +465,9 @@ def _dense_crf(
     normalization: str,
     method: str,
 ) -> Tensor:
+    tensors = unary, image, compatibility, *numbers.values()
+    if method != "exact" and normalization != "none" and _is_plain(unary, tensors):
+        return _fused(unary, image, numbers, compatibility, iterations, normalization, method)
     flat = unary.flatten(2)
     sigmas = numbers["bilateral_sigma_xy"], numbers["bilateral_sigma_rgb"]
     cutoff = _CUTOFF if method == "exact" and unary.dtype == torch.float32 else None
@@ -469,7 +477,50 @@ def _dense_crf(
         (_bound(bilateral, normalization), numbers["bilateral_weight"]),
         (spatial, numbers["gaussian_weight"]),
     ]
-    return _mean_field(flat, filters, _symmetric(compatibility), iterations).view(unary.shape)
+    return _mean_field(flat, filters, _symmetric_or_none(compatibility), iterations).view(
+        unary.shape
+    )
+
+
+def _is_plain(unary: Tensor, tensors: Sequence[Any]) -> bool:
+    """Whether the fused operator serves: on the CPU, without a gradient or a transform."""
+    if not unary.is_cpu or is_transformed():
+        return False
+    return not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors))
+
+
+def _fused(
+    unary: Tensor,
+    image: Tensor,
+    numbers: dict[str, Any],
+    compatibility: Tensor | None,
+    iterations: int,
+    normalization: str,
+    method: str,
+) -> Tensor:
+    xy, rgb, bilateral, gaussian_sigma, gaussian = (
+        torch.as_tensor(number, dtype=unary.dtype, device=unary.device)
+        for number in numbers.values()
+    )
+    labels = unary.shape[1]
+    if compatibility is None:
+        compatibility = -torch.eye(labels, dtype=unary.dtype, device=unary.device)
+    try:
+        return torch.ops.pyfast.dense_crf(
+            unary,
+            image,
+            torch.stack([xy, rgb, gaussian_sigma])[None],
+            torch.stack([bilateral, gaussian])[None],
+            _symmetric(compatibility)[None],
+            iterations,
+            NORMALIZATIONS.index(normalization),
+            METHODS.index(method),
+        )
+    except RuntimeError as error:
+        features = _bilateral_features(image, xy, rgb)
+        raise checks.explained(
+            "dense_crf", error, checks.check_spread, "dense_crf", features
+        ) from None
 
 
 def _pixel_grid(like: Tensor, sigma: float | Tensor, normalization: str) -> _Filter:
@@ -545,7 +596,7 @@ def crf_free_energy(
     checks.check_compatibility(op, compatibility, unary)
     filters = _filters(op, kernels, unary, normalization)
     try:
-        pairwise = _pairwise(marginals, filters, _symmetric(compatibility))
+        pairwise = _pairwise(marginals, filters, _symmetric_or_none(compatibility))
     except NotImplementedError as error:
         raise NotImplementedError(f"{op}: {error}") from None
     return (torch.xlogy(marginals, marginals) + marginals * (unary + 0.5 * pairwise)).sum((1, 2))

@@ -240,29 +240,54 @@ def mean_field_definition(unary, features):
     return definitions.mean_field_reference(unary, kernels, None, 2)
 
 
+def crf_definition(unary, image, **options):
+    return definitions.dense_crf_reference(unary, image, **options)
+
+
 CASES = [
-    OpCase(
-        op="GaussianFilter",
-        name=method,
-        function=lambda features, values, method=method: filter_by(
-            features, values, method, "symmetric"
-        ),
-        reference=lambda features, values, method=method: filter_definition(
-            features, values, method, "symmetric"
-        ),
-        inputs=lambda batch, size: field_inputs(batch, size)[::-1],
-        operators=LATTICE if method == "lattice" else EXACT,
-        differentiable=(0, 1),
-        second_order=False,
-        autocast=None,
-        tolerances={torch.float32: 2e-4, torch.float64: 1e-10},
-    )
-    for method in ("lattice", "exact")
+    *(
+        OpCase(
+            op="dense_crf",
+            name=method,
+            function=pyfast.dense_crf,
+            reference=crf_definition,
+            inputs=crf_inputs,
+            kwargs={**OPTIONS, "method": method},
+            operators=("pyfast::dense_crf",) if method == "lattice" else EXACT,
+            differentiable=() if method == "lattice" else (0, 1),
+            second_order=False,
+            autocast=None,
+            small=2,
+            large=40,
+            inductor=True,
+            tolerances={torch.float32: 2e-3, torch.float64: 1e-9},
+        )
+        for method in ("lattice", "exact")
+    ),
+    *(
+        OpCase(
+            op="GaussianFilter",
+            name=method,
+            function=lambda features, values, method=method: filter_by(
+                features, values, method, "symmetric"
+            ),
+            reference=lambda features, values, method=method: filter_definition(
+                features, values, method, "symmetric"
+            ),
+            inputs=lambda batch, size: field_inputs(batch, size)[::-1],
+            operators=LATTICE if method == "lattice" else EXACT,
+            differentiable=(0, 1),
+            second_order=False,
+            autocast=None,
+            tolerances={torch.float32: 2e-4, torch.float64: 1e-10},
+        )
+        for method in ("lattice", "exact")
+    ),
 ]
 
 
-# A lattice has a size that depends on data, and its definition counts vertices: neither goes through
-# every transform. Backward operators have no derivative, see the test below.
+# A lattice has a size that depends on data, and its definition counts vertices: neither goes
+# through every transform. Backward operators have no derivative, see the test below.
 LEFT_OUT = {
     "lattice": ("compile", "export", "opcheck", "fake", "vmap(grad)"),
     "exact": ("opcheck",),
@@ -289,6 +314,15 @@ def test_opcheck_of_filters():
     values.requires_grad_()
     check(ops.gaussian_filter.default, (values, features, words, *sizes, False))
     check(ops.gaussian_exact.default, (values, features, 0.0))
+
+
+def test_opcheck_of_dense_crf():
+    unary, image = crf_inputs(2, 4)
+    numbers = torch.tensor([[6.3, 9.1, 1.2]]).double(), torch.tensor([[2.0, 1.5]]).double()
+    costs = torch.rand(1, 3, 3).double()
+    for method in (0, 1):
+        arguments = unary, image, *numbers, costs, 2, 3, method
+        torch.library.opcheck(torch.ops.pyfast.dense_crf.default, arguments)
 
 
 @pytest.mark.parametrize("bad", BAD_CALLS, ids=lambda bad: bad.what.replace(" ", "-"))

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "core/parallel.h"
 #include "core/torch_glue.h"
 #include "core/workspace.h"
 #include "ops/dense_crf/dense_crf.h"
@@ -228,6 +229,136 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
   });
 }
 
+// --- mean field ---
+
+// What differs from image to image, by its number; one of them serves all.
+template <class Real>
+const Real* of_image(const Tensor& t, int64_t image) {
+  return data<Real>(t) + (t.size(0) == 1 ? 0 : image * (t.numel() / t.size(0)));
+}
+
+// One call of dense_crf; sigmas, weights and compatibility are contiguous.
+struct CrfRequest {
+  Tensor unary, image, sigmas, weights, compatibility;
+  int64_t iterations;
+  Normalization normalization;
+  bool closed;
+
+  int64_t batch() const { return unary.size(0); }
+  int64_t labels() const { return unary.size(1); }
+  int64_t height() const { return unary.size(2); }
+  int64_t width() const { return unary.size(3); }
+  int64_t points() const { return height() * width(); }
+  int64_t dims() const { return image.size(1) + 2; }
+};
+
+CrfRequest checked_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
+                       const Tensor& weights, const Tensor& compatibility, int64_t iterations,
+                       int64_t normalization, int64_t method) {
+  STD_TORCH_CHECK(unary.dim() == 4 && unary.size(1) >= 1, "unary must be (B, L, H, W)");
+  const int64_t batch = unary.size(0), labels = unary.size(1);
+  STD_TORCH_CHECK(image.dim() == 4 && image.size(1) >= 1 && image.size(1) + 2 <= kMostFeatures &&
+                      has_shape(image, {batch, image.size(1), unary.size(2), unary.size(3)}),
+                  "image must be (B, C, H, W) and fit unary");
+  const auto of_images = [&](const Tensor& t, int64_t a) {
+    return t.dim() == 2 && (t.size(0) == 1 || t.size(0) == batch) && t.size(1) == a;
+  };
+  STD_TORCH_CHECK(of_images(sigmas, 3), "sigmas must be (B or 1, 3)");
+  STD_TORCH_CHECK(of_images(weights, 2), "weights must be (B or 1, 2)");
+  STD_TORCH_CHECK(compatibility.dim() == 3 &&
+                      (compatibility.size(0) == 1 || compatibility.size(0) == batch) &&
+                      compatibility.size(1) == labels && compatibility.size(2) == labels,
+                  "compatibility must be (B or 1, L, L)");
+  for (const Tensor* t : {&image, &sigmas, &weights, &compatibility}) check_alike(*t, unary);
+  STD_TORCH_CHECK(iterations >= 0 && normalization >= 0 && normalization < 4, "wrong options");
+  STD_TORCH_CHECK(method == 0 || method == 1, "method must be 0 (lattice) or 1 (closed)");
+  return {as_contiguous(unary),
+          as_contiguous(image),
+          as_contiguous(sigmas),
+          as_contiguous(weights),
+          as_contiguous(compatibility),
+          iterations,
+          static_cast<Normalization>(normalization),
+          method == 1};
+}
+
+// Features (d, N) of one image: x, y, then the channels, over their sigmas.
+template <class Real>
+void write_features(const CrfRequest& r, int64_t image, Real* features) {
+  const Real* sigmas = of_image<Real>(r.sigmas, image);
+  const int64_t points = r.points(), width = r.width();
+  const Real* pixels = data<Real>(r.image) + image * r.image.size(1) * points;
+  parallel_for(0, r.dims() * r.height(), 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t feature = row / r.height(), y = row % r.height();
+      Real* out = features + feature * points + y * width;
+      const Real* in = pixels + (feature - 2) * points + y * width;
+      for (int64_t x = 0; x < width; ++x)
+        out[x] = feature == 0   ? static_cast<Real>(x) / sigmas[0]
+                 : feature == 1 ? static_cast<Real>(y) / sigmas[0]
+                                : in[x] / sigmas[1];
+    }
+  });
+}
+
+// The two terms of an image, with memory for their costs.
+template <class Real>
+struct CrfTerms {
+  CrfTerms(const CrfRequest& r, int64_t image, const int32_t* lattice)
+      : costs(2 * r.labels() * r.labels()) {
+    const int64_t count = r.labels() * r.labels();
+    const Real* weights = of_image<Real>(r.weights, image);
+    const Real* compatibility = of_image<Real>(r.compatibility, image);
+    for (int m = 0; m < 2; ++m) {
+      Real* cost = costs.data() + m * count;
+      for (int64_t i = 0; i < count; ++i) cost[i] = weights[m] * compatibility[i];
+      kernels[m].normalization = r.normalization;
+      kernels[m].cost = cost;
+    }
+    kernels[0].lattice = lattice;
+    kernels[1].sigma_x = kernels[1].sigma_y = of_image<Real>(r.sigmas, image)[2];
+  }
+  Scratch<Real> costs;
+  CrfKernel<Real> kernels[2];
+};
+
+template <class Real>
+void run_image(const CrfRequest& r, int64_t image, Real* marginals) {
+  LatticeParams<Real> lattice;
+  lattice.dims = static_cast<int>(r.dims()), lattice.batch = 1, lattice.points = r.points();
+  lattice.closed = r.closed;
+  const Scratch<Real> features(r.dims() * r.points());
+  write_features(r, image, features.data());
+  lattice.features = features.data();
+  ScratchLattice memory(most_lattice_words(lattice));
+  check(build_lattice_cpu(lattice, memory));
+  const CrfTerms<Real> terms(r, image, memory.memory.data());
+  MeanFieldParams<Real> p;
+  p.batch = 1, p.labels = r.labels(), p.height = r.height(), p.width = r.width();
+  p.iterations = r.iterations;
+  p.unary = data<Real>(r.unary) + image * r.labels() * r.points();
+  p.marginals = marginals + image * r.labels() * r.points();
+  p.kernel_count = 2;
+  p.kernels[0] = terms.kernels[0], p.kernels[1] = terms.kernels[1];
+  mean_field_cpu(p);
+}
+
+Tensor dense_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
+                 const Tensor& weights, const Tensor& compatibility, int64_t iterations,
+                 int64_t normalization, int64_t method) {
+  const CrfRequest r =
+      checked_crf(unary, image, sigmas, weights, compatibility, iterations, normalization, method);
+  return dispatch_real(unary, [&](auto zero) {
+    using Real = decltype(zero);
+    Tensor marginals =
+        empty(unary, unary.scalar_type(), {r.batch(), r.labels(), r.height(), r.width()});
+    STD_TORCH_CHECK(unary.is_cpu(), "not on this device yet");
+    if (marginals.numel() == 0) return marginals;
+    for (int64_t b = 0; b < r.batch(); ++b) run_image(r, b, result<Real>(marginals));
+    return marginals;
+  });
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
@@ -240,6 +371,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def(
       "gaussian_filter_backward(Tensor grad, Tensor values, Tensor features, Tensor lattice, int "
       "dims, int vertices, int slabs, int reach) -> Tensor");
+  m.def(
+      "dense_crf(Tensor unary, Tensor image, Tensor sigmas, Tensor weights, Tensor compatibility, "
+      "int iterations, int normalization, int method) -> Tensor");
   m.def("gaussian_exact(Tensor values, Tensor features, float cutoff) -> Tensor");
   m.def(
       "gaussian_exact_backward(Tensor grad, Tensor values, Tensor features, float cutoff) -> "
@@ -249,6 +383,7 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
 #define PF_REGISTER(device)                                                   \
   STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                              \
     m.impl("gaussian_lattice", TORCH_BOX(&gaussian_lattice));                 \
+    m.impl("dense_crf", TORCH_BOX(&dense_crf));                               \
     m.impl("gaussian_filter", TORCH_BOX(&gaussian_filter));                   \
     m.impl("gaussian_filter_backward", TORCH_BOX(&gaussian_filter_backward)); \
     m.impl("gaussian_exact", TORCH_BOX(&gaussian_exact));                     \

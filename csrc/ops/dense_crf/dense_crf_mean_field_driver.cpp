@@ -1,0 +1,294 @@
+// The mean field: prepares its terms, then sweeps and updates. Weights, normalisers and scales go
+// into the weights of splat and slice beforehand, so that an iteration does nothing but sums.
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <optional>
+#include <type_traits>
+
+#include "core/cpu_dispatch.h"
+#include "core/parallel.h"
+#include "core/workspace.h"
+#include "ops/dense_crf/dense_crf_math.h"
+#include "ops/dense_crf/dense_crf_update.h"
+
+namespace pyfast {
+namespace {
+
+constexpr int64_t kGrain = 4096;  // points or vertices for one thread
+
+// Beyond so many standard deviations a Gaussian counts as 0.
+constexpr double kTapReach = 3.8, kTapReachDouble = 9;
+
+// The part of K~ that comes before K, or after it.
+template <class Real>
+Real normalizer(Normalization kind, bool before, Real mass) {
+  if (kind == Normalization::kSymmetric)
+    return 1 / std::sqrt(std::max(mass, static_cast<Real>(1e-20)));
+  const bool applies = kind == (before ? Normalization::kBefore : Normalization::kAfter);
+  return applies ? 1 / mass : Real(1);
+}
+
+// Of a cost matrix a on the diagonal and b off it: Q falls by (a - b) (K Q), all else changes
+// nothing.
+template <class Real>
+std::optional<Real> potts_weight(const Real* cost, int64_t labels) {
+  const Real own = cost[0], other = labels > 1 ? cost[1] : Real(0);
+  for (int64_t i = 0; i < labels; ++i)
+    for (int64_t j = 0; j < labels; ++j)
+      if (cost[i * labels + j] != (i == j ? own : other)) return std::nullopt;
+  return other - own;
+}
+
+// A term of the update with the memory that it points to.
+template <class S>
+class Term {
+ public:
+  using Real = Accumulator<S>;
+
+  Term(const MeanFieldParams<Real>& p, const CrfKernel<Real>& kernel, Real largest)
+      : p_(p), kernel_(kernel), groups_(p.labels) {
+    weight_ = potts_weight(kernel.cost, p.labels);
+    if (!weight_) copy_cost();
+    kernel.lattice != nullptr ? prepare_lattice(largest) : prepare_grid();
+  }
+
+  // K applied to what `from` holds, where that needs a lattice.
+  void sweep(const S* from) {
+    if (kernel_.lattice == nullptr) return;
+    const int64_t points = p_.batch * p_.points();
+    for (int g = 0; g < groups_.count; ++g) {
+      const int64_t first = int64_t{g} * kGroupChannels;
+      Sweep<S> sweep = sweep_of<S>(view_, groups_.blocks(g), false);
+      sweep.list_weights = list_weights_->data();
+      sweep.points = from + first * points;
+      S* kept = lattice_->data() + first * (view_.vertices + 1);
+      const bool ends_odd = sweep.plan.stages % 2 == 0;
+      sweep.buffer[ends_odd ? 1 : 0] = kept;
+      sweep.buffer[ends_odd ? 0 : 1] = aside_->data();
+      run_sweep(sweep, view_.slabs);
+    }
+  }
+
+  const UpdateTerm<Real, S>& term() const { return term_; }
+
+ private:
+  void copy_cost() {
+    const int64_t channels = groups_.channels();
+    cost_.emplace(p_.labels * channels);
+    for (int64_t i = 0; i < p_.labels; ++i)
+      for (int64_t c = 0; c < channels; ++c)
+        cost_->data()[i * channels + c] = c < p_.labels ? kernel_.cost[i * p_.labels + c] : Real(0);
+    term_.cost = cost_->data();
+  }
+
+  Real factor() const {
+    const double scale = kernel_.normalization == Normalization::kNone ? kernel_.scale : 1;
+    return static_cast<Real>(scale) * weight_.value_or(1);
+  }
+
+  void prepare_lattice(Real largest) {
+    view_ = view_of<Real>(kernel_.lattice);
+    const int64_t points = view_.batch * view_.points, corners = view_.corner_count();
+    list_weights_.emplace(corners);
+    post_.emplace(points);
+    lattice_.emplace((view_.vertices + 1) * groups_.channels());
+    aside_.emplace((view_.vertices + 1) * row_size(groups_.blocks(0)));
+    Real* folded = list_weights_->data();
+    const Real* mass = view_.mass;
+    const Normalization kind = kernel_.normalization;
+    const int64_t parts = (view_.vertices + kGrain - 1) / kGrain;
+    Scratch<Real> most(parts);
+    parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t part = begin; part < end; ++part) {
+        Real best = 0;
+        for (int64_t v = part * kGrain; v < std::min(view_.vertices, (part + 1) * kGrain); ++v) {
+          Real sum = 0;
+          for (int64_t e = view_.starts[v]; e < view_.starts[v + 1]; ++e) {
+            folded[e] = view_.list_weights[e] * normalizer(kind, true, mass[view_.list_points[e]]);
+            sum += folded[e];
+          }
+          best = std::max(best, sum);
+        }
+        most.data()[part] = best;
+      }
+    });
+    // Each blur at most doubles what a vertex holds; half precision ends at 65504.
+    const Real bound =
+        largest * std::ldexp(*std::max_element(most.data(), most.data() + parts), view_.dims + 1);
+    int shift = 0;
+    if (std::is_same_v<S, Half> && bound > 32768) shift = std::ilogb(bound / 32768) + 1;
+    const Real down = std::ldexp(Real(1), -shift);
+    const Real up =
+        std::ldexp(factor(), shift) * static_cast<Real>(baseline::raw_slice_scale(view_.dims));
+    if (shift != 0)
+      parallel_for(0, corners, 4 * kGrain, [&](int64_t begin, int64_t end) {
+        for (int64_t e = begin; e < end; ++e) folded[e] *= down;
+      });
+    parallel_for(0, points, 4 * kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n)
+        post_->data()[n] = up * normalizer(kind, false, mass[n]);
+    });
+    term_.lattice = lattice_->data();
+    term_.vertices = view_.vertices;
+    term_.corner_count = view_.dims + 1;
+    term_.corners = view_.corners, term_.weights = view_.weights;
+    term_.post = post_->data();
+  }
+
+  void prepare_grid() {
+    grid_.emplace(3 * (p_.height + p_.width) + 2 * (p_.height + p_.width) + 2);
+    Real* next = grid_->data();
+    prepare_axis(kernel_.sigma_x, p_.width, factor(), next, term_.radius_x, term_.taps_x,
+                 term_.pre_x, term_.post_x);
+    prepare_axis(kernel_.sigma_y, p_.height, Real(1), next, term_.radius_y, term_.taps_y,
+                 term_.pre_y, term_.post_y);
+  }
+
+  // The row sums of a separable Gaussian are a product too.
+  void prepare_axis(double sigma, int64_t length, Real factor, Real*& next, int64_t& radius,
+                    const Real*& taps, const Real*& pre, const Real*& post) const {
+    const double reach = (sizeof(Real) == 4 ? kTapReach : kTapReachDouble) * sigma;
+    radius = std::min<int64_t>(static_cast<int64_t>(std::ceil(std::min(reach, 1e9))), length - 1);
+    Real* tap = next;
+    for (int64_t k = -radius; k <= radius; ++k)
+      tap[k + radius] = static_cast<Real>(std::exp(-0.5 * (k / sigma) * (k / sigma)));
+    Real *before = tap + 2 * radius + 1, *after = before + length;
+    next = after + length;
+    for (int64_t x = 0; x < length; ++x) {
+      double mass = 0;
+      for (int64_t k = std::max(-radius, -x); k <= std::min(radius, length - 1 - x); ++k)
+        mass += tap[k + radius];
+      before[x] = normalizer(kernel_.normalization, true, static_cast<Real>(mass));
+      after[x] = factor * normalizer(kernel_.normalization, false, static_cast<Real>(mass));
+    }
+    taps = tap, pre = before, post = after;
+  }
+
+  const MeanFieldParams<Real>& p_;
+  const CrfKernel<Real>& kernel_;
+  const LabelGroups groups_;
+  std::optional<Real> weight_;  // of Potts
+  LatticeView<Real> view_;
+  UpdateTerm<Real, S> term_;
+  std::optional<Scratch<Real>> cost_, list_weights_, post_, grid_;
+  std::optional<Scratch<S>> lattice_, aside_;
+};
+
+template <class S>
+class MeanField {
+ public:
+  using Real = Accumulator<S>;
+
+  explicit MeanField(const MeanFieldParams<Real>& p)
+      : p_(p),
+        groups_(p.labels),
+        points_(p.batch * p.points()),
+        unknown_(points_),
+        rows_(p.iterations > 0 ? 2 * points_ * groups_.channels() : 0) {}
+
+  void run() {
+    S* from = rows_.data();
+    S* to = from + (p_.iterations > 0 ? points_ * groups_.channels() : 0);
+    const int64_t size = points_ * p_.labels;  // of one Q
+    find_unknown();
+    begin(from);
+    std::deque<Term<S>> terms;  // stays where it is
+    Update<S> update = plain();
+    if (p_.iterations > 0)
+      for (int k = 0; k < p_.kernel_count; ++k) {
+        terms.emplace_back(p_, p_.kernels[k], largest_);
+        update.term[update.terms++] = terms.back().term();
+      }
+    for (int64_t t = 0; t < p_.iterations; ++t) {
+      const bool is_last = t + 1 == p_.iterations;
+      for (Term<S>& term : terms) term.sweep(from);
+      update.from = from;
+      update.to = is_last ? nullptr : to;
+      update.planes = is_last                 ? p_.marginals
+                      : p_.history != nullptr ? p_.history + (t + 1) * size
+                                              : nullptr;
+      run_update(update);
+      std::swap(from, to);
+    }
+    while (!terms.empty()) terms.pop_back();  // scratch memory is a stack
+  }
+
+ private:
+  const UpdateKernels<S>& kernels() const { return PF_PICK_CPU(update_kernels<S>); }
+
+  Update<S> plain() const {
+    Update<S> update;
+    update.batch = p_.batch, update.labels = p_.labels;
+    update.height = p_.height, update.width = p_.width;
+    update.unary = p_.unary, update.unknown = unknown_.data();
+    return update;
+  }
+
+  void find_unknown() const {
+    for (int64_t b = 0; b < p_.batch; ++b)
+      parallel_for(0, p_.points(), kGrain, [&](int64_t begin, int64_t end) {
+        kernels().find_unknown(p_.unary + b * p_.labels * p_.points(), p_.labels, p_.points(),
+                               begin, end, unknown_.data() + b * p_.points());
+      });
+  }
+
+  // The first Q.
+  void begin(S* rows) {
+    Real* const planes = p_.iterations == 0 ? p_.marginals : p_.history;
+    if (p_.start == nullptr) {
+      Update<S> update = plain();
+      update.to = p_.iterations == 0 ? nullptr : rows;
+      update.planes = planes;
+      run_update(update);
+      return;
+    }
+    const int64_t size = points_ * p_.labels;
+    if (planes != nullptr) std::copy_n(p_.start, size, planes);
+    for (int64_t i = 0; i < size; ++i) largest_ = std::max(largest_, std::abs(p_.start[i]));
+    for (int64_t b = 0; b < p_.batch && p_.iterations > 0; ++b)
+      for (int g = 0; g < groups_.count; ++g) {
+        const int64_t first = int64_t{g} * kGroupChannels, row = row_size(groups_.blocks(g));
+        const auto channels = static_cast<int>(std::min<int64_t>(p_.labels - first, row));
+        parallel_for(0, p_.points(), kGrain, [&](int64_t begin, int64_t end) {
+          PF_PICK_CPU(filter_kernels<S>)
+              .pack(p_.start + (b * p_.labels + first) * p_.points(), p_.points(), channels,
+                    groups_.blocks(g), begin, end, nullptr,
+                    rows + first * points_ + b * p_.points() * row);
+        });
+      }
+  }
+
+  void run_update(const Update<S>& update) const {
+    const int64_t rows = p_.batch * p_.height;
+    const int64_t grain = std::max<int64_t>(1, kGrain / p_.width);
+    parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+      const Scratch<Real> scratch(update_scratch(update));
+      kernels().update(update, begin, end, scratch.data());
+    });
+  }
+
+  const MeanFieldParams<Real>& p_;
+  const LabelGroups groups_;
+  const int64_t points_;
+  const Scratch<uint8_t> unknown_;
+  const Scratch<S> rows_;
+  Real largest_ = 1;
+};
+
+}  // namespace
+
+template <class Real>
+void mean_field_cpu(const MeanFieldParams<Real>& p) {
+  if (p.batch * p.points() * p.labels == 0) return;
+  // Rows of half floats are half the traffic, where the processor widens them by itself.
+  if constexpr (std::is_same_v<Real, float>) {
+    if (cpu_level() != CpuLevel::kBaseline) return MeanField<Half>(p).run();
+  }
+  MeanField<Real>(p).run();
+}
+
+template void mean_field_cpu(const MeanFieldParams<float>&);
+template void mean_field_cpu(const MeanFieldParams<double>&);
+
+}  // namespace pyfast

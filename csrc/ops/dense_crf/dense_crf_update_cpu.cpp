@@ -1,0 +1,254 @@
+// Messages, energies and softmax of one iteration, compiled once for every instruction set.
+#include "ops/dense_crf/dense_crf_rows.h"
+#include "ops/dense_crf/dense_crf_update.h"
+
+namespace pyfast {
+namespace PF_ISA {
+namespace {
+
+constexpr float kHuge = 1e30f;  // energies beyond are as good as infinite
+
+template <class Real>
+void find_unknown(const Real* unary, int64_t labels, int64_t points, int64_t begin, int64_t end,
+                  uint8_t* unknown) {
+  for (int64_t start = begin; start < end; start += kTile) {
+    const int64_t count = end - start < kTile ? end - start : kTile;
+    Real least[kTile], wrong[kTile];
+    for (int64_t i = 0; i < count; ++i) least[i] = unary[start + i], wrong[i] = 0;
+    for (int64_t l = 0; l < labels; ++l) {
+      const Real* plane = unary + l * points + start;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) {
+        least[i] = plane[i] < least[i] ? plane[i] : least[i];
+        wrong[i] += plane[i] != plane[i] ? Real(1) : Real(0);
+      }
+    }
+    for (int64_t i = 0; i < count; ++i)
+      unknown[start + i] = wrong[i] > 0 || least[i] > static_cast<Real>(3e38) ? 1 : 0;
+  }
+}
+
+// A run of points in a row of pixels.
+struct Run {
+  int64_t image, y, x, count;
+  int64_t first;  // number of its first point among all
+};
+
+// tile (count, channels) = -unary; what fills up a row is as unlikely as can be.
+template <class S>
+void read_unary(const Update<S>& u, const Run& run, int64_t channels, Accumulator<S>* tile) {
+  using Real = Accumulator<S>;
+  using V = Vec<Real, 8>;
+  const int64_t points = u.height * u.width, at = run.first - run.image * points;
+  const Real* planes = u.unary + run.image * u.labels * points + at;
+  for (int64_t i = 0; i < run.count; i += 8) {
+    const int count = static_cast<int>(run.count - i < 8 ? run.count - i : 8);
+    for (int64_t c = 0; c < channels; c += 8) {
+      V rows[8];
+      const int left = static_cast<int>(u.labels - c);
+      read_planes(planes + c * points + i, points, left, count, rows);
+      V fill = {};
+      for (int l = left < 0 ? 0 : left; l < 8; ++l) fill[l] = -4 * kHuge;
+      for (int k = 0; k < count; ++k) {
+        V value = -rows[k];
+        value = value < -kHuge ? V{} - kHuge : value;
+        value = value > kHuge ? V{} + kHuge : value;
+        store(tile + (i + k) * channels + c, value + fill);
+      }
+    }
+  }
+  for (int64_t i = 0; i < run.count; ++i)
+    if (u.unknown[run.first + i] != 0)
+      for (int64_t c = 0; c < u.labels; ++c) tile[i * channels + c] = 0;
+}
+
+// Adds what the corners of each point hold. kCorners 0: any number.
+template <class S, int kBlocks, int kCorners>
+void add_lattice(const UpdateTerm<Accumulator<S>, S>& t, const S* lattice, const Run& run,
+                 int64_t stride, Accumulator<S>* tile) {
+  using Real = Accumulator<S>;
+  using R = Row<Real, kBlocks>;
+  const int corner_count = kCorners > 0 ? kCorners : t.corner_count;
+  const int32_t* corners = t.corners + run.first * corner_count;
+  const Real* weights = t.weights + run.first * corner_count;
+  for (int64_t i = 0; i < run.count; ++i, corners += corner_count, weights += corner_count) {
+    R sum = R::zeros();
+    for (int k = 0; k < corner_count; ++k)
+      sum.add(weights[k], R::load(lattice + corners[k] * int64_t{R::kChannels}));
+    R row = R::load(tile + i * stride);
+    row.add(t.post[run.first + i], sum);
+    row.store(tile + i * stride);
+  }
+}
+
+// Adds a Gaussian sum over the pixels around: down the columns into `line`, then along it.
+template <class S, int kBlocks>
+void add_grid(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const S* from,
+              const Run& run, int64_t stride, Accumulator<S>* tile, Accumulator<S>* line) {
+  using Real = Accumulator<S>;
+  using R = Row<Real, kBlocks>;
+  constexpr int64_t kRow = R::kChannels;
+  const int64_t radius = t.radius_x;
+  const int64_t top = run.y - t.radius_y > 0 ? run.y - t.radius_y : 0;
+  const int64_t bottom = run.y + t.radius_y < u.height ? run.y + t.radius_y + 1 : u.height;
+  for (int64_t i = -radius; i < run.count + radius; ++i) {
+    const int64_t x = run.x + i;
+    R sum = R::zeros();
+    if (x >= 0 && x < u.width) {
+      const S* column = from + (run.image * u.height * u.width + x) * kRow;
+      for (int64_t y = top; y < bottom; ++y)
+        sum.add(t.taps_y[y - run.y + t.radius_y] * t.pre_y[y],
+                R::load(column + y * u.width * kRow));
+      sum.multiply(t.pre_x[x]);
+    }
+    sum.store(line + (i + radius) * kRow);
+  }
+  for (int64_t i = 0; i < run.count; ++i) {
+    R sum = R::zeros();
+    for (int64_t k = 0; k <= 2 * radius; ++k) sum.add(t.taps_x[k], R::load(line + (i + k) * kRow));
+    R row = R::load(tile + i * stride);
+    row.add(t.post_x[run.x + i] * t.post_y[run.y], sum);
+    row.store(tile + i * stride);
+  }
+}
+
+template <class S>
+void add_sums(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const Run& run,
+              int64_t channels, Accumulator<S>* tile, Accumulator<S>* line) {
+  const LabelGroups groups(u.labels);
+  for (int g = 0; g < groups.count; ++g) {
+    const int64_t first = int64_t{g} * kGroupChannels;
+    with_blocks(groups.blocks(g), [&](auto blocks) {
+      constexpr int kBlocks = decltype(blocks)::value;
+      if (t.lattice == nullptr) {
+        const S* from = u.from + first * u.batch * u.height * u.width;
+        add_grid<S, kBlocks>(u, t, from, run, channels, tile + first, line);
+      } else {
+        const S* lattice = t.lattice + first * (t.vertices + 1);
+        if (t.corner_count == 6) {
+          add_lattice<S, kBlocks, 6>(t, lattice, run, channels, tile + first);
+        } else {
+          add_lattice<S, kBlocks, 0>(t, lattice, run, channels, tile + first);
+        }
+      }
+    });
+  }
+}
+
+// tile -= sums * cost
+template <class Real>
+void add_costs(const Real* cost, int64_t labels, int64_t channels, const Run& run, const Real* sums,
+               Real* tile) {
+  for (int64_t i = 0; i < run.count; ++i) {
+    Real* to = tile + i * channels;
+    for (int64_t l = 0; l < labels; ++l) {
+      const Real sum = sums[i * channels + l];
+      const Real* row = cost + l * channels;
+#pragma omp simd
+      for (int64_t c = 0; c < channels; ++c) to[c] -= sum * row[c];
+    }
+  }
+}
+
+template <class V>
+inline V larger(const V& a, const V& b) {
+  return a > b ? a : b;
+}
+
+template <class Real>
+inline Real largest_lane(const Vec<Real, 8>& v) {
+  const Real* x = reinterpret_cast<const Real*>(&v);
+  Real best = x[0];
+  for (int l = 1; l < 8; ++l) best = x[l] > best ? x[l] : best;
+  return best;
+}
+
+// Rows become probabilities.
+template <class Real>
+void softmax(Real* tile, int64_t count, int64_t channels) {
+  using V = Vec<Real, 8>;
+  for (int64_t i = 0; i < count; ++i) {
+    Real* row = tile + i * channels;
+    V most = load<V>(row);
+    for (int64_t c = 8; c < channels; c += 8) most = larger(most, load<V>(row + c));
+    const Real top = largest_lane<Real>(most);
+    V sum = {};
+    for (int64_t c = 0; c < channels; c += 8) {
+      const V e = fast_exp(load<V>(row + c) - top);
+      store(row + c, e);
+      sum += e;
+    }
+    const Real scale = 1 / add_lanes<Real>(sum);
+    for (int64_t c = 0; c < channels; c += 8) store(row + c, load<V>(row + c) * scale);
+  }
+}
+
+template <class S>
+void write_rows(const Update<S>& u, const Run& run, int64_t channels, const Accumulator<S>* tile) {
+  using Real = Accumulator<S>;
+  const LabelGroups groups(u.labels);
+  const int64_t points = u.height * u.width;
+  for (int g = 0; u.to != nullptr && g < groups.count; ++g) {
+    const int64_t first = int64_t{g} * kGroupChannels, row = row_size(groups.blocks(g));
+    S* to = u.to + first * u.batch * points + run.first * row;
+    for (int64_t i = 0; i < run.count; ++i)
+      for (int64_t c = 0; c < row; c += 8)
+        Lanes<S, 8>::store(to + i * row + c, load<Vec<Real, 8>>(tile + i * channels + first + c));
+  }
+  if (u.planes == nullptr) return;
+  Real* planes = u.planes + run.image * u.labels * points + run.first - run.image * points;
+  for (int64_t i = 0; i < run.count; i += 8) {
+    const int count = static_cast<int>(run.count - i < 8 ? run.count - i : 8);
+    for (int64_t c = 0; c < u.labels; c += 8) {
+      Vec<Real, 8> rows[8] = {};
+      for (int k = 0; k < count; ++k) rows[k] = load<Vec<Real, 8>>(tile + (i + k) * channels + c);
+      write_planes<Real>(rows, planes + c * points + i, points, static_cast<int>(u.labels - c),
+                         count);
+    }
+  }
+}
+
+template <class S>
+void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scratch) {
+  using Real = Accumulator<S>;
+  const int64_t channels = LabelGroups(u.labels).channels();
+  Real *tile = scratch, *sums = tile + kTile * channels, *line = sums + kTile * channels;
+  for (int64_t row = begin; row < end; ++row)
+    for (int64_t x = 0; x < u.width; x += kTile) {
+      const int64_t count = u.width - x < kTile ? u.width - x : kTile;
+      const Run run{row / u.height, row % u.height, x, count, row * u.width + x};
+      read_unary(u, run, channels, tile);
+      for (int t = 0; t < u.terms; ++t) {
+        if (u.term[t].cost == nullptr) {
+          add_sums(u, u.term[t], run, channels, tile, line);
+        } else {
+          for (int64_t i = 0; i < count * channels; ++i) sums[i] = 0;
+          add_sums(u, u.term[t], run, channels, sums, line);
+          add_costs(u.term[t].cost, u.labels, channels, run, sums, tile);
+        }
+      }
+      softmax(tile, count, channels);
+      write_rows(u, run, channels, tile);
+    }
+}
+
+template <class S>
+const UpdateKernels<S> kUpdateKernels = {find_unknown<Accumulator<S>>, update<S>};
+
+}  // namespace
+
+template <>
+const UpdateKernels<Half>& update_kernels<Half>() {
+  return kUpdateKernels<Half>;
+}
+template <>
+const UpdateKernels<float>& update_kernels<float>() {
+  return kUpdateKernels<float>;
+}
+template <>
+const UpdateKernels<double>& update_kernels<double>() {
+  return kUpdateKernels<double>;
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast
