@@ -126,4 +126,28 @@ void run_on_device_of(const Tensor& tensor, const Cpu& cpu, const Cuda& cuda) {
   }
 }
 
+// Memory for the launchers of one call, on a tensor's device. It goes back to torch's allocator at
+// the end of the scope, which gives it to later work on the same stream.
+class ScratchTensors {
+ public:
+  explicit ScratchTensors(const Tensor& like) : like_(like) {}
+  ScratchTensors(const ScratchTensors&) = delete;
+  ScratchTensors& operator=(const ScratchTensors&) = delete;
+
+  operator DeviceMemory() {
+    return {this, [](void* self, size_t bytes) {
+              return static_cast<ScratchTensors*>(self)->allocate(static_cast<int64_t>(bytes));
+            }};
+  }
+
+ private:
+  void* allocate(int64_t bytes) {
+    taken_.push_back(empty(like_, ScalarType::Byte, {bytes}));
+    return taken_.back().mutable_data_ptr();
+  }
+
+  const Tensor& like_;
+  std::vector<Tensor> taken_;
+};
+
 }  // namespace pyfast

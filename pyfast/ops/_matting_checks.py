@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 MOST_RADIUS = 8
+MOST_CUDA_CHANNELS = 7
 _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
@@ -61,6 +62,17 @@ def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> 
         )
 
 
+def expect_channels(op: str, image: Tensor) -> None:
+    """Raises unless kernels for the device of image (..., D, H, W) hold so many colours."""
+    count = image.shape[-3]
+    if count < 1:
+        raise ValueError(f"{op}: expected image with at least one channel, got none")
+    if image.device.type == "cuda" and count > MOST_CUDA_CHANNELS:
+        raise ValueError(
+            f"{op}: expected image with at most {MOST_CUDA_CHANNELS} channels on CUDA, got {count}"
+        )
+
+
 def check_energy(v: Any, image: Any, epsilon: Any, radius: Any) -> None:
     """The arguments of `matting_energy`."""
     op = "matting_energy"
@@ -77,8 +89,7 @@ def check_energy(v: Any, image: Any, epsilon: Any, radius: Any) -> None:
         if v.dim() == 4:
             wanted += f" or ({v.shape[0]}, D, {height}, {width})"
         raise shape_error(op, "image", wanted, image)
-    if image.shape[-3] < 1:
-        raise ValueError(f"{op}: expected image with at least one channel, got none")
+    expect_channels(op, image)
     expect_window(op, epsilon, radius, (height, width))
 
 
@@ -88,6 +99,7 @@ def read_image(op: str, image: Any, epsilon: Any, radius: Any) -> Tensor:
     if image.dim() not in (2, 3) or image.shape[0] < 1:
         raise shape_error(op, "image", "(D, H, W) or (H, W)", image)
     planes = image if image.dim() == 3 else image[None]
+    expect_channels(op, planes)
     expect_window(op, epsilon, radius, (planes.shape[1], planes.shape[2]))
     if planes.dtype in _SCALES:
         return planes.to(torch.float64) / _SCALES[planes.dtype]

@@ -62,6 +62,23 @@ PYBIND11_MODULE(simt_matting, module) {
     const auto call = py::isinstance<py::array_t<float>>(image) ? form<float> : form<double>;
     return call(image, u, v, energy, product, slope, epsilon, radius);
   });
+  // energies (B, C), totals (B,).
+  module.def("totals", [](py::array energies, py::array totals) {
+    const auto call = [&](auto zero) {
+      return kernels::launch_totals(data_of<const double>(energies), energies.shape(0),
+                                    energies.shape(1), data_of<decltype(zero)>(totals), nullptr);
+    };
+    return py::isinstance<py::array_t<float>>(totals) ? call(float{}) : call(double{});
+  });
+  // values, result (B, N), factors (B,).
+  module.def("scale", [](py::array values, py::array factors, double by, py::array result) {
+    const auto call = [&](auto zero) {
+      using T = decltype(zero);
+      return kernels::launch_scale(data_of<const T>(values), data_of<const T>(factors), by,
+                                   values.shape(0), values.shape(1), data_of<T>(result), nullptr);
+    };
+    return py::isinstance<py::array_t<float>>(values) ? call(float{}) : call(double{});
+  });
   module.def("diagonal", [](py::array image, py::array diagonal, double epsilon, int64_t radius) {
     simt::TestMemory memory;
     return kernels::launch_diagonal(

@@ -76,6 +76,19 @@ def test_parts_that_are_not_asked_for(kernels: ModuleType) -> None:
     assert (counters["launches"], counters["atomics"]) == (3, 0)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_what_a_gradient_needs_besides_the_form(kernels: ModuleType, dtype: str) -> None:
+    random = np.random.default_rng(0)
+    for batch, count in ((0, 3), (1, 0), (3, 1), (2, 128), (130, 5)):
+        values = random.standard_normal((batch, count))
+        totals = np.full(batch, np.nan, dtype)
+        assert kernels.totals(values, totals) == 0
+        np.testing.assert_allclose(totals, values.sum(1), rtol=1e-5, atol=1e-5)
+        factors, result = totals.copy(), np.full(values.shape, np.nan, dtype)
+        assert kernels.scale(values.astype(dtype), factors, 2.0, result) == 0
+        np.testing.assert_allclose(result, 2 * factors[:, None] * values, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("size", SIZES)
 def test_matrix(kernels: ModuleType, size: tuple[int, int], schedule: str) -> None:

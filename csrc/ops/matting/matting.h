@@ -100,6 +100,14 @@ void matting_solve_cpu(const MattingSolveParams& params);
 // `reports`, which is the host's. Each returns a cudaError_t; scratch memory is from `memory`.
 template <class T>
 int matting_form_cuda(const MattingFormParams<T>& params, const DeviceMemory& memory, void* stream);
+// totals (batch): sums of energies (batch, vectors).
+template <class T>
+int matting_totals_cuda(const double* energies, int64_t batch, int64_t vectors, T* totals,
+                        void* stream);
+// to = by * factors * from: (batch, each), factors (batch).
+template <class T>
+int matting_scale_cuda(const T* from, const T* factors, double by, int64_t batch, int64_t each,
+                       T* to, void* stream);
 int matting_diagonal_cuda(const MattingDiagonalParams& params, const DeviceMemory& memory,
                           void* stream);
 int matting_matrix_cuda(const MattingMatrixParams& params, const DeviceMemory& memory,

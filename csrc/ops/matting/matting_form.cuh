@@ -197,5 +197,48 @@ int launch_form(const MattingFormParams<T>& p, const DeviceMemory& memory, cudaS
   });
 }
 
+// --- What a gradient needs besides: a thread an item ---------------------------------------------
+
+template <class T>
+__global__ void __launch_bounds__(kMattingThreads)
+    add_up_energies(const double* energies, int64_t batch, int64_t vectors, T* totals) {
+  const int64_t k = int64_t{blockIdx.x} * kMattingThreads + threadIdx.x;
+  if (k >= batch) return;
+  double sum = 0;
+  for (int64_t v = 0; v < vectors; ++v) sum += energies[k * vectors + v];
+  totals[k] = T(sum);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kMattingThreads)
+    scale_images(const T* from, const T* factors, double by, int64_t each, unsigned blocks, T* to) {
+  const int64_t k = int64_t{blockIdx.x % blocks} * kMattingThreads + threadIdx.x;
+  if (k >= each) return;
+  const int64_t image = blockIdx.x / blocks;
+  to[image * each + k] = T(by * double(factors[image])) * from[image * each + k];
+}
+
+template <class T>
+int launch_totals(const double* energies, int64_t batch, int64_t vectors, T* totals,
+                  cudaStream_t stream) {
+  if (batch == 0) return cudaSuccess;
+  const auto kernel = add_up_energies<T>;
+  PF_LAUNCH(kernel, unsigned(ceil_div(batch, kMattingThreads)), kMattingThreads, 0, stream,
+            energies, batch, vectors, totals);
+  return cudaGetLastError();
+}
+
+template <class T>
+int launch_scale(const T* from, const T* factors, double by, int64_t batch, int64_t each, T* to,
+                 cudaStream_t stream) {
+  const int64_t blocks = ceil_div(each, kMattingThreads);
+  if (batch * blocks == 0) return cudaSuccess;
+  if (batch * blocks > kMostMattingPixels) return cudaErrorInvalidValue;
+  const auto kernel = scale_images<T>;
+  PF_LAUNCH(kernel, unsigned(batch * blocks), kMattingThreads, 0, stream, from, factors, by, each,
+            unsigned(blocks), to);
+  return cudaGetLastError();
+}
+
 }  // namespace PF_ISA
 }  // namespace pyfast

@@ -31,6 +31,11 @@ void check_window(int64_t height, int64_t width, double epsilon, int64_t radius)
   STD_TORCH_CHECK(epsilon > 0 && epsilon < 1e300, "epsilon must be positive");
 }
 
+void check_channels(const Tensor& image, int64_t channels) {
+  STD_TORCH_CHECK(image.is_cpu() || channels <= kMostMattingChannels,
+                  "on CUDA, image must have at most ", kMostMattingChannels, " channels");
+}
+
 // (B, D, H, W), contiguous.
 template <class T>
 MattingImage<T> image_of(const Tensor& image, double epsilon, int64_t radius) {
@@ -40,6 +45,7 @@ MattingImage<T> image_of(const Tensor& image, double epsilon, int64_t radius) {
 
 void check_image(const Tensor& image, double epsilon, int64_t radius) {
   STD_TORCH_CHECK(image.dim() == 4 && image.size(1) >= 1, "image must be (B, D, H, W)");
+  check_channels(image, image.size(1));
   check_window(image.size(2), image.size(3), epsilon, radius);
 }
 
@@ -58,7 +64,12 @@ void run_form(const Tensor& image, MattingFormParams<T> p, const Tensor& v, doub
   p.image = image_of<T>(image, epsilon, radius);
   p.vectors = v.size(1);
   p.v = read<T>(v);
-  matting_form_cpu(p);
+  run_on_device_of(
+      v, [&] { matting_form_cpu(p); },
+      [&](auto stream) {
+        ScratchTensors memory(v);
+        return matting_form_cuda(p, memory, stream);
+      });
 }
 
 std::tuple<Tensor, Tensor, Tensor> matting_energy(const Tensor& v_, const Tensor& image_,
@@ -81,12 +92,20 @@ std::tuple<Tensor, Tensor, Tensor> matting_energy(const Tensor& v_, const Tensor
     if (of_v) p.product = write<T>(product);
     if (of_image) p.slope = write<T>(slope);
     run_form(image, p, v, epsilon, radius);
-    const double* each = p.energy;
-    for (int64_t n = 0; n < v.size(0); ++n) {
-      double sum = 0;
-      for (int64_t k = 0; k < v.size(1); ++k) sum += *each++;
-      write<T>(energy)[n] = static_cast<T>(sum);
-    }
+    T* const total = write<T>(energy);
+    run_on_device_of(
+        v,
+        [&] {
+          const double* each = p.energy;
+          for (int64_t n = 0; n < v.size(0); ++n) {
+            double sum = 0;
+            for (int64_t k = 0; k < v.size(1); ++k) sum += *each++;
+            total[n] = static_cast<T>(sum);
+          }
+        },
+        [&](auto stream) {
+          return matting_totals_cuda(p.energy, v.size(0), v.size(1), total, stream);
+        });
   });
   return {energy, product, slope};
 }
@@ -106,12 +125,19 @@ std::tuple<Tensor, Tensor> matting_energy_backward(const Tensor& grad, const Ten
     const int64_t each = saved.numel() == 0 ? 0 : saved.numel() / v.size(0);
     dispatch(saved, [&](auto zero) {
       using T = decltype(zero);
-      for (int64_t n = 0; n < v.size(0); ++n) {
-        const T by = static_cast<T>(factor * read<T>(factors)[n]);
-        const T* from = read<T>(saved) + n * each;
-        T* to = write<T>(result) + n * each;
-        for (int64_t i = 0; i < each; ++i) to[i] = by * from[i];
-      }
+      const T *from = read<T>(saved), *of_image = read<T>(factors);
+      T* const to = write<T>(result);
+      run_on_device_of(
+          saved,
+          [&] {
+            for (int64_t n = 0; n < v.size(0); ++n) {
+              const T by = static_cast<T>(factor * of_image[n]);
+              for (int64_t i = n * each; i < (n + 1) * each; ++i) to[i] = by * from[i];
+            }
+          },
+          [&](auto stream) {
+            return matting_scale_cuda(from, of_image, factor, v.size(0), each, to, stream);
+          });
     });
     return result;
   };
@@ -154,7 +180,12 @@ Tensor matting_diagonal(const Tensor& image_, double epsilon, int64_t radius) {
   const Tensor image = as_contiguous(image_);
   Tensor diagonal = empty(image, ScalarType::Double, {image.size(0), image.size(2), image.size(3)});
   const MattingDiagonalParams p{image_of<double>(image, epsilon, radius), write<double>(diagonal)};
-  matting_diagonal_cpu(p);
+  run_on_device_of(
+      image, [&] { matting_diagonal_cpu(p); },
+      [&](auto stream) {
+        ScratchTensors memory(image);
+        return matting_diagonal_cuda(p, memory, stream);
+      });
   return diagonal;
 }
 
@@ -162,11 +193,12 @@ Tensor matting_diagonal(const Tensor& image_, double epsilon, int64_t radius) {
 std::tuple<Tensor, Tensor, Tensor> matting_matrix(const Tensor& image_, const Tensor& known_,
                                                   double epsilon, int64_t radius) {
   STD_TORCH_CHECK(image_.dim() == 3 && image_.size(0) >= 1, "image must be (D, H, W)");
+  check_channels(image_, image_.size(0));
   STD_TORCH_CHECK(image_.scalar_type() == ScalarType::Double, "expected float64");
   const Tensor image = as_contiguous(image_), known = as_contiguous(known_);
   const int64_t height = image.size(1), width = image.size(2);
   check_window(height, width, epsilon, radius);
-  STD_TORCH_CHECK(known.scalar_type() == ScalarType::Byte &&
+  STD_TORCH_CHECK(known.scalar_type() == ScalarType::Byte && known.device() == image.device() &&
                       (known.numel() == 0 || has_shape(known, {height, width})),
                   "known must be (H, W) of uint8, or empty");
   const int64_t entries = matting_entries(height, width, radius);
@@ -180,7 +212,12 @@ std::tuple<Tensor, Tensor, Tensor> matting_matrix(const Tensor& image_, const Te
   p.row_start = write<int32_t>(row_start);
   p.column = write<int32_t>(column);
   p.value = write<double>(value);
-  matting_matrix_cpu(p);
+  run_on_device_of(
+      image, [&] { matting_matrix_cpu(p); },
+      [&](auto stream) {
+        ScratchTensors memory(image);
+        return matting_matrix_cuda(p, memory, stream);
+      });
   return {row_start, column, value};
 }
 
@@ -202,13 +239,17 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
       "-> (Tensor, Tensor, Tensor)");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) {
-  m.impl("matting_energy", TORCH_BOX(&matting_energy));
-  m.impl("matting_energy_backward", TORCH_BOX(&matting_energy_backward));
-  m.impl("matting_product", TORCH_BOX(&matting_product));
-  m.impl("matting_slope", TORCH_BOX(&matting_slope));
-  m.impl("matting_diagonal", TORCH_BOX(&matting_diagonal));
-  m.impl("matting_matrix", TORCH_BOX(&matting_matrix));
-}
+#define PF_REGISTER(device)                                                 \
+  STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                            \
+    m.impl("matting_energy", TORCH_BOX(&matting_energy));                   \
+    m.impl("matting_energy_backward", TORCH_BOX(&matting_energy_backward)); \
+    m.impl("matting_product", TORCH_BOX(&matting_product));                 \
+    m.impl("matting_slope", TORCH_BOX(&matting_slope));                     \
+    m.impl("matting_diagonal", TORCH_BOX(&matting_diagonal));               \
+    m.impl("matting_matrix", TORCH_BOX(&matting_matrix));                   \
+  }
+PF_REGISTER(CPU)
+PF_REGISTER(CUDA)
+#undef PF_REGISTER
 
 }  // namespace pyfast
