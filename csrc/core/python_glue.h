@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <exception>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -265,6 +266,39 @@ class PythonCall final : public ArrayCall {
   std::vector<py::object> out_, made_, owners_;
   std::vector<ArrayView> views_;
 };
+
+// --- progress ---
+
+// Calls `body()` while `listener`, reached through a plain function, hears of its progress. Errors
+// of `callback` end the work and are raised then.
+template <class Listener>
+py::object with_progress(Listener& listener, const py::object& callback, const py::object& body) {
+  struct Context {
+    const py::object& callback;
+    std::exception_ptr error;
+  } context{callback, nullptr};
+  const Listener before = listener;
+  listener.context = &context;
+  listener.report = [](void* data, int64_t iteration, double residual) {
+    auto& c = *static_cast<Context*>(data);
+    const py::gil_scoped_acquire lock;
+    try {
+      c.callback(iteration, residual);
+    } catch (py::error_already_set&) {
+      c.error = std::current_exception();
+    }
+    return c.error != nullptr;
+  };
+  py::object result;
+  try {
+    result = body();
+  } catch (...) {
+    if (!context.error) context.error = std::current_exception();
+  }
+  listener = before;
+  if (context.error) std::rethrow_exception(context.error);
+  return result;
+}
 
 // --- one door ---
 

@@ -20,6 +20,9 @@ constexpr int64_t kMostMattingRadius = 8;
 // Colours of an image that kernels hold where the compiler does not know their number.
 constexpr int kMostMattingChannels = 7;
 
+// Of an image whose systems are solved.
+constexpr int64_t kMostSolverChannels = 16;
+
 // Which matrix. T is float or double; all statistics of windows are double.
 template <class T>
 struct MattingImage {
@@ -73,6 +76,14 @@ struct MattingReport {
   bool converged = false;
 };
 
+// Called after each iteration of a solve on the thread that called it; true ends the solve.
+struct MattingProgress {
+  bool (*report)(void* context, int64_t iteration, double residual) = nullptr;  // null: nobody asks
+  void* context = nullptr;
+};
+// Whom solves of this thread report to.
+MattingProgress& matting_progress();
+
 // (L + diag(diagonal)) x = rhs in the pixels that are not known; x is held in those that are.
 struct MattingSolveParams {
   MattingImage<double> image;
@@ -84,9 +95,6 @@ struct MattingSolveParams {
   double tolerance = 1e-7;           // of the residual, relative to that of x = 0 in unknown pixels
   int64_t most_iterations = 1000;
   MattingReport* reports = nullptr;  // (batch, vectors)
-  // Called after each iteration on the calling thread; true ends the solve. Null: nobody asks.
-  bool (*progress)(void* context, int64_t iteration, double residual) = nullptr;
-  void* context = nullptr;
 };
 
 // CPU: matting_driver.cpp. Same bits for any number of threads.

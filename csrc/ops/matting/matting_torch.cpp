@@ -1,5 +1,8 @@
 // The matting Laplacian for torch: schema, checks, allocation, registration.
 // pyfast/ops/_matting_checks.py says in words what is wrong with a call that the checks refuse.
+#include <cstring>
+#include <vector>
+
 #include "core/torch_glue.h"
 #include "ops/matting/matting.h"
 
@@ -221,6 +224,51 @@ std::tuple<Tensor, Tensor, Tensor> matting_matrix(const Tensor& image_, const Te
   return {row_start, column, value};
 }
 
+// Shapes are those of MattingSolveParams; `known` is uint8.
+std::tuple<Tensor, Tensor> matting_solve(const Tensor& rhs_, const Tensor& x_, const Tensor& image_,
+                                         const Tensor& diagonal_, const Tensor& known_,
+                                         double epsilon, int64_t radius, double tolerance,
+                                         int64_t most_iterations) {
+  check_image(image_, epsilon, radius);
+  check_vectors(rhs_, image_);
+  check_vectors(x_, image_);
+  const int64_t batch = image_.size(0), height = image_.size(2), width = image_.size(3);
+  STD_TORCH_CHECK(image_.scalar_type() == ScalarType::Double, "expected float64");
+  STD_TORCH_CHECK(image_.size(1) <= kMostSolverChannels, "image must have at most ",
+                  kMostSolverChannels, " channels");
+  STD_TORCH_CHECK(rhs_.size(1) == x_.size(1), "rhs and x must have one shape");
+  STD_TORCH_CHECK(
+      diagonal_.scalar_type() == ScalarType::Double && has_shape(diagonal_, {batch, height, width}),
+      "diagonal must be (B, H, W) of float64");
+  STD_TORCH_CHECK(
+      known_.scalar_type() == ScalarType::Byte && has_shape(known_, {batch, height, width}),
+      "known must be (B, H, W) of uint8");
+  const Tensor image = as_contiguous(image_), rhs = as_contiguous(rhs_), from = as_contiguous(x_);
+  const Tensor diagonal = as_contiguous(diagonal_), known = as_contiguous(known_);
+  Tensor x = empty(from, ScalarType::Double, from.sizes().data(), 4);
+  Tensor report = empty(from, ScalarType::Double, {batch, from.size(1), 3});
+  std::memcpy(x.mutable_data_ptr(), from.const_data_ptr(), sizeof(double) * from.numel());
+  std::vector<MattingReport> reports(batch * from.size(1));
+  MattingSolveParams p;
+  p.image = image_of<double>(image, epsilon, radius);
+  p.vectors = from.size(1);
+  p.known = read<uint8_t>(known);
+  p.diagonal = read<double>(diagonal);
+  p.rhs = read<double>(rhs);
+  p.x = write<double>(x);
+  p.tolerance = tolerance;
+  p.most_iterations = most_iterations;
+  p.reports = reports.data();
+  matting_solve_cpu(p);
+  double* to = write<double>(report);
+  for (const MattingReport& each : reports) {
+    *to++ = static_cast<double>(each.iterations);
+    *to++ = each.residual;
+    *to++ = each.converged ? 1 : 0;
+  }
+  return {x, report};
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
@@ -237,6 +285,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def(
       "matting_matrix(Tensor image, Tensor known, float epsilon, int radius) "
       "-> (Tensor, Tensor, Tensor)");
+  m.def(
+      "matting_solve(Tensor rhs, Tensor x, Tensor image, Tensor diagonal, Tensor known, "
+      "float epsilon, int radius, float tolerance, int most_iterations) -> (Tensor, Tensor)");
 }
 
 #define PF_REGISTER(device)                                                 \
@@ -251,5 +302,6 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
 PF_REGISTER(CPU)
 PF_REGISTER(CUDA)
 #undef PF_REGISTER
+STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) { m.impl("matting_solve", TORCH_BOX(&matting_solve)); }
 
 }  // namespace pyfast

@@ -1,0 +1,257 @@
+// The level of pixels: its matrix, products with it and updates of vectors, compiled once for every
+// instruction set.
+#include "ops/matting/matting_blocks.h"
+#include "ops/matting/matting_weights.h"
+
+namespace pyfast {
+namespace PF_ISA {
+namespace {
+
+// --- the matrix ---
+
+// Takes complete rows of weights into blocks.
+template <class Sweep>
+class BlockRows {
+ public:
+  BlockRows(const FineLevel& level, const uint8_t* known, const double* diagonal,
+            const Sweep& sweep, Memory& memory)
+      : level_(level),
+        known_(known),
+        diagonal_(diagonal),
+        sweep_(sweep),
+        unknown_(memory, 2 * level.reach() + 1, 1, level.image.width + kPixels) {}
+
+  // Row y of what is unknown, 1 or 0. To be called in order, `reach` rows before `write`.
+  void read(int64_t y) const {
+    unknown_.clear(y);
+    const int64_t width = level_.image.width;
+    double* row = unknown_.row(y, 0);
+    for (int64_t x = 0; x < width; ++x)
+      row[x] = known_ == nullptr || known_[y * width + x] == 0 ? 1.0 : 0.0;
+  }
+  void read_none(int64_t y) const { unknown_.clear(y); }
+
+  void write(int64_t y) const {
+    for (int32_t b = level_.table.first[y]; b < level_.table.first[y + 1]; ++b)
+      write_block(y, b, level_.table.block[b] * kPixels);
+  }
+
+ private:
+  void write_block(int64_t y, int64_t b, int64_t x) const {
+    const int64_t reach = level_.reach(), width = level_.image.width;
+    const double* here = unknown_.row(y, 0) + x;
+    double excess[kPixels] = {}, sum[kPixels] = {};
+    float* weight = level_.weight + b * level_.half * kPixels;
+    float* rest = level_.rest + b * level_.half * kPixels;
+    int64_t offset = 0;
+    for (int64_t dy = 0; dy <= reach; ++dy)
+      for (int64_t dx = dy == 0 ? 1 : -reach; dx <= reach; ++dx, ++offset) {
+        const double* own = sweep_.row(y, offset) + x;
+        const double* after = unknown_.row(y + dy, 0) + x + dx;
+        for (int l = 0; l < kPixels; ++l) {
+          const double used = own[l] * here[l], both = used * after[l];
+          sum[l] += used;
+          excess[l] += used - both;
+          weight[offset * kPixels + l] = static_cast<float>(both);
+          rest[offset * kPixels + l] = static_cast<float>(both - static_cast<float>(both));
+        }
+        if (dy > y) continue;
+        const double* mirrored = sweep_.row(y - dy, offset) + x - dx;
+        const double* before = unknown_.row(y - dy, 0) + x - dx;
+        for (int l = 0; l < kPixels; ++l) {
+          const double used = mirrored[l] * here[l];
+          sum[l] += used;
+          excess[l] += used * (1.0 - before[l]);
+        }
+      }
+    for (int l = 0; l < kPixels; ++l) {
+      const bool inside = x + l < width && here[l] != 0;
+      const double extra = inside && diagonal_ != nullptr ? diagonal_[y * width + x + l] : 0;
+      level_.excess[b * kPixels + l] = inside ? excess[l] + extra : 0;
+      const double total = sum[l] + extra;
+      level_.inverse[b * kPixels + l] = inside && total > 0 ? static_cast<float>(1 / total) : 0.0f;
+    }
+  }
+
+  const FineLevel& level_;
+  const uint8_t* known_;
+  const double* diagonal_;
+  const Sweep& sweep_;
+  const RowRing unknown_;
+};
+
+void weights(const FineLevel& level, const uint8_t* known, const double* diagonal, int64_t top,
+             int64_t bottom, double* memory) {
+  if (level.table.first[top] == level.table.first[bottom]) return;
+  const MattingImage<double>& image = level.image;
+  with_shape(image.channels, image.radius, [&](const auto& shape) {
+    using Sweep = WeightSweep<std::decay_t<decltype(shape)>>;
+    Memory rest(memory);
+    Sweep sweep(shape, image, image.data, known, rest);
+    const BlockRows<Sweep> rows(level, known, diagonal, sweep, rest);
+    const int64_t reach = level.reach(), height = image.height;
+    const auto read = [&](int64_t y) { y < height ? rows.read(y) : rows.read_none(y); };
+    for (int64_t y = top > reach ? top - reach : 0; y < top + reach; ++y) read(y);
+    sweep.run(top, bottom, [&](int64_t y) {
+      read(y + reach);
+      rows.write(y);
+    });
+  });
+}
+
+void colours(const FineLevel& level, int64_t top, int64_t bottom) {
+  const int64_t d = level.image.channels, width = level.image.width, stride = level.stride();
+  for (int64_t y = top; y < bottom; ++y)
+    for (int64_t c = 0; c < d; ++c) {
+      const double* from = level.image.data + (c * level.image.height + y) * width;
+      float* to = level.colours + ((y + level.table.pad) * d + c) * stride;
+      std::memset(to, 0, sizeof(float) * stride);
+#pragma omp simd
+      for (int64_t x = 0; x < width; ++x) to[kPixels + x] = static_cast<float>(from[x] - 0.5);
+    }
+}
+
+// --- products ---
+
+// A z without the weights' rests, of one block.
+template <int kRadius>
+inline Floats rounded_product(const PixelBlock& b, int64_t index, const float* z) {
+  const float* from = z + b.at;
+  const Floats here = load<kPixels>(from);
+  const double* excess = b.level.excess + index * kPixels;
+  Floats sum = __builtin_convertvector(load<kPixels>(excess), Floats) * here;
+  for_offsets<kRadius>(b.level, [&](const auto& offset) {
+    const float* weight = b.level.weight;
+    sum += offset.own(b, weight) * (here - load<kPixels>(from + offset.distance));
+    sum += offset.mirrored(b, weight) * (here - load<kPixels>(from - offset.distance));
+  });
+  return sum;
+}
+
+template <int kRadius>
+inline void exact_product(const PixelBlock& b, int64_t index, const double* p,
+                          HalfDoubles sum[2]) {
+  const double* from = p + b.at;
+  HalfDoubles here[2];
+  for (int h = 0; h < 2; ++h) {
+    here[h] = load<kHalf>(from + h * kHalf);
+    sum[h] = load<kHalf>(b.level.excess + index * kPixels + h * kHalf) * here[h];
+  }
+  for_offsets<kRadius>(b.level, [&](const auto& offset) {
+    const Floats own = offset.own(b, b.level.weight), own_rest = offset.own(b, b.level.rest);
+    const Floats mirrored = offset.mirrored(b, b.level.weight);
+    const Floats mirrored_rest = offset.mirrored(b, b.level.rest);
+    for (int h = 0; h < 2; ++h) {
+      const double* part = from + h * kHalf;
+      sum[h] += (widened(own, h) + widened(own_rest, h)) *
+                (here[h] - load<kHalf>(part + offset.distance));
+      sum[h] += (widened(mirrored, h) + widened(mirrored_rest, h)) *
+                (here[h] - load<kHalf>(part - offset.distance));
+    }
+  });
+}
+
+double outer(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
+  return with_radius(level, [&](auto radius) {
+    HalfDoubles dot{};
+    for (int64_t i = begin; i < end; ++i) {
+      const PixelBlock b(level, i);
+      HalfDoubles sum[2];
+      exact_product<decltype(radius)::value>(b, i, v.p, sum);
+      for (int h = 0; h < 2; ++h) {
+        dot += sum[h] * load<kHalf>(v.p + b.at + h * kHalf);
+        store(v.q + i * kPixels + h * kHalf, sum[h]);
+      }
+    }
+    return add_lanes<double, kHalf>(dot);
+  });
+}
+
+void residual(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
+  with_radius(level, [&](auto radius) {
+    for (int64_t i = begin; i < end; ++i) {
+      const PixelBlock b(level, i);
+      store(v.t + b.at,
+            load<kPixels>(v.f + i * kPixels) - rounded_product<decltype(radius)::value>(b, i, v.z));
+    }
+    return 0;
+  });
+}
+
+double smooth(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
+  return with_radius(level, [&](auto radius) {
+    HalfDoubles dot{};
+    for (int64_t i = begin; i < end; ++i) {
+      const PixelBlock b(level, i);
+      const Floats left =
+          load<kPixels>(v.f + i * kPixels) - rounded_product<decltype(radius)::value>(b, i, v.z);
+      const Floats s =
+          load<kPixels>(v.z + b.at) + load<kPixels>(level.inverse + i * kPixels) * left;
+      store(v.s + i * kPixels, s);
+      for (int h = 0; h < 2; ++h)
+        dot += widened(s, h) * load<kHalf>(v.r + i * kPixels + h * kHalf);
+    }
+    return add_lanes<double, kHalf>(dot);
+  });
+}
+
+// --- vectors ---
+
+double advance(const FineLevel& level, const FineVectors& v, double step, int64_t begin,
+               int64_t end) {
+  HalfDoubles dot{};
+  for (int64_t i = begin; i < end; ++i) {
+    const PixelBlock b(level, i);
+    for (int h = 0; h < 2; ++h) {
+      const int64_t at = i * kPixels + h * kHalf;
+      const HalfDoubles r = load<kHalf>(v.r + at) - step * load<kHalf>(v.q + at);
+      store(v.x + at, load<kHalf>(v.x + at) + step * load<kHalf>(v.p + b.at + h * kHalf));
+      store(v.r + at, r);
+      dot += r * r;
+      const HalfFloats f = __builtin_convertvector(r, HalfFloats);
+      store(v.f + at, f);
+      store(v.z + b.at + h * kHalf, f * load<kHalf>(level.inverse + at));
+    }
+  }
+  return add_lanes<double, kHalf>(dot);
+}
+
+void direction(const FineLevel& level, const FineVectors& v, double factor, int64_t begin,
+               int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    const PixelBlock b(level, i);
+    const Floats s = load<kPixels>(v.s + i * kPixels);
+    for (int h = 0; h < 2; ++h) {
+      double* p = v.p + b.at + h * kHalf;
+      store(p, widened(s, h) + factor * load<kHalf>(p));
+    }
+  }
+}
+
+double power(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
+  double sum = 0;
+  for (int64_t i = begin; i < end; ++i) {
+    const PixelBlock b(level, i);
+    for (int l = 0; l < kPixels; ++l) {
+      const double t = v.t[b.at + l], inverse = level.inverse[i * kPixels + l];
+      v.z[b.at + l] = static_cast<float>(-inverse * t);
+      sum += inverse * t * t;
+    }
+  }
+  return sum;
+}
+
+void damp(const FineLevel& level, double factor, int64_t begin, int64_t end) {
+  for (int64_t i = begin * kPixels; i < end * kPixels; ++i)
+    level.inverse[i] *= static_cast<float>(factor);
+}
+
+const MattingFineKernels kKernels = {weights, colours,   outer, advance, residual,
+                                     smooth,  direction, power, damp};
+
+}  // namespace
+
+const MattingFineKernels& matting_fine_kernels() { return kKernels; }
+
+}  // namespace PF_ISA
+}  // namespace pyfast

@@ -1,0 +1,133 @@
+// Conjugate gradients on the unknown pixels, preconditioned by MattingHierarchy.
+//
+// Reference: Hestenes, Stiefel, Methods of Conjugate Gradients for Solving Linear Systems, Journal
+// of Research of the National Bureau of Standards 49 (6), 1952.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "ops/matting/matting_hierarchy.h"
+
+namespace pyfast {
+namespace {
+
+// One image and its right-hand sides.
+class Solver {
+ public:
+  Solver(const MattingSolveParams& p, int64_t n)
+      : p_(p),
+        n_(n),
+        image_(image_of(p, n)),
+        known_(p.known == nullptr ? nullptr : p.known + n * p.image.pixels()),
+        diagonal_(p.diagonal == nullptr ? nullptr : p.diagonal + n * p.image.pixels()),
+        hierarchy_(image_, known_, diagonal_) {}
+
+  void run() {
+    for (int64_t k = 0; k < p_.vectors; ++k) {
+      const int64_t at = (n_ * p_.vectors + k) * image_.pixels();
+      p_.reports[n_ * p_.vectors + k] =
+          solve(p_.rhs == nullptr ? nullptr : p_.rhs + at, p_.x + at);
+    }
+  }
+
+ private:
+  static MattingImage<double> image_of(const MattingSolveParams& p, int64_t n) {
+    MattingImage<double> image = p.image;
+    image.batch = 1;
+    image.data += n * image.channels * image.pixels();
+    return image;
+  }
+
+  // r = rhs - (L + diag) x in unknown pixels; returns r . r
+  double find_residual(const double* rhs, const double* x) const {
+    const Scratch<double> product(image_.pixels());
+    MattingFormParams<double> form;
+    form.image = image_;
+    form.vectors = 1;
+    form.v = x;
+    form.product = product.data();
+    matting_form_cpu(form);
+    double sum = 0;
+    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) {
+      double r = -product.data()[pixel];
+      if (rhs != nullptr) r += rhs[pixel];
+      if (diagonal_ != nullptr) r -= diagonal_[pixel] * x[pixel];
+      hierarchy_.vectors().r[place] = r;
+      sum += r * r;
+    });
+    return sum;
+  }
+
+  // r . r where x is 0 in unknown pixels: what residuals are relative to.
+  double find_scale(const double* rhs, const double* x) const {
+    const Scratch<double> without(image_.pixels());
+    std::copy(x, x + image_.pixels(), without.data());
+    hierarchy_.for_unknown([&](int64_t pixel, int64_t) { without.data()[pixel] = 0; });
+    return find_residual(rhs, without.data());
+  }
+
+  MattingReport solve(const double* rhs, double* x) {
+    MattingReport report;
+    report.converged = true;
+    const FineLevel& fine = hierarchy_.fine();
+    if (fine.table.count == 0) return report;
+    const FineVectors& v = hierarchy_.vectors();
+    const double scale = find_scale(rhs, x);
+    find_residual(rhs, x);
+    std::fill_n(v.p, fine.grid_size(), 0.0);
+    std::fill_n(v.q, fine.block_size(), 0.0);
+    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { v.x[place] = x[pixel]; });
+    report = iterate(scale);
+    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { x[pixel] = v.x[place]; });
+    return report;
+  }
+
+  MattingReport iterate(double scale) {
+    MattingReport report;
+    double squares = hierarchy_.advance(0), before = 0;
+    bool by_levels = true;
+    for (;; ++report.iterations) {
+      report.residual = scale > 0 ? std::sqrt(squares / scale) : 0;
+      report.converged = report.residual <= p_.tolerance;
+      const MattingProgress& progress = matting_progress();
+      const bool stops = progress.report != nullptr && report.iterations > 0 &&
+                         progress.report(progress.context, report.iterations, report.residual);
+      if (report.converged || stops || report.iterations >= p_.most_iterations) break;
+      const double now = hierarchy_.precondition(by_levels);
+      hierarchy_.turn(before > 0 ? now / before : 0);
+      before = now;
+      const double curvature = hierarchy_.multiply();
+      if (now > 0 && curvature > 0 && std::isfinite(now / curvature)) {
+        squares = hierarchy_.advance(now / curvature);
+      } else if (by_levels) {
+        // Where unknown pixels are hardly more than the nodes' unknowns, rounding can cost the
+        // levels their definiteness.
+        by_levels = false;
+        before = 0;
+      } else {
+        break;
+      }
+    }
+    return report;
+  }
+
+  const MattingSolveParams& p_;
+  const int64_t n_;
+  const MattingImage<double> image_;
+  const uint8_t* known_;
+  const double* diagonal_;
+  const MattingHierarchy hierarchy_;
+};
+
+}  // namespace
+
+MattingProgress& matting_progress() {
+  thread_local MattingProgress progress;
+  return progress;
+}
+
+void matting_solve_cpu(const MattingSolveParams& p) {
+  for (int64_t n = 0; n < p.image.batch; ++n) Solver(p, n).run();
+}
+
+}  // namespace pyfast

@@ -1,0 +1,324 @@
+// Between pixels and the nodes of the next level, compiled once for every instruction set.
+//
+// A pixel's share of node n is w_n (b_n + a_n . (I - 1/2)); the nodes' kernels change that basis
+// into the one that is centred at mu_n.
+#include "ops/matting/matting_blocks.h"
+
+namespace pyfast {
+namespace PF_ISA {
+namespace {
+
+// Weights of the pixels of a cell at the node on their left (or above); the other node has the
+// rest.
+struct Ramp {
+  static constexpr int64_t kMost = 4 * kMostMattingRadius;
+  int64_t spacing, reach;  // pixels beyond `reach` of a node have no weight there
+  float weight[kMost];
+  double exact[kMost];
+
+  explicit Ramp(const FineLevel& level)
+      : spacing(level.spacing), reach(level.spacing - level.image.radius) {
+    for (int64_t t = 0; t < spacing; ++t) {
+      exact[t] = node_weight(t, spacing, level.image.radius);
+      weight[t] = static_cast<float>(exact[t]);
+    }
+  }
+};
+
+// --- restriction ---
+
+void restrict_pixels(const FineLevel& level, const FineVectors& v, const NodeLevel& nodes,
+                     int64_t begin, int64_t end) {
+  const Ramp ramp(level);
+  const int64_t d = nodes.unknowns - 1, stride = level.stride(), height = level.image.height;
+  constexpr int64_t kMostColumns = (kNodes + 1) * Ramp::kMost + kPixels;
+  float columns[kMostUnknowns][kMostColumns];
+  for (int64_t ny = begin; ny < end; ++ny) {
+    const int64_t top = ny * ramp.spacing - ramp.reach, bottom = ny * ramp.spacing + ramp.reach;
+    for (int32_t b = nodes.table.first[ny]; b < nodes.table.first[ny + 1]; ++b) {
+      const int64_t nx = int64_t{nodes.table.block[b]} * kNodes;
+      // Pixels of the nodes, in whole blocks of the grid.
+      const int64_t most = level.table.blocks * kPixels;
+      const int64_t left = nx == 0 ? 0 : nx * ramp.spacing - ramp.reach;
+      const int64_t right_end = (nx + kNodes - 1) * ramp.spacing + ramp.reach;
+      const int64_t right = right_end < most ? right_end : most;
+      const int64_t count = right > left ? right - left : 0;
+      for (int64_t c = 0; c <= d; ++c) std::memset(columns[c], 0, sizeof(float) * (count + 1));
+      for (int64_t y = top < 0 ? 0 : top; y < (bottom < height ? bottom : height); ++y) {
+        const int64_t away = y - ny * ramp.spacing;
+        const float weight = ramp.weight[away >= 0 ? away : -1 - away];
+        const float* t = v.t + level.at(y, left);
+        const float* colour = level.colours + (y + level.table.pad) * d * stride + kPixels + left;
+        if (d == 3) {
+#pragma omp simd
+          for (int64_t x = 0; x < count; ++x) {
+            const float value = weight * t[x];
+            columns[0][x] += value;
+            columns[1][x] += value * colour[x];
+            columns[2][x] += value * colour[x + stride];
+            columns[3][x] += value * colour[x + 2 * stride];
+          }
+        } else {
+#pragma omp simd
+          for (int64_t x = 0; x < count; ++x) columns[0][x] += weight * t[x];
+          for (int64_t c = 0; c < d; ++c)
+#pragma omp simd
+            for (int64_t x = 0; x < count; ++x)
+              columns[c + 1][x] += weight * t[x] * colour[c * stride + x];
+        }
+      }
+      float sums[kMostUnknowns][kNodes] = {};
+      for (int64_t k = 0; k < kNodes; ++k)
+        for (int64_t i = 0; i < ramp.reach; ++i) {
+          const int64_t right_x = (nx + k) * ramp.spacing + i - left;
+          const int64_t left_x = (nx + k) * ramp.spacing - 1 - i - left;
+          for (int64_t c = 0; c <= d; ++c) {
+            if (right_x < count) sums[c][k] += ramp.weight[i] * columns[c][right_x];
+            if (left_x >= 0 && left_x < count) sums[c][k] += ramp.weight[i] * columns[c][left_x];
+          }
+        }
+      // Centred: a's part is of I - mu.
+      for (int64_t k = 0; k < kNodes; ++k)
+        nodes.f[nodes.at(d + 1, 0, ny, nx + k)] = sums[0][k];
+      for (int64_t c = 0; c < d; ++c)
+        for (int64_t k = 0; k < kNodes; ++k)
+          nodes.f[nodes.at(d + 1, c + 1, ny, nx + k)] =
+              sums[c + 1][k] - nodes.mean[nodes.at(d, c, ny, nx + k)] * sums[0][k];
+    }
+  }
+}
+
+// --- prolongation ---
+
+template <int... I>
+inline Floats spread_four(const Vec<float, 8>& nodes, Numbers<I...>) {
+  return __builtin_shufflevector(nodes, nodes, (I / 4)...);
+}
+template <int... I>
+inline Floats spread_next(const Vec<float, 8>& nodes, Numbers<I...>) {
+  return __builtin_shufflevector(nodes, nodes, (I / 4 + 1)...);
+}
+
+// Nodes 4 pixels apart: a block of 16 pixels has five of them.
+void prolong_fours(const FineLevel& level, const FineVectors& v, const NodeLevel& nodes,
+                   int64_t begin, int64_t end) {
+  const auto lanes = typename FirstNumbers<kPixels>::type{};
+  const Ramp ramp(level);
+  const int64_t m = nodes.unknowns, d = m - 1, stride = level.stride();
+  Floats left;
+  for (int l = 0; l < kPixels; ++l) left[l] = ramp.weight[l % 4];
+  const Floats right = 1.0f - left;
+  for (int64_t i = begin; i < end; ++i) {
+    const PixelBlock b(level, i);
+    const int64_t cell = b.y / 4;
+    const float above = ramp.weight[b.y % 4], below = 1 - above;
+    const float* first = nodes.t + nodes.at(m, 0, cell, b.block * 4);
+    const float* second = nodes.t + nodes.at(m, 0, cell + 1, b.block * 4);
+    Floats sum{};
+    for (int64_t c = 0; c < m; ++c) {
+      const Vec<float, 8> value = above * load<8>(first + c * nodes.stride()) +
+                                  below * load<8>(second + c * nodes.stride());
+      const Floats each = left * spread_four(value, lanes) + right * spread_next(value, lanes);
+      const float* colour =
+          level.colours + ((b.y + level.table.pad) * d + c - 1) * stride + kPixels;
+      sum += c == 0 ? each : each * load<kPixels>(colour + b.block * kPixels);
+    }
+    float* z = v.z + b.at;
+    const Floats is_unknown = load<kPixels>(level.inverse + i * kPixels);
+    store(z, load<kPixels>(z) + (is_unknown != 0.0f ? sum : Floats{}));
+  }
+}
+
+void prolong_any(const FineLevel& level, const FineVectors& v, const NodeLevel& nodes,
+                 int64_t begin, int64_t end) {
+  const Ramp ramp(level);
+  const int64_t m = nodes.unknowns, d = m - 1, stride = level.stride();
+  for (int64_t i = begin; i < end; ++i) {
+    const PixelBlock b(level, i);
+    const int64_t cell = b.y / ramp.spacing;
+    const float above = ramp.weight[b.y % ramp.spacing], below = 1 - above;
+    for (int l = 0; l < kPixels; ++l) {
+      if (level.inverse[i * kPixels + l] == 0) continue;
+      const int64_t x = b.block * kPixels + l, nx = x / ramp.spacing;
+      const float left = ramp.weight[x % ramp.spacing], right = 1 - left;
+      float sum = 0;
+      for (int64_t c = 0; c < m; ++c) {
+        const float* first = nodes.t + nodes.at(m, c, cell, nx);
+        const float* second = nodes.t + nodes.at(m, c, cell + 1, nx);
+        const float value = above * (left * first[0] + right * first[1]) +
+                            below * (left * second[0] + right * second[1]);
+        const int64_t at = ((b.y + level.table.pad) * d + c - 1) * stride + kPixels + x;
+        sum += c == 0 ? value : value * level.colours[at];
+      }
+      v.z[b.at + l] += sum;
+    }
+  }
+}
+
+void prolong_pixels(const FineLevel& level, const FineVectors& v, const NodeLevel& nodes,
+                    int64_t begin, int64_t end) {
+  (level.spacing == 4 ? prolong_fours : prolong_any)(level, v, nodes, begin, end);
+}
+
+// --- the Galerkin product ---
+
+// A pixel's place in a row (or column): its cell and the weights of the nodes of the four cells'
+// ends around it, from the one before the cell on.
+struct Place {
+  int64_t cell;
+  double weight[4];
+};
+
+// Of a pixel at `x`, seen from the cell `from`.
+inline Place place_of(int64_t x, int64_t from, const Ramp& ramp) {
+  const int64_t cell = x >= 0 ? x / ramp.spacing : -1;
+  Place place{cell, {}};
+  const double w = ramp.exact[x - cell * ramp.spacing];
+  place.weight[cell - from + 1] = w;
+  place.weight[cell - from + 2] = 1 - w;
+  return place;
+}
+
+// The rows of a block's matrix in double: weights with all neighbours, for 16 pixels.
+struct MatrixRow {
+  static constexpr int64_t kMostSpan = 4 * kMostMattingRadius + 1;
+  double weight[kMostSpan * kMostSpan][kPixels];
+};
+
+template <int kRadius>
+inline void fill_rows(const PixelBlock& b, int64_t reach, MatrixRow* rows) {
+  const int64_t span = 2 * reach + 1, centre = reach * span + reach;
+  for (int l = 0; l < kPixels; ++l) rows->weight[centre][l] = 0;
+  int64_t dy = 0, dx = 1;
+  for_offsets<kRadius>(b.level, [&](const auto& offset) {
+    const int64_t away = dy * span + dx;
+    const Floats own = offset.own(b, b.level.weight), own_rest = offset.own(b, b.level.rest);
+    const Floats mirrored = offset.mirrored(b, b.level.weight);
+    const Floats mirrored_rest = offset.mirrored(b, b.level.rest);
+    for (int h = 0; h < 2; ++h) {
+      store(rows->weight[centre + away] + h * kHalf, widened(own, h) + widened(own_rest, h));
+      store(rows->weight[centre - away] + h * kHalf,
+            widened(mirrored, h) + widened(mirrored_rest, h));
+    }
+    if (++dx > reach) {
+      ++dy;
+      dx = -reach;
+    }
+  });
+}
+
+class Galerkin {
+ public:
+  Galerkin(const FineLevel& level, const NodeLevel& nodes, int64_t begin, int64_t end)
+      : level_(level),
+        nodes_(nodes),
+        ramp_(level),
+        begin_(begin),
+        end_(end),
+        m_(nodes.unknowns),
+        reach_(level.reach()),
+        span_(2 * reach_ + 1) {}
+
+  void add_block(int64_t index, const MatrixRow& rows) const {
+    const PixelBlock b(level_, index);
+    for (int l = 0; l < kPixels; ++l)
+      if (level_.inverse[index * kPixels + l] != 0)
+        add_pixel(b.y, b.block * kPixels + l, level_.excess[index * kPixels + l], l, rows);
+  }
+
+ private:
+  // phi = (1, I - 1/2) at a pixel of the image.
+  void read_basis(int64_t y, int64_t x, double* phi) const {
+    const MattingImage<double>& image = level_.image;
+    phi[0] = 1;
+    for (int64_t c = 0; c + 1 < m_; ++c)
+      phi[c + 1] = image.data[(c * image.height + y) * image.width + x] - 0.5;
+  }
+
+  void add_pixel(int64_t y, int64_t x, double excess, int lane, const MatrixRow& rows) const {
+    const int64_t cy = y / ramp_.spacing, cx = x / ramp_.spacing;
+    double product[4][4][kMostUnknowns] = {};  // row x of A P, at the nodes around the cell
+    double own[kMostUnknowns];
+    read_basis(y, x, own);
+    double diagonal = excess;
+    for (int64_t k = 0; k < span_ * span_; ++k) diagonal += rows.weight[k][lane];
+    for (int64_t dy = -reach_; dy <= reach_; ++dy) {
+      const int64_t jy = y + dy;
+      if (jy < 0 || jy >= level_.image.height) continue;
+      double line[4][kMostUnknowns] = {};
+      for (int64_t dx = -reach_; dx <= reach_; ++dx) {
+        const int64_t jx = x + dx;
+        const double w = dy == 0 && dx == 0
+                             ? -diagonal
+                             : rows.weight[(dy + reach_) * span_ + dx + reach_][lane];
+        if (w == 0 || jx < 0 || jx >= level_.image.width) continue;
+        double phi[kMostUnknowns];
+        read_basis(jy, jx, phi);
+        const Place place = place_of(jx, cx, ramp_);
+        for (int64_t n = place.cell - cx + 1; n < place.cell - cx + 3; ++n)
+          for (int64_t c = 0; c < m_; ++c) line[n][c] -= w * place.weight[n] * phi[c];
+      }
+      const Place place = place_of(jy, cy, ramp_);
+      for (int64_t i = place.cell - cy + 1; i < place.cell - cy + 3; ++i)
+        for (int64_t n = 0; n < 4; ++n)
+          for (int64_t c = 0; c < m_; ++c) product[i][n][c] += place.weight[i] * line[n][c];
+    }
+    const Place py = place_of(y, cy, ramp_), px = place_of(x, cx, ramp_);
+    for (int64_t i = 1; i < 3; ++i)
+      for (int64_t n = 1; n < 3; ++n) {
+        const double weight = py.weight[i] * px.weight[n];
+        const int64_t ny = cy + i - 1, nx = cx + n - 1;
+        if (weight != 0 && ny >= begin_ && ny < end_)
+          add_node(ny, nx, weight, own, product, i, n);
+      }
+  }
+
+  void add_node(int64_t ny, int64_t nx, double weight, const double* own,
+                const double (&product)[4][4][kMostUnknowns], int64_t i, int64_t n) const {
+    const int64_t slot = *nodes_.table.at(ny, nx / kNodes) * int64_t{kNodes} + nx % kNodes;
+    double* mass = nodes_.mass + slot * m_;
+    for (int64_t c = 0; c < m_; ++c) mass[c] += weight * own[c];
+    double* blocks = nodes_.product + slot * kNeighbours * m_ * m_;
+    for (int64_t ey = -1; ey <= 1; ++ey)
+      for (int64_t ex = -1; ex <= 1; ++ex, blocks += m_ * m_) {
+        const double* other = product[i + ey][n + ex];
+        for (int64_t a = 0; a < m_; ++a)
+          for (int64_t c = 0; c < m_; ++c) blocks[a * m_ + c] += weight * own[a] * other[c];
+      }
+  }
+
+  const FineLevel& level_;
+  const NodeLevel& nodes_;
+  const Ramp ramp_;
+  const int64_t begin_, end_, m_, reach_, span_;
+};
+
+void galerkin_pixels(const FineLevel& level, const NodeLevel& nodes, int64_t begin, int64_t end) {
+  const int64_t m = nodes.unknowns, height = level.image.height;
+  const int64_t first = nodes.table.first[begin], last = nodes.table.first[end];
+  std::memset(nodes.mass + first * kNodes * m, 0, sizeof(double) * (last - first) * kNodes * m);
+  std::memset(nodes.product + first * kNodes * kNeighbours * m * m, 0,
+              sizeof(double) * (last - first) * kNodes * kNeighbours * m * m);
+  const Galerkin galerkin(level, nodes, begin, end);
+  const int64_t reach = level.spacing - level.image.radius;
+  const int64_t from = begin * level.spacing - reach, to = (end - 1) * level.spacing + reach;
+  const int64_t top = from < 0 ? 0 : from, bottom = to < height ? to : height;
+  if (top >= bottom) return;
+  MatrixRow rows;
+  with_radius(level, [&](auto radius) {
+    for (int64_t i = level.table.first[top]; i < level.table.first[bottom]; ++i) {
+      fill_rows<decltype(radius)::value>(PixelBlock(level, i), level.reach(), &rows);
+      galerkin.add_block(i, rows);
+    }
+    return 0;
+  });
+}
+
+const MattingTransferKernels kKernels = {restrict_pixels, prolong_pixels, galerkin_pixels};
+
+}  // namespace
+
+const MattingTransferKernels& matting_transfer_kernels() { return kKernels; }
+
+}  // namespace PF_ISA
+}  // namespace pyfast
