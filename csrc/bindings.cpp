@@ -6,6 +6,7 @@
 #include "core/workspace.h"
 #include "ops/dense_crf/dense_crf_arrays.h"
 #include "ops/matting/foreground_arrays.h"
+#include "ops/matting/matting.h"
 #include "ops/sampling/sampling_arrays.h"
 
 #if !defined(PF_CUDA_ARCHS)
@@ -107,6 +108,16 @@ void add_dense_crf(py::module_& m) {
            "iterations"_a);
 }
 
+void add_matting(py::module_& m) {
+  m.def(
+      "with_matting_progress",
+      [](const py::object& callback, const py::object& body) {
+        return pyfast::with_progress(pyfast::matting_progress(), callback, body);
+      },
+      "Calls body() while solves of this thread call callback(iteration, residual).", "callback"_a,
+      "body"_a);
+}
+
 }  // namespace
 
 PYBIND11_MODULE(_C, m) {
@@ -116,4 +127,5 @@ PYBIND11_MODULE(_C, m) {
   add_dense_crf(m);
   add_sampling(m);
   add_foreground(m);
+  add_matting(m);
 }

@@ -5,6 +5,7 @@ An array is whatever has the buffer protocol (NumPy), DLPack (torch, JAX, CuPy) 
 NumPy arrays, or what is given as `out`, which arrays on CUDA need. `stream` is a cudaStream_t.
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias, TypeVar, overload
 
 from numpy import floating
@@ -21,6 +22,7 @@ class _CudaArray(Protocol):
 
 _Array: TypeAlias = Buffer | _DLPack | _CudaArray
 _Result: TypeAlias = NDArray[floating[Any]]
+_T = TypeVar("_T")
 _Out = TypeVar("_Out", bound=_Array)
 _Out2 = TypeVar("_Out2", bound=_Array)
 _Size: TypeAlias = tuple[int, ...] | list[int]
@@ -34,6 +36,7 @@ def set_cpu_capability(name: str) -> None: ...
 def cpu_capabilities() -> list[str]: ...
 def clear_scratch() -> int: ...
 def after_fork() -> None: ...
+def with_matting_progress(callback: Callable[[int, float], Any], body: Callable[[], _T]) -> _T: ...
 @overload
 def affine_grid(
     theta: _Array,

@@ -13,7 +13,9 @@ TESTS = Path(__file__).parent
 # or give matrices. Their tests are in tests/ops under the names of their files.
 OF_PICTURES = {
     "MattingLaplacian",
+    "estimate_alpha",
     "matting_laplacian",
+    "photorealistic_smooth",
     "trimap_from_mask",
     "trimap_from_scribbles",
 }

@@ -1,6 +1,7 @@
 """The operators. Each module holds one family: public functions, their definitions in plain torch
 (`*_reference`) and what the dispatcher must know of them."""
 
+from pyfast.ops.alpha import estimate_alpha
 from pyfast.ops.compositing import composite
 from pyfast.ops.dense_crf import (
     GaussianFilter,
@@ -13,6 +14,7 @@ from pyfast.ops.dense_crf import (
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
+from pyfast.ops.photorealism import photorealistic_smooth
 from pyfast.ops.sampling import (
     affine_grid,
     affine_grid_sample,
@@ -34,6 +36,7 @@ __all__ = [
     "composite",
     "crf_free_energy",
     "dense_crf",
+    "estimate_alpha",
     "estimate_foreground",
     "grid_sample",
     "guided_filter",
@@ -41,6 +44,7 @@ __all__ = [
     "matting_energy",
     "matting_laplacian",
     "mean_field",
+    "photorealistic_smooth",
     "spatial_features",
     "thin_plate_spline_grid",
     "trimap_from_mask",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch._C import _functorch
 
 from pyfast.ops._checks import (
     expect_choice,
+    expect_count,
     expect_floats,
     expect_tensor,
     shape_error,
@@ -30,6 +33,7 @@ __all__ = [
 
 MOST_RADIUS = 8
 MOST_CUDA_CHANNELS = 7
+MOST_CHANNELS = 16  # of an image whose systems are solved
 _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 
@@ -71,6 +75,68 @@ def expect_channels(op: str, image: Tensor) -> None:
         raise ValueError(
             f"{op}: expected image with at most {MOST_CUDA_CHANNELS} channels on CUDA, got {count}"
         )
+
+
+def expect_iterations(op: str, rtol: Any, maxiter: Any) -> None:
+    """Raises unless both say when iterations end."""
+    if isinstance(rtol, bool) or not isinstance(rtol, (int, float)):
+        raise TypeError(f"{op}: expected rtol to be a number, got {rtol!r}")
+    if not 0 < rtol < 1:
+        raise ValueError(f"{op}: expected rtol between 0 and 1, got {rtol}")
+    expect_count(op, "maxiter", maxiter)
+
+
+def expect_solvable(op: str, image: Tensor) -> None:
+    """Raises for more channels than the solver takes."""
+    if image.shape[-3] > MOST_CHANNELS:
+        raise ValueError(
+            f"{op}: expected an image of at most {MOST_CHANNELS} channels, got {image.shape[-3]}"
+        )
+
+
+def expect_zero_sum(op: str, rhs: Tensor) -> None:
+    """Raises unless each plane of (1, K, H, W) sums to 0 but for rounding."""
+    sums, sizes = rhs.sum((2, 3)).abs(), rhs.abs().sum((2, 3))
+    if shows_values(rhs) and bool((sums > 1e-9 * sizes).any()):
+        raise ValueError(
+            f"{op}: expected rhs that sums to 0 where there is no diag, got a sum of "
+            f"{float(sums.max()):.3g}"
+        )
+
+
+def read_diagonal(op: str, diag: Any, height: int, width: int) -> Tensor:
+    """(1, H, W) in float64."""
+    expect_tensor(op, "diag", diag)
+    if tuple(diag.shape) not in ((height * width,), (height, width)):
+        raise shape_error(op, "diag", f"({height * width},) or ({height}, {width})", diag)
+    weight: Tensor = diag.reshape(1, height, width).to(torch.float64)
+    if shows_values(weight):
+        if not bool(weight.isfinite().all() & (weight >= 0).all()):
+            raise ValueError(f"{op}: expected diag to be finite and at least 0")
+        if not bool((weight > 0).any()):
+            raise ValueError(f"{op}: expected diag to be above 0 somewhere, got zeros")
+    return weight
+
+
+def warn_of_unconverged(op: str, reports: Tensor, rtol: float) -> None:
+    """Warns if one of the solves (B, K, 3) did not reach `rtol`."""
+    if not shows_values(reports) or bool((reports[..., 2] == 1).all()):
+        return
+    worst = reports.detach().flatten(0, 1)
+    iterations, residual, _ = worst[worst[:, 1].argmax()].tolist()
+    warnings.warn(
+        f"{op}: stopped after {int(iterations)} iterations with a residual of {residual:.2g}, "
+        f"wanted {rtol:.2g}; a larger maxiter or epsilon may help",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def shows_values(tensor: Tensor) -> bool:
+    """Whether there are values to look at: not under a transform of torch, nor in a trace."""
+    if torch.compiler.is_compiling() or _functorch.peek_interpreter_stack() is not None:
+        return False
+    return tensor.device.type != "meta"
 
 
 def check_energy(v: Any, image: Any, epsilon: Any, radius: Any) -> None:

@@ -83,6 +83,22 @@ def count_pairs(side: int, radius: int) -> int:
     return (4 * radius + 1) * side - 2 * radius * (2 * radius + 1)
 
 
+@torch.library.register_fake("pyfast::matting_solve")
+def _(
+    rhs: Tensor,
+    x: Tensor,
+    image: Tensor,
+    diagonal: Tensor,
+    known: Tensor,
+    epsilon: float,
+    radius: int,
+    tolerance: float,
+    most_iterations: int,
+) -> tuple[Tensor, Tensor]:
+    _check(x, image, radius)
+    return x.new_empty(x.shape), x.new_empty(*x.shape[:2], 3)
+
+
 # --- gradients ------------------------------------------------------------------------------------
 
 
@@ -181,6 +197,36 @@ energy = differentiable(
     _ops.matting_energy.default, _setup_energy, _energy_backward, autocast=torch.float32
 )
 
+
+def _setup_solve(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[2:5], output[0])
+    ctx.options = inputs[5:]
+    ctx.set_materialize_grads(False)
+
+
+def _solve_backward(ctx: Any, grad: Tensor | None, unused: Tensor | None) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 9
+    image, diagonal, known, x = ctx.saved_tensors
+    window = ctx.options[:2]
+    of_rhs, of_x, of_image, of_diagonal = ctx.needs_input_grad[:4]
+    # One adjoint solve: the system is symmetric. In known pixels the adjoint is 0.
+    is_known = known[:, None] != 0
+    zeros = torch.zeros_like(grad)
+    adjoint = solve(grad, zeros, image, diagonal, known, *ctx.options)[0]
+    held = grad - product(adjoint, image, *window) if of_x else grad
+    return (
+        adjoint if of_rhs else None,
+        torch.where(is_known, held, zeros) if of_x else None,
+        -slope(adjoint, x, image, *window) if of_image else None,
+        -(adjoint * x).sum(1) if of_diagonal else None,
+        *(None,) * 5,
+    )
+
+
+solve = differentiable(_ops.matting_solve.default, _setup_solve, _solve_backward)
+
+fold_vmap(_ops.matting_solve.default, like=(None,) * 2)
 fold_vmap(_ops.matting_energy.default, like=(None,) * 3)
 fold_vmap(_ops.matting_energy_backward.default, like=(None,) * 2)
 fold_vmap(_ops.matting_product.default)

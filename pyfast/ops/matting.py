@@ -177,23 +177,90 @@ class MattingLaplacian:
         pixels = self.image[0].numel()
         self.shape = (pixels, pixels)
 
+    def solve(
+        self,
+        rhs: Any,
+        diag: Any = None,
+        x0: Any = None,
+        *,
+        rtol: float = 1e-7,
+        maxiter: int = 1000,
+    ) -> Any:
+        """The solution x of (L + diag(diag)) x = rhs, by conjugate gradients and multigrid.
+
+        Args:
+            rhs: right-hand sides, of any shape that `matvec` takes.
+            diag: what is added to the diagonal, (H W,) or (H, W), at least 0 and somewhere above.
+                None: nothing; then `rhs` has to sum to 0, as all that L gives does, and the
+                solution with a mean of 0 is returned.
+            x0: a first guess, of the shape of `rhs`.
+            rtol: iterations end when |rhs - A x| is so small, relative to |rhs|.
+            maxiter: most iterations for each right-hand side.
+
+        Returns:
+            x, of the kind and shape of `rhs`, in float64.
+
+        Raises:
+            TypeError: an argument is of another type than above.
+            ValueError: a shape does not fit, `diag` is negative or zero everywhere, or there is
+                none and `rhs` does not sum to 0.
+
+        Warns:
+            RuntimeWarning: `rtol` was not reached; x is the last iterate.
+
+        Differentiable in `rhs` and `diag` by one more solve.
+        """
+        op = "MattingLaplacian.solve"
+        if isinstance(rhs, np.ndarray):
+            tensors = [a if a is None else torch.as_tensor(a) for a in (rhs, diag, x0)]
+            return self.solve(*tensors, rtol=rtol, maxiter=maxiter).numpy()
+        vectors = self._as_planes(op, "rhs", rhs)
+        checks.expect_iterations(op, rtol, maxiter)
+        checks.expect_solvable(op, self.image)
+        guess = torch.zeros_like(vectors) if x0 is None else self._as_planes(op, "x0", x0)
+        if guess.shape != vectors.shape:
+            raise checks.shape_error(op, "x0", str(tuple(rhs.shape)), x0)
+        height, width = self.image.shape[-2:]
+        if diag is None:
+            checks.expect_zero_sum(op, vectors)
+            weight = vectors.new_zeros(1, height, width)
+        else:
+            weight = checks.read_diagonal(op, diag, height, width)
+        known = torch.zeros(1, height, width, dtype=torch.uint8, device=self.image.device)
+        window = self.epsilon, self.radius
+        x, reports = operators.solve(
+            vectors, guess, self.image[None], weight, known, *window, rtol, maxiter
+        )
+        checks.warn_of_unconverged(op, reports, rtol)
+        if diag is None:
+            x = x - x.mean((2, 3), keepdim=True)
+        return self._like(x, rhs)
+
+    def _as_planes(self, op: str, name: str, v: Any) -> Tensor:
+        """(1, K, H, W) in float64 of vectors in any shape."""
+        checks.expect_tensor(op, name, v)
+        height, width = self.image.shape[-2:]
+        if v.dim() >= 2 and v.shape[-2:] == (height, width):
+            return v.reshape(1, -1, height, width).to(torch.float64)
+        if v.dim() in (1, 2) and v.shape[0] == self.shape[0]:
+            planes = v.reshape(self.shape[0], -1).mT.reshape(1, -1, height, width)
+            return planes.to(torch.float64)
+        wanted = f"({self.shape[0]},), ({self.shape[0]}, K) or (..., {height}, {width})"
+        raise checks.shape_error(op, name, wanted, v)
+
+    def _like(self, planes: Tensor, v: Tensor) -> Tensor:
+        """(1, K, H, W) in the shape of the vectors `v`."""
+        if v.dim() >= 2 and v.shape[-2:] == self.image.shape[-2:]:
+            return planes.view(v.shape)
+        return planes.view(-1, self.shape[0]).mT.reshape(v.shape)
+
     def matvec(self, v: Any) -> Any:
         """L v for tensors or arrays: (H W,), (H W, K) or (…, H, W)."""
         if isinstance(v, np.ndarray):
             return self.matvec(torch.from_numpy(np.ascontiguousarray(v, np.float64))).numpy()
-        checks.expect_tensor("MattingLaplacian", "v", v)
-        height, width = self.image.shape[-2:]
-        if v.dim() >= 2 and v.shape[-2:] == (height, width):
-            vectors = v.reshape(1, -1, height, width)
-        elif v.dim() in (1, 2) and v.shape[0] == self.shape[0]:
-            vectors = v.reshape(self.shape[0], -1).mT.reshape(1, -1, height, width)
-        else:
-            wanted = f"({self.shape[0]},), ({self.shape[0]}, K) or (..., {height}, {width})"
-            raise checks.shape_error("MattingLaplacian", "v", wanted, v)
-        product = operators.product(vectors.double(), self.image[None], self.epsilon, self.radius)
-        if v.shape[-2:] == (height, width) and v.dim() >= 2:
-            return product.view(v.shape)
-        return product.view(-1, self.shape[0]).mT.reshape(v.shape)
+        vectors = self._as_planes("MattingLaplacian", "v", v)
+        product = operators.product(vectors, self.image[None], self.epsilon, self.radius)
+        return self._like(product, v)
 
     def __matmul__(self, v: Any) -> Any:
         return self.matvec(v)

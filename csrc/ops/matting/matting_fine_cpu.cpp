@@ -129,8 +129,7 @@ inline Floats rounded_product(const PixelBlock& b, int64_t index, const float* z
 }
 
 template <int kRadius>
-inline void exact_product(const PixelBlock& b, int64_t index, const double* p,
-                          HalfDoubles sum[2]) {
+inline void exact_product(const PixelBlock& b, int64_t index, const double* p, HalfDoubles sum[2]) {
   const double* from = p + b.at;
   HalfDoubles here[2];
   for (int h = 0; h < 2; ++h) {
@@ -188,8 +187,7 @@ double smooth(const FineLevel& level, const FineVectors& v, int64_t begin, int64
       const Floats s =
           load<kPixels>(v.z + b.at) + load<kPixels>(level.inverse + i * kPixels) * left;
       store(v.s + i * kPixels, s);
-      for (int h = 0; h < 2; ++h)
-        dot += widened(s, h) * load<kHalf>(v.r + i * kPixels + h * kHalf);
+      for (int h = 0; h < 2; ++h) dot += widened(s, h) * load<kHalf>(v.r + i * kPixels + h * kHalf);
     }
     return add_lanes<double, kHalf>(dot);
   });

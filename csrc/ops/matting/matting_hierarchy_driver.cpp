@@ -1,13 +1,12 @@
 // Builds the levels of the preconditioner and runs its cycle. Ranges are divided by sizes alone and
 // sums taken in their order, so that the bits do not depend on the number of threads.
-#include "ops/matting/matting_hierarchy.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "core/cpu_dispatch.h"
 #include "core/parallel.h"
+#include "ops/matting/matting_hierarchy.h"
 
 namespace pyfast {
 namespace {
@@ -217,8 +216,8 @@ void MattingHierarchy::finish(const NodeLevel& level) const {
 
 void MattingHierarchy::make_nodes() {
   const int64_t spacing = fine_.spacing;
-  NodeLevel level = sized_level((fine_.image.height - 1) / spacing + 2,
-                                (fine_.image.width - 1) / spacing + 2);
+  NodeLevel level =
+      sized_level((fine_.image.height - 1) / spacing + 2, (fine_.image.width - 1) / spacing + 2);
   open_table(level.table, level.rows, ceil_div(level.columns, kNodes), 1, memory_);
   for (int64_t i = 1; i <= fine_.table.count; ++i) {
     const int64_t cy = fine_.table.row[i] / spacing, x = fine_.table.block[i] * int64_t{kPixels};
@@ -249,9 +248,8 @@ void MattingHierarchy::make_coarse(const NodeLevel& fine_level) {
     }
   }
   allocate(level);
-  for_parts(0, level.rows, kNodeRows, [&](int64_t begin, int64_t end) {
-    node_kernels().galerkin(fine, level, begin, end);
-  });
+  for_parts(0, level.rows, kNodeRows,
+            [&](int64_t begin, int64_t end) { node_kernels().galerkin(fine, level, begin, end); });
   finish(level);
   levels_.push_back(level);
 }
@@ -362,9 +360,8 @@ void MattingHierarchy::cycle(size_t index) const {
     node_kernels().restrict_nodes(level, coarse, begin, end);
   });
   cycle(index + 1);
-  blocks([&](int64_t begin, int64_t end) {
-    node_kernels().prolong_nodes(coarse, level, begin, end);
-  });
+  blocks(
+      [&](int64_t begin, int64_t end) { node_kernels().prolong_nodes(coarse, level, begin, end); });
   blocks([&](int64_t begin, int64_t end) { node_kernels().smooth(level, begin, end); });
   blocks([&](int64_t begin, int64_t end) { node_kernels().uncentre(level, begin, end); });
 }

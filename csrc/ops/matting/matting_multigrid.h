@@ -46,11 +46,11 @@ struct FineLevel {
   int64_t half = 0;            // offsets
   int64_t spacing = 0;
   BlockTable table;
-  float* colours = nullptr;   // (rows + 2 pad, D, stride): I - 1/2
-  float* weight = nullptr;    // (count + 1, half, 16)
-  float* rest = nullptr;      // the same
-  double* excess = nullptr;   // (count + 1, 16)
-  float* inverse = nullptr;   // (count + 1, 16): damping / diagonal
+  float* colours = nullptr;  // (rows + 2 pad, D, stride): I - 1/2
+  float* weight = nullptr;   // (count + 1, half, 16)
+  float* rest = nullptr;     // the same
+  double* excess = nullptr;  // (count + 1, 16)
+  float* inverse = nullptr;  // (count + 1, 16): damping / diagonal
 
   int64_t reach() const { return 2 * image.radius; }
   int64_t stride() const { return (table.blocks + 2) * kPixels; }
@@ -80,8 +80,8 @@ struct NodeLevel {
   double* product = nullptr;  // Galerkin: (count + 1, 8 nodes, 9, M, M), of b + a . (I - 1/2)
   float* matrix = nullptr;    // (count + 1, 9, M, M, 8), of b + a . (I - mu)
   float* inverse = nullptr;   // (count + 1, M, M, 8): damped, of the diagonal blocks
-  double* mass = nullptr;     // (count + 1, 8 nodes, M): sums of weights, and of weights times colour
-  float* mean = nullptr;      // mu, a vector of M - 1 planes
+  double* mass = nullptr;  // (count + 1, 8 nodes, M): sums of weights, and of weights times colour
+  float* mean = nullptr;   // mu, a vector of M - 1 planes
   float *f = nullptr, *x = nullptr, *t = nullptr;  // vectors of M planes
 
   int64_t stride() const { return (table.blocks + 2) * kNodes; }
@@ -138,9 +138,9 @@ struct MattingNodeKernels {
   // The matrix and the inverses of its diagonal blocks, not damped.
   void (*centre)(const NodeLevel&, int64_t begin, int64_t end);
   void (*damp)(const NodeLevel&, double factor, int64_t begin, int64_t end);  // inverse *= factor
-  void (*start)(const NodeLevel&, int64_t begin, int64_t end);     // x = inverse f
-  void (*residual)(const NodeLevel&, int64_t begin, int64_t end);  // t = f - A x
-  void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);    // t = x + inverse (f - A x)
+  void (*start)(const NodeLevel&, int64_t begin, int64_t end);                // x = inverse f
+  void (*residual)(const NodeLevel&, int64_t begin, int64_t end);             // t = f - A x
+  void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);  // t = x + inverse (f - A x)
   // coarse.f of fine.t, for rows of coarse nodes.
   void (*restrict_nodes)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin,
                          int64_t end);
@@ -152,11 +152,11 @@ struct MattingNodeKernels {
   void (*uncentre)(const NodeLevel&, int64_t begin, int64_t end);
 };
 
-#define PF_DECLARE(level)                                    \
-  namespace level {                                          \
-  const MattingFineKernels& matting_fine_kernels();          \
-  const MattingTransferKernels& matting_transfer_kernels();  \
-  const MattingNodeKernels& matting_node_kernels();          \
+#define PF_DECLARE(level)                                   \
+  namespace level {                                         \
+  const MattingFineKernels& matting_fine_kernels();         \
+  const MattingTransferKernels& matting_transfer_kernels(); \
+  const MattingNodeKernels& matting_node_kernels();         \
   }
 PF_DECLARE(baseline)
 PF_DECLARE(avx2)

@@ -59,8 +59,7 @@ inline void add_relaxed(const NodeLevel& level, const M& m, const NodeBlock& b, 
                         Lanes8* sum) {
   const float* inverse = level.inverse + b.index * m() * m() * kNodes;
   for (int64_t a = 0; a < m(); ++a)
-    for (int64_t c = 0; c < m(); ++c, inverse += kNodes)
-      sum[a] += load<kNodes>(inverse) * v[c];
+    for (int64_t c = 0; c < m(); ++c, inverse += kNodes) sum[a] += load<kNodes>(inverse) * v[c];
 }
 
 template <class M>
@@ -186,8 +185,7 @@ void restrict_nodes(const NodeLevel& fine, const NodeLevel& coarse, int64_t begi
           for (int64_t c = 0; c < d; ++c)
             sums[c + 1] += weight * from[(c + 1) * fine_stride] + constant * mean[c * fine_stride];
         }
-      for (int64_t c = 0; c < d; ++c)
-        sums[c + 1] -= sums[0] * coarse.mean[coarse.at(d, c, b.y, x)];
+      for (int64_t c = 0; c < d; ++c) sums[c + 1] -= sums[0] * coarse.mean[coarse.at(d, c, b.y, x)];
       for (int64_t c = 0; c < m; ++c) coarse.f[coarse.at(m, c, b.y, x)] = sums[c];
     }
   }
@@ -335,7 +333,8 @@ void centre(const NodeLevel& level, int64_t begin, int64_t end) {
         if (e != kNeighbours / 2) continue;
         double trace = 0;
         for (int64_t c = 0; c < m; ++c) trace += block[c * m + c];
-        for (int64_t c = 0; c < m; ++c) block[c * m + c] += kRidge * block[c * m + c] + 1e-12 * trace;
+        for (int64_t c = 0; c < m; ++c)
+          block[c * m + c] += kRidge * block[c * m + c] + 1e-12 * trace;
         const bool is_used = trace > 0 && invert(block, m);
         float* inverse = level.inverse + i * m * m * kNodes + k;
         for (int64_t j = 0; j < m * m; ++j)
@@ -345,8 +344,9 @@ void centre(const NodeLevel& level, int64_t begin, int64_t end) {
   }
 }
 
-const MattingNodeKernels kKernels = {galerkin, means,          centre,        damp,  start,   residual,
-                                     smooth,   restrict_nodes, prolong_nodes, power, uncentre};
+const MattingNodeKernels kKernels = {galerkin,      means,    centre,  damp,
+                                     start,         residual, smooth,  restrict_nodes,
+                                     prolong_nodes, power,    uncentre};
 
 }  // namespace
 

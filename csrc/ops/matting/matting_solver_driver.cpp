@@ -25,8 +25,7 @@ class Solver {
   void run() {
     for (int64_t k = 0; k < p_.vectors; ++k) {
       const int64_t at = (n_ * p_.vectors + k) * image_.pixels();
-      p_.reports[n_ * p_.vectors + k] =
-          solve(p_.rhs == nullptr ? nullptr : p_.rhs + at, p_.x + at);
+      p_.reports[n_ * p_.vectors + k] = solve(p_.rhs == nullptr ? nullptr : p_.rhs + at, p_.x + at);
     }
   }
 

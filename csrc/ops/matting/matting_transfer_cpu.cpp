@@ -78,8 +78,7 @@ void restrict_pixels(const FineLevel& level, const FineVectors& v, const NodeLev
           }
         }
       // Centred: a's part is of I - mu.
-      for (int64_t k = 0; k < kNodes; ++k)
-        nodes.f[nodes.at(d + 1, 0, ny, nx + k)] = sums[0][k];
+      for (int64_t k = 0; k < kNodes; ++k) nodes.f[nodes.at(d + 1, 0, ny, nx + k)] = sums[0][k];
       for (int64_t c = 0; c < d; ++c)
         for (int64_t k = 0; k < kNodes; ++k)
           nodes.f[nodes.at(d + 1, c + 1, ny, nx + k)] =
@@ -248,9 +247,8 @@ class Galerkin {
       double line[4][kMostUnknowns] = {};
       for (int64_t dx = -reach_; dx <= reach_; ++dx) {
         const int64_t jx = x + dx;
-        const double w = dy == 0 && dx == 0
-                             ? -diagonal
-                             : rows.weight[(dy + reach_) * span_ + dx + reach_][lane];
+        const double w =
+            dy == 0 && dx == 0 ? -diagonal : rows.weight[(dy + reach_) * span_ + dx + reach_][lane];
         if (w == 0 || jx < 0 || jx >= level_.image.width) continue;
         double phi[kMostUnknowns];
         read_basis(jy, jx, phi);
@@ -268,8 +266,7 @@ class Galerkin {
       for (int64_t n = 1; n < 3; ++n) {
         const double weight = py.weight[i] * px.weight[n];
         const int64_t ny = cy + i - 1, nx = cx + n - 1;
-        if (weight != 0 && ny >= begin_ && ny < end_)
-          add_node(ny, nx, weight, own, product, i, n);
+        if (weight != 0 && ny >= begin_ && ny < end_) add_node(ny, nx, weight, own, product, i, n);
       }
   }
 
