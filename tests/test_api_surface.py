@@ -12,6 +12,7 @@ FILE = Path(__file__).with_name("api_surface.json")
 MODULES = (
     "pyfast",
     "pyfast.compat",
+    "pyfast.compat.pydensecrf.densecrf",
     "pyfast.compat.pydensecrf.eigen",
     "pyfast.compat.pydensecrf.utils",
     "pyfast.nn",

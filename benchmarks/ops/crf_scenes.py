@@ -58,7 +58,8 @@ def scene(height: int, width: int, labels: int, name: str = "china") -> Scene:
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(1, labels, 1 + height // 60, 1 + width // 60, generator=generator)
     guess = F.interpolate(coarse, (height, width), mode="bilinear")
-    noise = torch.rand(guess.shape, generator=generator).add_(1e-6).log_().neg_().log_().neg_()
+    uniform = torch.rand(guess.shape, generator=generator).clamp_(1e-6, 1 - 1e-6)
+    noise = -torch.log(-torch.log(uniform))
     return Scene(-torch.log_softmax(2 * guess + noise, 1), image)
 
 

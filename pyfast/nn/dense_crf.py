@@ -72,12 +72,13 @@ class DenseCRF(nn.Module):
 
     References: Chen et al., DeepLab, 2016, section 3.3; Zheng et al., 2015, section 4.
 
-    >>> crf = DenseCRF(3, learn=["weights"], preset="pydensecrf")
-    >>> logits, image = torch.randn(1, 3, 20, 30), torch.rand(1, 3, 20, 30) * 255
-    >>> crf(-logits, image).shape
-    torch.Size([1, 3, 20, 30])
-    >>> [name for name, _ in crf.named_parameters()]
-    ['weights']
+    Example:
+        >>> crf = DenseCRF(3, learn=["weights"], preset="pydensecrf")
+        >>> logits, image = torch.randn(1, 3, 20, 30), torch.rand(1, 3, 20, 30) * 255
+        >>> crf(-logits, image).shape
+        torch.Size([1, 3, 20, 30])
+        >>> sum(parameter.numel() for parameter in crf.parameters())
+        2
     """
 
     weights: Tensor

@@ -1,0 +1,1 @@
+"""Other people's code on pyfast's interfaces; none of it is part of this project."""
