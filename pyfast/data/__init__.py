@@ -1,7 +1,19 @@
 """Small real data that ships inside Python packages, and image files."""
 
 from pyfast.data.digits import Digits, digits
-from pyfast.data.image_files import to_picture, write_image
+from pyfast.data.image_files import read_image, to_picture, write_image, write_png
+from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
 
-__all__ = ["PHOTOGRAPHS", "Digits", "digits", "photograph", "to_picture", "write_image"]
+__all__ = [
+    "PHOTOGRAPHS",
+    "Digits",
+    "MatteScene",
+    "digits",
+    "matte_scene",
+    "photograph",
+    "read_image",
+    "to_picture",
+    "write_image",
+    "write_png",
+]
