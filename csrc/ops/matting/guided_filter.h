@@ -41,7 +41,7 @@ template <class Real>
 struct GuidedFilterScratch {
   double *columns, *windows;    // (moments, W) each
   double* coefficient_columns;  // (coefficients, W)
-  double* pixels;               // (G + C, W): rows of guide and input
+  double* pixels;               // (2, G + C, W): rows of guide and input
   Real* ring;                   // (2 radius + 1, coefficients, W)
 };
 

@@ -11,16 +11,17 @@ namespace pyfast {
 namespace PF_ISA {
 namespace {
 
-// sums[x] += sign * a[x] * b[x]; b null: of a alone.
-void accumulate(double* __restrict sums, double sign, const double* __restrict a,
-                const double* __restrict b, int64_t width) {
-  if (b == nullptr) {
+// Sums over columns when a row enters and another leaves: of a, or with b of the products a b.
+void slide(double* __restrict sums, const double* __restrict a_in, const double* __restrict b_in,
+           const double* __restrict a_out, const double* __restrict b_out, int64_t width) {
 #pragma omp simd
-    for (int64_t x = 0; x < width; ++x) sums[x] += sign * a[x];
-  } else {
+  for (int64_t x = 0; x < width; ++x) sums[x] += a_in[x] * b_in[x] - a_out[x] * b_out[x];
+}
+
+void slide(double* __restrict sums, const double* __restrict a_in, const double* __restrict a_out,
+           int64_t width) {
 #pragma omp simd
-    for (int64_t x = 0; x < width; ++x) sums[x] += sign * (a[x] * b[x]);
-  }
+  for (int64_t x = 0; x < width; ++x) sums[x] += a_in[x] - a_out[x];
 }
 
 // Windows of `kRows` rows along x: windows[x] = sum of columns[x - radius .. x + radius], clipped.
@@ -90,31 +91,46 @@ struct Band {
 
   static constexpr int kPairs = kGuide * (kGuide + 1) / 2;
 
-  // Adds row y to the sums of columns, or with sign -1 takes it away.
-  void add_row(int64_t y, double sign) const {
-    double* guide = memory.pixels;
-    double* input = guide + kGuide * width;
-    read_row(p.guide, band.n, kGuide, y, width, guide);
-    read_row(p.input, band.n, p.channels, y, width, input);
+  // Moves the sums of columns down by a row: `enters` joins and `leaves` goes. A row outside the
+  // picture counts as zeros.
+  void slide_columns(int64_t enters, int64_t leaves) const {
+    const int64_t size = (kGuide + p.channels) * width;
+    double *in = memory.pixels, *out = in + size;
+    read(enters, in);
+    read(leaves, out);
     double* sums = memory.columns;
-    const auto add = [&](const double* a, const double* b) {
-      accumulate(sums, sign, a, b, width);
+    const auto sum = [&](int64_t a) {
+      slide(sums, in + a * width, out + a * width, width);
       sums += width;
     };
-    for (int i = 0; i < kGuide; ++i) add(guide + i * width, nullptr);
+    const auto sum_products = [&](int64_t a, int64_t b) {
+      slide(sums, in + a * width, in + b * width, out + a * width, out + b * width, width);
+      sums += width;
+    };
+    for (int i = 0; i < kGuide; ++i) sum(i);
     for (int i = 0; i < kGuide; ++i)
-      for (int j = 0; j <= i; ++j) add(guide + i * width, guide + j * width);
-    for (int64_t c = 0; c < p.channels; ++c) {
-      add(input + c * width, nullptr);
-      for (int i = 0; i < kGuide; ++i) add(input + c * width, guide + i * width);
+      for (int j = 0; j <= i; ++j) sum_products(i, j);
+    for (int64_t c = kGuide; c < kGuide + p.channels; ++c) {
+      sum(c);
+      for (int i = 0; i < kGuide; ++i) sum_products(c, i);
     }
+  }
+
+  // Row y of guide and input, or zeros where there is none or it has not been taken in.
+  void read(int64_t y, double* to) const {
+    if (y < 0 || y >= p.height) {
+      for (int64_t i = 0; i < (kGuide + p.channels) * width; ++i) to[i] = 0;
+      return;
+    }
+    read_row(p.guide, band.n, kGuide, y, width, to);
+    read_row(p.input, band.n, p.channels, y, width, to + kGuide * width);
   }
 
   // The fit of every window around row y, into its place in the ring.
   void fit_row(int64_t y) const {
     windows_of(memory.columns, memory.windows, p.moments(), width, radius);
     const double rows = static_cast<double>(window_length(y, p.height, radius));
-    Real* fits = memory.ring + y % (2 * radius + 1) * p.coefficients() * width;
+    Real* fits = fits_of(y);
     // In the middle of a row every window has the same number of pixels.
     const int64_t left = radius < width ? radius : width;
     const int64_t right = width - radius > left ? width - radius : left;
@@ -179,12 +195,24 @@ struct Band {
       for (int j = i + 1; j < kGuide; ++j) b[i] -= s[j * (j + 1) / 2 + i] * b[j];
   }
 
-  void add_fits(int64_t y, double sign) const {
-    const Real* __restrict fits = memory.ring + y % (2 * radius + 1) * p.coefficients() * width;
+  Real* fits_of(int64_t y) const {
+    return memory.ring + y % (2 * radius + 1) * p.coefficients() * width;
+  }
+
+  // Moves the sums of fits: row y is fitted and joins, and the row whose place it takes goes.
+  void slide_fits(int64_t y, bool leaves) const {
+    const Real* fits = fits_of(y);
+    if (leaves) add_fits(fits, -1);
+    if (y >= p.height) return;
+    fit_row(y);
+    add_fits(fits, 1);
+  }
+
+  void add_fits(const Real* __restrict fits, double sign) const {
     double* __restrict sums = memory.coefficient_columns;
+    const int64_t count = p.coefficients() * width;
 #pragma omp simd
-    for (int64_t i = 0; i < p.coefficients() * width; ++i)
-      sums[i] += sign * static_cast<double>(fits[i]);
+    for (int64_t i = 0; i < count; ++i) sums[i] += sign * static_cast<double>(fits[i]);
   }
 
   // The output: the mean of the fits of all windows around a pixel, at the pixel's guide.
@@ -219,20 +247,16 @@ struct Band {
   void run() const {
     for (int64_t i = 0; i < p.moments() * width; ++i) memory.columns[i] = 0;
     for (int64_t i = 0; i < p.coefficients() * width; ++i) memory.coefficient_columns[i] = 0;
-    // Rows [entered_from, entered) are in the sums of columns, [fitted_from, fitted) in those of
-    // the fits.
-    int64_t fitted = band.top < radius ? 0 : band.top - radius, fitted_from = fitted;
-    int64_t entered = fitted < radius ? 0 : fitted - radius, entered_from = entered;
-    for (int64_t y = band.top; y < band.bottom; ++y) {
-      for (; fitted < p.height && fitted <= y + radius; ++fitted) {
-        if (fitted - fitted_from > 2 * radius) add_fits(fitted_from++, -1);
-        for (; entered < p.height && entered <= fitted + radius; ++entered) add_row(entered, 1);
-        for (; entered_from < fitted - radius; ++entered_from) add_row(entered_from, -1);
-        fit_row(fitted);
-        add_fits(fitted, 1);
+    const int64_t first = band.top < radius ? 0 : band.top - radius;  // row with a fit
+    const int64_t start = first < radius ? 0 : first - radius;        // row in its sums
+    for (int64_t y = start; y < first + radius; ++y) slide_columns(y, -1);
+    for (int64_t y = first; y < band.bottom + radius; ++y) {
+      if (y < p.height) {
+        const int64_t leaves = y - radius - 1;
+        slide_columns(y + radius, leaves < start ? -1 : leaves);
       }
-      for (; fitted_from < y - radius; ++fitted_from) add_fits(fitted_from, -1);
-      write_row(y);
+      slide_fits(y, y - first > 2 * radius);
+      if (y - radius >= band.top) write_row(y - radius);
     }
   }
 };
