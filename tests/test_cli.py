@@ -24,6 +24,8 @@ def test_help_names_the_commands() -> None:
     assert code == 0
     assert "demo" in output
     assert "env" in output
+    assert "matte" in output
+    assert "cutout" in output
 
 
 def test_env() -> None:

@@ -12,6 +12,7 @@ TESTS = Path(__file__).parent
 # These take pictures of any kind and decide by their values, which torch's transforms do not show,
 # or give matrices. Their tests are in tests/ops under the names of their files.
 OF_PICTURES = {
+    "cutout",
     "MattingLaplacian",
     "estimate_alpha",
     "matting_laplacian",

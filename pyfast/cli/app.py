@@ -2,7 +2,7 @@
 
 import typer
 
-from pyfast.cli import demo, env
+from pyfast.cli import cutout, demo, env, matte
 
 app = typer.Typer(
     name="pyfast",
@@ -11,5 +11,5 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo.demo, env.env):
+for command in (demo.demo, env.env, matte.matte, cutout.cutout):
     app.command()(command)

@@ -2,7 +2,7 @@
 (`*_reference`) and what the dispatcher must know of them."""
 
 from pyfast.ops.alpha import estimate_alpha
-from pyfast.ops.compositing import composite
+from pyfast.ops.compositing import composite, cutout
 from pyfast.ops.dense_crf import (
     GaussianFilter,
     bilateral_features,
@@ -35,6 +35,7 @@ __all__ = [
     "bilateral_features",
     "composite",
     "crf_free_energy",
+    "cutout",
     "dense_crf",
     "estimate_alpha",
     "estimate_foreground",

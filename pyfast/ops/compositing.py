@@ -1,7 +1,8 @@
-"""Pictures put together from layers."""
+"""Pictures put together from layers, and a subject taken out of one."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from pyfast.ops._pictures import read_picture, read_plane
+from pyfast.ops.alpha import estimate_alpha
+from pyfast.ops.foreground import estimate_foreground
+from pyfast.ops.trimaps import trimap_from_scribbles
 
 
 def composite(foreground: Any, alpha: Any, background: Any) -> Any:
@@ -65,3 +69,73 @@ def _background(op: str, background: Any, front: Tensor) -> Tensor:
             f"{back.shape[2]} x {back.shape[3]}"
         )
     return back.to(front)
+
+
+def cutout(
+    image: Any,
+    trimap: Any = None,
+    *,
+    scribbles: Any = None,
+    alpha: Any = None,
+    method: str = "multilevel",
+    **options: Any,
+) -> Any:
+    """The subject of a picture, with its own colours, on a transparent ground.
+
+    Alpha is estimated, then the colours of the foreground behind it.
+
+    Args:
+        image: the path of a file, or a picture of any kind: see `estimate_foreground`.
+        trimap: 1 foreground, 0 background, between them unknown; a path, or (H, W) of any kind.
+        scribbles: instead of it the picture with strokes, as for `trimap_from_scribbles`.
+        alpha: instead of both, the matte, (H, W).
+        method: of `estimate_foreground`.
+        options: of `estimate_alpha`: `epsilon`, `radius`, `rtol` and so on.
+
+    Returns:
+        RGBA of the kind and dtype of `image`, Pillow's for a path. Colours are not multiplied by
+        alpha.
+
+    Raises:
+        TypeError: an argument is of another type than above, or not one of the three ways to say
+            where the subject is.
+        ValueError: a shape or a value does not fit, or a file holds no picture.
+        FileNotFoundError: there is no such file.
+
+    Example:
+        >>> cutout(torch.rand(3, 5, 5), alpha=torch.ones(5, 5)).shape
+        torch.Size([4, 5, 5])
+    """
+    op = "cutout"
+    given = [
+        name
+        for name, value in (("trimap", trimap), ("scribbles", scribbles), ("alpha", alpha))
+        if value is not None
+    ]
+    if len(given) != 1:
+        found = " and ".join(given) or "none"
+        raise TypeError(f"{op}: expected one of trimap, scribbles or alpha, got {found}")
+    image, trimap, scribbles, alpha = map(_opened, (image, trimap, scribbles, alpha))
+    pixels, form = read_picture(op, "image", image)
+    pixels = pixels[:, :3].expand(-1, 3, -1, -1)
+    if scribbles is not None:
+        trimap = trimap_from_scribbles(image, scribbles)
+    if trimap is not None:
+        planes, _ = read_plane(op, "trimap", trimap, pixels)
+        alpha = estimate_alpha(pixels, planes.to(pixels.device), **options)
+    elif options:
+        raise TypeError(f"{op}: expected no options beside alpha, got {', '.join(options)}")
+    matte = read_plane(op, "alpha", alpha, pixels)[0].to(pixels).unsqueeze(1)
+    colours = estimate_foreground(pixels, matte, method=method)
+    return form.restore(torch.cat([colours, matte], 1))
+
+
+def _opened(picture: Any) -> Any:
+    """The picture in a file where `picture` is a path."""
+    if not isinstance(picture, (str, os.PathLike)):
+        return picture
+    from pathlib import Path
+
+    from pyfast.data import read_image
+
+    return read_image(Path(picture))

@@ -151,9 +151,15 @@ def test_alpha_takes_the_arguments_of_its_parts(scene):
     assert counter.n > 0
     plain = ours.estimate_alpha_cf(image, trimap, laplacian_kwargs={"epsilon": 1e-5})
     np.testing.assert_allclose(alpha, plain, atol=1e-3)
-    with pytest.raises(TypeError):
+    unknown = ours.trimap_split(trimap)[3]
+    start = {"x0": plain.ravel()[unknown], "rtol": 1e-6, "maxiter": 500}
+    again = ours.estimate_alpha_cf(
+        image, trimap, laplacian_kwargs={"epsilon": 1e-5}, cg_kwargs=start
+    )
+    np.testing.assert_allclose(again, plain, atol=1e-3)
+    with pytest.raises(TypeError, match="laplacian_kwargs of epsilon, radius, got eps too"):
         ours.estimate_alpha_cf(image, trimap, laplacian_kwargs={"eps": 1e-5})
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match=r"cg_kwargs of .*, got tolerance too"):
         ours.estimate_alpha_cf(image, trimap, cg_kwargs={"tolerance": 1e-5})
 
 
