@@ -19,7 +19,8 @@ import pyfast
 from benchmarks.common import Case, Column, Prepared
 from benchmarks.ops.matting_alone import measured
 from benchmarks.results import Figure, Goal
-from benchmarks.scenes import Scene, errors, scene_of
+from benchmarks.scenes import Scene, scene_of
+from pyfast.data import matte_errors
 
 pymatting = pytest.importorskip("pymatting", reason="the extra `bench` is not installed")
 
@@ -348,7 +349,7 @@ def bench_accuracy(marks: str, figure: Callable[[Figure], None]) -> None:
     trimap = getattr(scene, marks)
     unknown = trimap == 0.5
     found, other = (
-        errors(matte, scene.alpha, unknown)
+        matte_errors(matte, scene.alpha, unknown)
         for matte in (
             pyfast.estimate_alpha(scene.image, trimap),
             pymatting.estimate_alpha_cf(scene.image, trimap),

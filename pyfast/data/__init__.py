@@ -2,6 +2,7 @@
 
 from pyfast.data.digits import Digits, digits
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
+from pyfast.data.matte_errors import matte_errors
 from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
 
@@ -10,6 +11,7 @@ __all__ = [
     "Digits",
     "MatteScene",
     "digits",
+    "matte_errors",
     "matte_scene",
     "photograph",
     "read_image",

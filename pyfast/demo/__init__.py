@@ -11,7 +11,11 @@ from time import perf_counter
 
 from pyfast._optional import require
 
-PAGES = {"sampling": "pyfast.demo.sampling", "dense_crf": "pyfast.demo.dense_crf"}
+PAGES = {
+    "sampling": "pyfast.demo.sampling",
+    "dense_crf": "pyfast.demo.dense_crf",
+    "matting": "pyfast.demo.matting",
+}
 
 
 class UnknownPageError(ValueError):
