@@ -11,11 +11,7 @@ from time import perf_counter
 
 from pyfast._optional import require
 
-PAGES = {
-    "sampling": "pyfast.demo.sampling",
-    "dense_crf": "pyfast.demo.dense_crf",
-    "matting": "pyfast.demo.matting",
-}
+PAGES = {name: f"pyfast.demo.{name}" for name in ("sampling", "dense_crf", "matting")}
 
 
 class UnknownPageError(ValueError):

@@ -1,4 +1,4 @@
-"""Matting at work: a flower cut out by strokes, a matte of known alpha, large pictures, grey ones."""
+"""Matting at work: a flower cut out by strokes, known mattes, large pictures, grey ones."""
 
 from pathlib import Path
 

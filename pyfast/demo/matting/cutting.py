@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -25,7 +26,10 @@ BESIDE_IT = (
 THICKNESS = 0.012
 
 
-def strokes(height: int, width: int, lines: tuple[tuple[tuple[float, float], ...], ...]) -> Tensor:
+Lines = tuple[tuple[tuple[float, float], ...], ...]
+
+
+def strokes(height: int, width: int, lines: Lines) -> Tensor:
     """(H, W), bool: where a pen of `THICKNESS` passed along the lines."""
     y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
     pixels = torch.stack([x, y], -1)
@@ -33,7 +37,7 @@ def strokes(height: int, width: int, lines: tuple[tuple[tuple[float, float], ...
     drawn = torch.zeros(height, width, dtype=torch.bool)
     for line in lines:
         points = torch.tensor(line) * size
-        for start, end in zip(points[:-1], points[1:], strict=True):
+        for start, end in pairwise(points):
             along = end - start
             share = (((pixels - start) @ along) / (along @ along)).clamp(0, 1)
             distance = (pixels - start - share[..., None] * along).norm(dim=-1)
@@ -52,7 +56,7 @@ def section(folder: Path, console: Console) -> tuple[Section, Picture]:
     """Strokes to matte to trimap to matte to cut-out; a rough mask to matte."""
     console.print("\n[bold]Cutting out[/]: strokes on a photograph")
     image, behind = small(NAME), small(BACKGROUND)
-    size = image.shape[1:]
+    size = image.shape[1], image.shape[2]
     drawn = image.clone()
     drawn[:, strokes(*size, ON_THE_SUBJECT)] = 1
     drawn[:, strokes(*size, BESIDE_IT)] = 0
@@ -82,8 +86,8 @@ def section(folder: Path, console: Console) -> tuple[Section, Picture]:
         folder,
         "composite.jpg",
         mosaic(torch.stack([naive, result])[None], gap=8),
-        "Before another photograph: with the colours of the picture, in which the old ground shines "
-        "through at the rim, and with those of the estimated foreground.",
+        "Before another photograph: with the colours of the picture, in which the old ground "
+        "shines through at the rim, and with those of the estimated foreground.",
         columns=("the picture's colours", "the foreground's"),
     )
     preview = save(folder, "preview.jpg", result, "A flower from one photograph before another.")

@@ -49,9 +49,8 @@ def section(folder: Path, console: Console) -> tuple[Section, Fact]:
     pictures = {"colours": colour, "grey": colour.mean(0, keepdim=True).expand(3, -1, -1)}
     rows, worst = [], {}
     for name, image in pictures.items():
-        exact = (
-            pyfast.MattingLaplacian(image.contiguous(), EPSILON).diagonal().view(image.shape[1:])
-        )
+        laplacian = pyfast.MattingLaplacian(image.contiguous(), EPSILON)
+        exact = laplacian.diagonal().view(image.shape[1:])
         error = (diagonal_by_cofactors(image) - exact).abs() / exact.max()
         worst[name] = error.max().item()
         console.print(f"  {name:8} largest error {worst[name]:.1e} of the largest entry")
@@ -62,8 +61,8 @@ def section(folder: Path, console: Console) -> tuple[Section, Fact]:
         folder,
         "grey.jpg",
         mosaic(torch.stack(rows), gap=8),
-        "The error of the diagonal where the inverse is taken by cofactors, black 1e-10 to white 1e-2 "
-        "of the largest entry. On the grey picture it reaches "
+        "The error of the diagonal where the inverse is taken by cofactors, black 1e-10 to white "
+        "1e-2 of the largest entry. On the grey picture it reaches "
         f"{worst['grey']:.0e}, which makes the matrix indefinite and solvers fail.",
         columns=("picture", "error by cofactors"),
         rows=tuple(pictures),

@@ -32,8 +32,8 @@ def section(folder: Path, console: Console) -> tuple[Section, Fact]:
         folder,
         "truth.jpg",
         mosaic(torch.stack(rows), gap=6),
-        "A flower with a sharp edge below, an ever more blurred one, and hairs of less than a pixel, "
-        "over another photograph.",
+        "A flower with a sharp edge below, an ever more blurred one, and hairs of less than a "
+        "pixel, over another photograph.",
         columns=("picture", "marks", "alpha", "true alpha", "difference"),
         rows=("trimap", "strokes"),
     )
