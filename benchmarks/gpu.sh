@@ -92,6 +92,14 @@ for n, c, h, w in [(2, 1, 28, 28), (3, 3, 17, 33), (2, 19, 31, 7), (1, 5, 1, 1)]
         pyfast.affine_grid_sample(x, theta, (h + 3, w + 1)).square().sum().backward()
         grid = pyfast.affine_grid(theta, (n, c, h + 3, w + 1), align_corners=False)
         pyfast.grid_sample(x, grid, align_corners=False).square().sum().backward()
+for c, h, w in [(3, 17, 23), (1, 9, 40)]:
+    image = torch.rand(c, h, w, device="cuda", dtype=torch.float64, requires_grad=True)
+    v = torch.rand(2, h, w, device="cuda", dtype=torch.float64, requires_grad=True)
+    pyfast.matting_energy(v, image).backward()
+    laplacian = pyfast.MattingLaplacian(image.detach())
+    pyfast.matting_laplacian(image.detach())
+    laplacian.matvec(v.detach()[0].flatten())
+    laplacian.diagonal()
 torch.cuda.synchronize()
 PYTHON
 }

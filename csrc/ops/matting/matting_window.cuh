@@ -11,7 +11,7 @@ namespace pyfast {
 namespace PF_ISA {
 
 constexpr int kMattingThreads = 128;
-constexpr int64_t kMostMattingPixels = 0x7fffffff;  // of a batch
+constexpr int64_t kMostMattingPixels = 0x7ffff000;  // of a batch; threads beyond them count on
 
 // A number of channels that is known to the compiler, or 0 and the most that there may be.
 template <int kD>
