@@ -55,10 +55,10 @@ inline bool is_channels_last(const Tensor& image) {
   return last && follows(0);
 }
 
-// An uninitialised tensor on the device of `like`. Not torch::stable::empty: its way through the
-// boxed dispatcher takes longer than a small kernel.
-inline Tensor empty(const Tensor& like, ScalarType dtype, const int64_t* sizes, int64_t dims,
-                    bool channels_last = false) {
+// An uninitialised tensor. Not torch::stable::empty: its way through the boxed dispatcher takes
+// longer than a small kernel.
+inline Tensor empty(int32_t device_type, int32_t device_index, ScalarType dtype,
+                    const int64_t* sizes, int64_t dims, bool channels_last) {
   int64_t strides[kMostDims], next = 1;
   bool fits = true;
   const auto place = [&](int64_t d) {
@@ -69,13 +69,24 @@ inline Tensor empty(const Tensor& like, ScalarType dtype, const int64_t* sizes, 
   for (int64_t d = dims - 1; d >= (channels_last ? 2 : 0); --d) place(d);
   if (channels_last) place(0);
   STD_TORCH_CHECK(fits && next <= kMostElements, "a size that memory cannot hold");
-  int32_t device_type = 0;
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
   AtenTensorHandle made = nullptr;
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(
       dims, sizes, strides, torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
-      device_type, like.get_device_index(), &made));
+      device_type, device_index, &made));
   return Tensor(made);
+}
+
+// On the device of `like`.
+inline Tensor empty(const Tensor& like, ScalarType dtype, const int64_t* sizes, int64_t dims,
+                    bool channels_last = false) {
+  int32_t device_type = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_device_type(like.get(), &device_type));
+  return empty(device_type, like.get_device_index(), dtype, sizes, dims, channels_last);
+}
+
+inline Tensor empty_on_host(ScalarType dtype, std::initializer_list<int64_t> sizes) {
+  return empty(aoti_torch_device_type_cpu(), 0, dtype, sizes.begin(),
+               static_cast<int64_t>(sizes.size()), false);
 }
 
 inline Tensor empty(const Tensor& like, ScalarType dtype, std::initializer_list<int64_t> sizes) {

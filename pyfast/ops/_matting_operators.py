@@ -96,7 +96,7 @@ def _(
     most_iterations: int,
 ) -> tuple[Tensor, Tensor]:
     _check(x, image, radius)
-    return x.new_empty(x.shape), x.new_empty(*x.shape[:2], 3)
+    return x.new_empty(x.shape), x.new_empty(*x.shape[:2], 3, device="cpu")
 
 
 # --- gradients ------------------------------------------------------------------------------------

@@ -110,12 +110,13 @@ PYBIND11_MODULE(simt_matting, module) {
     p.most_iterations = most_iterations;
     std::vector<pyfast::MattingReport> reports(size_t(p.image.batch * vectors));
     p.reports = reports.data();
-    p.progress = [](void* context, int64_t iteration, double) {
-      return iteration >= *static_cast<const int64_t*>(context);
-    };
-    p.context = &stop_after;
+    const pyfast::MattingProgress progress{[](void* context, int64_t iteration, double) {
+                                             return iteration >=
+                                                    *static_cast<const int64_t*>(context);
+                                           },
+                                           &stop_after};
     simt::TestMemory memory;
-    const int error = kernels::launch_solve(p, memory, nullptr);
+    const int error = kernels::launch_solve(p, progress, memory, nullptr);
     py::list result;
     for (const auto& report : reports)
       result.append(py::make_tuple(report.iterations, report.residual, report.converged));

@@ -40,7 +40,8 @@ int matting_matrix_cuda(const MattingMatrixParams& params, const DeviceMemory& m
 }
 
 int matting_solve_cuda(const MattingSolveParams& params, const DeviceMemory& memory, void* stream) {
-  return PF_ISA::launch_solve(params, memory, static_cast<cudaStream_t>(stream));
+  return PF_ISA::launch_solve(params, matting_progress(), memory,
+                              static_cast<cudaStream_t>(stream));
 }
 
 }  // namespace pyfast

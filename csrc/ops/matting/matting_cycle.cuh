@@ -28,6 +28,16 @@ struct MattingPixels {
   float *rhs = nullptr, *guess = nullptr, *residual = nullptr, *result = nullptr;
 };
 
+// How far a system is.
+struct MattingState {
+  double rz, alpha, beta;
+  double rr, reference, target;  // squares of norms: of r, of r at x = 0, and where to stop
+  double scale;                  // of the preconditioner's input: keeps floats near 1
+  int64_t iterations;
+  int plain;  // without levels: rounding can cost them their definiteness where pixels are few
+  int done;
+};
+
 struct UnknownPixel {
   unsigned system, image;
   int number, pixel;       // number is -1 for a thread without work
@@ -94,26 +104,27 @@ __device__ __forceinline__ float damping(const float* omega, unsigned image) {
   return omega == nullptr ? -1.0f : omega[image];
 }
 
-// One step of Jacobi's method from `guess` to `result`, and the scalar product of that with r where
-// it is asked for.
+// One step of Jacobi's method from `guess` to `result`, or from 0 in systems that go without
+// levels; and the scalar product of that with r where it is asked for.
 __global__ void __launch_bounds__(kMattingThreads)
     smooth_pixels(const MattingPixels pixels, const float* guess, float* result, int vectors,
-                  const float* omega, double* partial_sums) {
+                  const float* omega, const MattingState* states, double* partial_sums) {
   const UnknownPixel unknown(pixels, vectors);
   Sums<1> of_r{};
   if (unknown.number >= 0) {
     const float inverse = pixels.inverse[int64_t{unknown.image} * pixels.most + unknown.number];
     const int64_t at = unknown.plane + unknown.pixel;
-    const float value = guess[at] + damping(omega, unknown.image) * inverse *
-                                        cycle_residual(pixels, unknown, guess);
+    const bool plain = states != nullptr && states[unknown.system].plain != 0;
+    const float value = plain ? inverse * pixels.rhs[at]
+                              : guess[at] + damping(omega, unknown.image) * inverse *
+                                                cycle_residual(pixels, unknown, guess);
     result[at] = value;
     if (partial_sums != nullptr) of_r.value[0] = pixels.r[unknown.compact] * double(value);
   }
   if (partial_sums != nullptr) write_block_sum<kMattingThreads>(of_r, partial_sums + blockIdx.x);
 }
 
-// --- Nodes
-// ----------------------------------------------------------------------------------------
+// --- Nodes ---
 
 // A thread's unknown: number m of a node.
 template <int kD>
@@ -350,8 +361,7 @@ __global__ void __launch_bounds__(kMattingThreads)
   pixels.guess[unknown.plane + unknown.pixel] += sum;
 }
 
-// --- How strongly the smoothers may be damped
-// -----------------------------------------------------
+// --- How strongly the smoothers may be damped ---
 
 // An arbitrary number in [-1, 1) that depends on `at` alone.
 PF_HD float scattered(uint32_t at) {

@@ -197,7 +197,7 @@ int launch_form(const MattingFormParams<T>& p, const DeviceMemory& memory, cudaS
   });
 }
 
-// --- What a gradient needs besides: a thread an item ---------------------------------------------
+// --- What a gradient needs besides: a thread an item ---
 
 template <class T>
 __global__ void __launch_bounds__(kMattingThreads)

@@ -64,8 +64,7 @@ PF_HD double packed_at(const double* matrix, int i, int j) {
   return i > j ? matrix[packed(i, j)] : matrix[packed(j, i)];
 }
 
-// --- Mean colours: a thread a node
-// ----------------------------------------------------------------
+// --- Mean colours: a thread a node ---
 
 template <int kD>
 __global__ void __launch_bounds__(kMattingThreads, 1)
@@ -118,8 +117,7 @@ __global__ void __launch_bounds__(kMattingThreads)
   for (int c = 0; c < d; ++c) level.mean[at * d + c] = mass > 0 ? float(sum[c] / mass) : 0.0f;
 }
 
-// --- Elements: a block a cell, a thread 2 x 2 of its entries
-// --------------------------------------
+// --- Elements: a block a cell, a thread 2 x 2 of its entries ---
 
 // Function p of a cell: the value at a pixel of its corner p / M's function p % M.
 template <int kD>
@@ -344,8 +342,7 @@ __global__ void merge_elements(const MattingLevel child, const MattingLevel leve
   tile.write(level.elements + (int64_t{image} * level.cells() + cell) * packed_size(size));
 }
 
-// --- From elements to matrices
-// --------------------------------------------------------------------
+// --- From elements to matrices ---
 
 // The entry of unknown i of node (y, x) and unknown j of the node (dy, dx) from it, neighbours at
 // most.

@@ -9,7 +9,7 @@ namespace PF_ISA {
 
 constexpr int kSharedBytes = 48 << 10;  // of a block, on every GPU
 
-// --- The pattern: pixels at most `reach` = 2 radius apart along both axes ----------------------
+// --- The pattern: pixels at most `reach` = 2 radius apart along both axes ---
 
 // How many pixels of an axis are within reach of `at`.
 PF_HD int within_reach(int at, int size, int reach) {
@@ -32,8 +32,7 @@ PF_HD int64_t row_start_of(const MattingGrid& grid, int y, int x) {
          within_reach(y, grid.height, int(reach)) * reached_before(x, grid.width, reach);
 }
 
-// --- One row
-// --------------------------------------------------------------------------------------
+// --- One row ---
 
 // Adds up the row of a pixel: entry (dy, dx) is at centre[dy * step_y + dx * step_x].
 template <int kD>
@@ -74,8 +73,7 @@ inline int row_threads(int64_t radius) {
   return threads;
 }
 
-// --- Compressed rows
-// ------------------------------------------------------------------------------
+// --- Compressed rows ---
 
 // The rows of a block lie side by side, so that they are written side by side. Without the 1 the
 // compiler spills registers to fit more blocks.
@@ -128,8 +126,7 @@ inline int launch_matrix(const MattingMatrixParams& p, const DeviceMemory& memor
   });
 }
 
-// --- The diagonal
-// ---------------------------------------------------------------------------------
+// --- The diagonal ---
 
 template <int kD>
 __global__ void __launch_bounds__(kMattingThreads)

@@ -13,15 +13,6 @@ namespace PF_ISA {
 
 constexpr int kIterationsPerLook = 4;
 
-// How far a system is.
-struct MattingState {
-  double rz, alpha, beta;
-  double rr, reference, target;  // squares of norms: of r, of r at x = 0, and where to stop
-  double scale;                  // of the preconditioner's input: keeps floats near 1
-  int64_t iterations;
-  int done;
-};
-
 // What the host looks at.
 struct MattingSummary {
   int running;         // systems that are not done
@@ -30,8 +21,7 @@ struct MattingSummary {
   int64_t iterations;  // the largest number of them
 };
 
-// --- Lists of unknown pixels, ascending
-// -----------------------------------------------------------
+// --- Lists of unknown pixels, ascending ---
 
 constexpr int kListChunk = 8 * kMattingThreads;  // pixels of a block
 
@@ -86,8 +76,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     if (first + k < fine.grid.pixels() && fine.is_unknown(image, first + k)) *to++ = first + k;
 }
 
-// --- Rows of the unknown pixels
-// -------------------------------------------------------------------
+// --- Rows of the unknown pixels ---
 
 __global__ void __launch_bounds__(kMattingThreads)
     round_colours(const double* exact, int64_t count, float* rounded) {
@@ -126,8 +115,7 @@ __global__ void __launch_bounds__(kMattingThreads, 1)
   pixels.inverse[int64_t{number} * pixels.most + at] = diagonal > 0 ? float(1 / diagonal) : 0.0f;
 }
 
-// --- Conjugate gradients
-// --------------------------------------------------------------------------
+// --- Conjugate gradients ---
 
 __device__ __forceinline__ double product_at(const MattingPixels& pixels,
                                              const UnknownPixel& unknown, const double* x) {
@@ -226,7 +214,9 @@ __global__ void __launch_bounds__(kMattingThreads)
   if (pap[0] > 0 && state.rz > 0) {
     state.alpha = state.rz / pap[0];
   } else {
-    state.done = 1;  // nothing is left that float can improve
+    state.done = state.plain;
+    state.plain = 1;
+    state.rz = 0;  // a new beginning
   }
 }
 
@@ -235,7 +225,8 @@ __global__ void __launch_bounds__(kMattingThreads)
   const UnknownPixel unknown(pixels, pixels.vectors);
   if (unknown.number < 0) return;
   const int64_t at = unknown.plane + unknown.pixel;
-  pixels.p[at] = double(pixels.result[at]) + states[unknown.system].beta * pixels.p[at];
+  const double beta = states[unknown.system].beta;
+  pixels.p[at] = double(pixels.result[at]) + (beta != 0 ? beta * pixels.p[at] : 0.0);
 }
 
 __global__ void __launch_bounds__(kMattingThreads)
@@ -258,9 +249,12 @@ __global__ void __launch_bounds__(kMattingThreads)
   if (unknown.number >= 0) {
     const MattingState& state = states[unknown.system];
     const int64_t at = unknown.plane + unknown.pixel;
-    pixels.x[at] += state.alpha * pixels.p[at];
-    const double r = pixels.r[unknown.compact] - state.alpha * pixels.ap[unknown.compact];
-    pixels.r[unknown.compact] = r;
+    double r = pixels.r[unknown.compact];
+    if (state.alpha != 0) {
+      pixels.x[at] += state.alpha * pixels.p[at];
+      r -= state.alpha * pixels.ap[unknown.compact];
+      pixels.r[unknown.compact] = r;
+    }
     of_r.value[0] = r * r;
     const float rhs = float(r * state.scale);
     pixels.rhs[at] = rhs;
@@ -295,13 +289,14 @@ __global__ void __launch_bounds__(kMattingThreads)
                 states[k].rr <= states[k].target};
 }
 
-// --- The driver
-// -----------------------------------------------------------------------------------
+// --- The driver ---
 
 class MattingSolver {
  public:
-  MattingSolver(const MattingSolveParams& params, const DeviceMemory& memory, cudaStream_t stream)
+  MattingSolver(const MattingSolveParams& params, const MattingProgress& progress,
+                const DeviceMemory& memory, cudaStream_t stream)
       : params_(params),
+        progress_(progress),
         memory_(memory),
         stream_(stream),
         batch_(int(params.image.batch)),
@@ -488,7 +483,7 @@ class MattingSolver {
       float* from = k % 2 == 0 ? one.guess : one.result;
       float* to = k % 2 == 0 ? one.result : one.guess;
       PF_LAUNCH(smooth_pixels, one.blocks * batch_, kMattingThreads, 0, stream_, one, from, to, 1,
-                nullptr, nullptr);
+                nullptr, nullptr, nullptr);
     }
     set_omega_by(one.guess, one.result, plane(), pixels_.omega);
     // A plane may have been another image's: there is to be 0 where this one is known.
@@ -550,7 +545,7 @@ class MattingSolver {
     const auto to_pixels = prolong_pixels<kD>;
     PF_LAUNCH(to_pixels, blocks, kMattingThreads, 0, stream, pixels_, levels_[0]);
     PF_LAUNCH(smooth_pixels, blocks, kMattingThreads, 0, stream, pixels_, pixels_.guess,
-              pixels_.result, k, pixels_.omega, of_rz_);
+              pixels_.result, k, pixels_.omega, states_, of_rz_);
   }
 
   // The second half of an iteration, which begins the first.
@@ -588,8 +583,8 @@ class MattingSolver {
       if (const int error = cudaGetLastError()) return error;
       if (const int error = look(&summary)) return error;
       const bool asked_to_stop =
-          summary.iterations > 0 && params_.progress != nullptr &&
-          params_.progress(params_.context, summary.iterations, summary.residual);
+          summary.iterations > 0 && progress_.report != nullptr &&
+          progress_.report(progress_.context, summary.iterations, summary.residual);
       if (summary.running == 0 || asked_to_stop) return cudaSuccess;
       for (int k = 0; k < kIterationsPerLook; ++k)
         if (const int error = iterations.run(stream_)) return error;
@@ -614,6 +609,7 @@ class MattingSolver {
   }
 
   const MattingSolveParams& params_;
+  const MattingProgress& progress_;
   const DeviceMemory& memory_;
   const cudaStream_t stream_;
   const int batch_, systems_, channels_;
@@ -628,14 +624,15 @@ class MattingSolver {
   float* bottom_inverse_ = nullptr;
 };
 
-inline int launch_solve(const MattingSolveParams& p, const DeviceMemory& memory,
-                        cudaStream_t stream) {
+inline int launch_solve(const MattingSolveParams& p, const MattingProgress& progress,
+                        const DeviceMemory& memory, cudaStream_t stream) {
   const int64_t systems = p.image.batch * p.vectors;
-  if (!is_valid(p.image) || row_threads(p.image.radius) == 0 || p.image.radius > 8 ||
+  if (!is_valid(p.image) || row_threads(p.image.radius) == 0 ||
+      p.image.radius > kMostMattingRadius ||
       systems * ceil_div(p.image.pixels(), kMattingThreads) > kMostMattingPixels)
     return cudaErrorInvalidValue;
   if (is_empty(p.image) || p.vectors == 0) return cudaSuccess;
-  return MattingSolver(p, memory, stream).run();
+  return MattingSolver(p, progress, memory, stream).run();
 }
 
 }  // namespace PF_ISA

@@ -1,6 +1,5 @@
 // The matting Laplacian for torch: schema, checks, allocation, registration.
 // pyfast/ops/_matting_checks.py says in words what is wrong with a call that the checks refuse.
-#include <cstring>
 #include <vector>
 
 #include "core/torch_glue.h"
@@ -237,17 +236,18 @@ std::tuple<Tensor, Tensor> matting_solve(const Tensor& rhs_, const Tensor& x_, c
   STD_TORCH_CHECK(image_.size(1) <= kMostSolverChannels, "image must have at most ",
                   kMostSolverChannels, " channels");
   STD_TORCH_CHECK(rhs_.size(1) == x_.size(1), "rhs and x must have one shape");
-  STD_TORCH_CHECK(
-      diagonal_.scalar_type() == ScalarType::Double && has_shape(diagonal_, {batch, height, width}),
-      "diagonal must be (B, H, W) of float64");
-  STD_TORCH_CHECK(
-      known_.scalar_type() == ScalarType::Byte && has_shape(known_, {batch, height, width}),
-      "known must be (B, H, W) of uint8");
+  STD_TORCH_CHECK(diagonal_.scalar_type() == ScalarType::Double &&
+                      diagonal_.device() == image_.device() &&
+                      has_shape(diagonal_, {batch, height, width}),
+                  "diagonal must be (B, H, W) of float64 on the device of the image");
+  STD_TORCH_CHECK(known_.scalar_type() == ScalarType::Byte && known_.device() == image_.device() &&
+                      has_shape(known_, {batch, height, width}),
+                  "known must be (B, H, W) of uint8 on the device of the image");
   const Tensor image = as_contiguous(image_), rhs = as_contiguous(rhs_), from = as_contiguous(x_);
   const Tensor diagonal = as_contiguous(diagonal_), known = as_contiguous(known_);
-  Tensor x = empty(from, ScalarType::Double, from.sizes().data(), 4);
-  Tensor report = empty(from, ScalarType::Double, {batch, from.size(1), 3});
-  std::memcpy(x.mutable_data_ptr(), from.const_data_ptr(), sizeof(double) * from.numel());
+  Tensor x = torch::stable::clone(from);
+  // On the host, whatever solves: there it is known, and looked at.
+  Tensor report = empty_on_host(ScalarType::Double, {batch, from.size(1), 3});
   std::vector<MattingReport> reports(batch * from.size(1));
   MattingSolveParams p;
   p.image = image_of<double>(image, epsilon, radius);
@@ -259,7 +259,12 @@ std::tuple<Tensor, Tensor> matting_solve(const Tensor& rhs_, const Tensor& x_, c
   p.tolerance = tolerance;
   p.most_iterations = most_iterations;
   p.reports = reports.data();
-  matting_solve_cpu(p);
+  run_on_device_of(
+      image, [&] { matting_solve_cpu(p); },
+      [&](auto stream) {
+        ScratchTensors memory(image);
+        return matting_solve_cuda(p, memory, stream);
+      });
   double* to = write<double>(report);
   for (const MattingReport& each : reports) {
     *to++ = static_cast<double>(each.iterations);
@@ -298,10 +303,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
     m.impl("matting_slope", TORCH_BOX(&matting_slope));                     \
     m.impl("matting_diagonal", TORCH_BOX(&matting_diagonal));               \
     m.impl("matting_matrix", TORCH_BOX(&matting_matrix));                   \
+    m.impl("matting_solve", TORCH_BOX(&matting_solve));                     \
   }
 PF_REGISTER(CPU)
 PF_REGISTER(CUDA)
 #undef PF_REGISTER
-STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) { m.impl("matting_solve", TORCH_BOX(&matting_solve)); }
 
 }  // namespace pyfast
