@@ -7,6 +7,8 @@
 #include "ops/dense_crf/dense_crf_arrays.h"
 #include "ops/matting/foreground_arrays.h"
 #include "ops/matting/matting.h"
+#include "ops/matting/matting_arrays.h"
+#include "ops/matting/matting_hierarchy.h"
 #include "ops/sampling/sampling_arrays.h"
 
 #if !defined(PF_CUDA_ARCHS)
@@ -108,7 +110,85 @@ void add_dense_crf(py::module_& m) {
            "iterations"_a);
 }
 
+// The matrix has indices beside its values, which doors do not know.
+py::tuple matting_matrix(
+    const py::array_t<double, py::array::c_style | py::array::forcecast>& image, double epsilon,
+    int64_t radius) {
+  using namespace pyfast;
+  MattingMatrixParams p;
+  const auto refuse = [](const std::string& what) {
+    throw py::value_error("matting_matrix: " + what);
+  };
+  if (image.ndim() != 3 || image.shape(0) < 1) refuse("expected image of shape (D, H, W)");
+  p.image = {1, image.shape(0), image.shape(1), image.shape(2), radius, epsilon, image.data()};
+  try {
+    arrays::expect_window(p.image.height, p.image.width, epsilon, radius);
+  } catch (const std::invalid_argument& error) {
+    refuse(error.what());
+  }
+  const int64_t entries = matting_entries(p.image.height, p.image.width, radius);
+  if (entries >= int64_t{1} << 31) refuse("expected a matrix of less than 2**31 entries");
+  py::array_t<int32_t> row_start(p.image.pixels() + 1), column(entries);
+  py::array_t<double> value(entries);
+  p.row_start = row_start.mutable_data();
+  p.column = column.mutable_data();
+  p.value = value.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    matting_matrix_cpu(p);
+  }
+  return py::make_tuple(row_start, column, value);
+}
+
+using Plane = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+// The levels live while `body` runs: their memory is a scope of this thread's scratch.
+py::object with_matting_preconditioner(const Plane& image, const Plane& diagonal, double epsilon,
+                                       int64_t radius, const py::object& body) {
+  using namespace pyfast;
+  if (image.ndim() != 3 || image.shape(0) < 1 || image.shape(0) > kMostSolverChannels ||
+      diagonal.size() != image.shape(1) * image.shape(2))
+    throw py::value_error(
+        "with_matting_preconditioner: expected image (D, H, W) of at most 16 channels and "
+        "diagonal (H, W)");
+  const MattingImage<double> view{1,      image.shape(0), image.shape(1), image.shape(2),
+                                  radius, epsilon,        image.data()};
+  arrays::expect_window(view.height, view.width, epsilon, radius);
+  const MattingHierarchy hierarchy(view, nullptr, diagonal.data());
+  const auto apply = [&](const Plane& r) {
+    if (r.size() % view.pixels() != 0)
+      throw py::value_error("with_matting_preconditioner: expected rows of H W values");
+    Plane z(std::vector<py::ssize_t>(r.shape(), r.shape() + r.ndim()));
+    for (int64_t i = 0; i < r.size(); i += view.pixels())
+      hierarchy.apply(r.data() + i, z.mutable_data() + i);
+    return z;
+  };
+  return body(py::cpp_function(apply));
+}
+
 void add_matting(py::module_& m) {
+  using namespace pyfast;
+  const auto epsilon = "epsilon"_a = 1e-7;
+  const auto radius = "radius"_a = 1;
+  add_door(m, "matting_energy", 3, &arrays::matting_energy,
+           "(B, C, H, W), (B, D, H, W) -> (energy (B,), its gradients): pyfast.matting_energy on "
+           "arrays.",
+           "v"_a, "image"_a, epsilon, radius);
+  add_door(m, "matting_product", 1, &arrays::matting_product,
+           "(B, C, H, W), (B, D, H, W) -> L v, (B, C, H, W): pyfast.MattingLaplacian on arrays.",
+           "v"_a, "image"_a, epsilon, radius);
+  add_door(m, "matting_solve", 2, &arrays::matting_solve,
+           "-> (x, (B, K, 3): iterations, residual, whether it is small enough). Solves "
+           "(L + diag(diagonal)) x = rhs in pixels that are not known, x (B, K, H, W) being held "
+           "in those that are.",
+           "rhs"_a, "x"_a, "image"_a, "diagonal"_a, "known"_a, epsilon, radius,
+           "tolerance"_a = 1e-7, "most_iterations"_a = 1000);
+  m.def("with_matting_preconditioner", &with_matting_preconditioner,
+        "Calls body(apply), apply(r (K, H W)) being one cycle of multigrid for L + diag(diagonal).",
+        "image"_a, "diagonal"_a, "epsilon"_a, "radius"_a, "body"_a);
+  m.def("matting_matrix", &matting_matrix,
+        "(D, H, W) -> (row_start, column, value) of the matting Laplacian in compressed rows.",
+        "image"_a, epsilon, radius);
   m.def(
       "with_matting_progress",
       [](const py::object& callback, const py::object& body) {

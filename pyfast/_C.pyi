@@ -25,6 +25,7 @@ _Result: TypeAlias = NDArray[floating[Any]]
 _T = TypeVar("_T")
 _Out = TypeVar("_Out", bound=_Array)
 _Out2 = TypeVar("_Out2", bound=_Array)
+_Out3 = TypeVar("_Out3", bound=_Array)
 _Size: TypeAlias = tuple[int, ...] | list[int]
 
 with_cuda: bool
@@ -343,3 +344,83 @@ def mean_field(
     out: _Out,
     stream: int = 0,
 ) -> _Out: ...
+@overload
+def matting_energy(
+    v: _Array,
+    image: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result, _Result]: ...
+@overload
+def matting_energy(
+    v: _Array,
+    image: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    *,
+    out: tuple[_Out, _Out2, _Out3],
+    stream: int = 0,
+) -> tuple[_Out, _Out2, _Out3]: ...
+@overload
+def matting_product(
+    v: _Array,
+    image: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def matting_product(
+    v: _Array,
+    image: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def matting_solve(
+    rhs: _Array,
+    x: _Array,
+    image: _Array,
+    diagonal: _Array,
+    known: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    tolerance: float = 1e-7,
+    most_iterations: int = 1000,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> tuple[_Result, _Result]: ...
+@overload
+def matting_solve(
+    rhs: _Array,
+    x: _Array,
+    image: _Array,
+    diagonal: _Array,
+    known: _Array,
+    epsilon: float = 1e-7,
+    radius: int = 1,
+    tolerance: float = 1e-7,
+    most_iterations: int = 1000,
+    *,
+    out: tuple[_Out, _Out2],
+    stream: int = 0,
+) -> tuple[_Out, _Out2]: ...
+def matting_matrix(
+    image: _Result, epsilon: float = 1e-7, radius: int = 1
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+def with_matting_preconditioner(
+    image: NDArray[Any],
+    diagonal: NDArray[Any],
+    epsilon: float,
+    radius: int,
+    body: Callable[[Callable[[NDArray[Any]], NDArray[Any]]], _T],
+) -> _T: ...

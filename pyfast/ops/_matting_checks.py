@@ -24,6 +24,7 @@ from pyfast.ops._matting_operators import count_pairs
 __all__ = [
     "check_energy",
     "expect_choice",
+    "expect_count",
     "expect_tensor",
     "explained",
     "read_image",

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyfast._native import _C
 from pyfast.ops import _matting_checks as checks
 from pyfast.ops import _matting_operators as operators
 from pyfast.ops._matting_reference import matting_energy_reference, matting_laplacian_reference
@@ -271,6 +272,69 @@ class MattingLaplacian:
             self.image[None], self.epsilon, self.radius
         )
         return diagonal.flatten()
+
+    def eigs(
+        self, k: int = 6, *, tol: float = 1e-6, maxiter: int = 200
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The smallest eigenvalues of L and their eigenvectors: the picture's soft segments.
+
+        Args:
+            k: how many, the constant with its eigenvalue 0 among them.
+            tol: iterations end when |L v - lambda v| is below it for every unit vector v.
+            maxiter: most iterations.
+
+        Returns:
+            Values (k,), ascending, and vectors (H W, k), orthonormal, as NumPy arrays.
+
+        Raises:
+            TypeError: an argument is of another type than above.
+            ValueError: `k` is not between 1 and a fifth of the pixels.
+
+        Warns:
+            UserWarning: `tol` was not reached in `maxiter` iterations.
+
+        Reference: Levin, Rav-Acha, Lischinski 2008, Spectral Matting, IEEE TPAMI 30 (10); Knyazev
+        2001, Toward the Optimal Preconditioned Eigensolver, SIAM J. Sci. Comput. 23 (2).
+        """
+        from scipy.sparse.linalg import LinearOperator, lobpcg
+
+        op = "MattingLaplacian.eigs"
+        checks.expect_count(op, "k", k)
+        pixels = self.shape[0]
+        if 5 * k > pixels:
+            raise ValueError(f"{op}: expected k up to {pixels // 5}, got {k}")
+        checks.expect_solvable(op, self.image)
+        constant = np.full((pixels, 1), pixels**-0.5)
+        if k == 1:
+            return np.zeros(1), constant
+        start = np.random.default_rng(0).standard_normal((pixels, k - 1))
+        shift = np.full(pixels, self.epsilon)
+
+        def iterate(cycle: Any) -> Any:
+            def apply(r: Any) -> Any:
+                return cycle(np.ascontiguousarray(r.T)).T
+
+            preconditioner = LinearOperator(
+                self.shape, matvec=apply, matmat=apply, dtype=np.float64
+            )
+            return lobpcg(
+                self.aslinearoperator(),
+                start,
+                M=preconditioner,
+                Y=constant,
+                tol=tol,
+                maxiter=maxiter,
+                largest=False,
+            )
+
+        values, vectors = _C.with_matting_preconditioner(
+            self.image.numpy(), shift, self.epsilon, self.radius, iterate
+        )
+        order = np.argsort(values)
+        return (
+            np.concatenate([[0.0], values[order]]),
+            np.hstack([constant, vectors[:, order]]),
+        )
 
     def to_scipy(self) -> Any:
         """The matrix as a `scipy.sparse.csr_array`."""

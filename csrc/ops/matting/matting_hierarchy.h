@@ -48,6 +48,8 @@ class MattingHierarchy {
   double advance(double step) const;
   // s = M r after `advance`; returns r . s. M is a cycle through the levels, or the diagonal.
   double precondition(bool by_levels) const;
+  // z = M r for vectors of the image; pixels that are known are left alone.
+  void apply(const double* r, double* z) const;
   // p = s + factor p
   void turn(double factor) const;
 

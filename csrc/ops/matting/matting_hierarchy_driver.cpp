@@ -400,6 +400,14 @@ double MattingHierarchy::precondition(bool by_levels) const {
   });
 }
 
+void MattingHierarchy::apply(const double* r, double* z) const {
+  if (fine_.table.count == 0) return;
+  for_unknown([&](int64_t pixel, int64_t place) { v_.r[place] = r[pixel]; });
+  advance(0);
+  precondition(true);
+  for_unknown([&](int64_t pixel, int64_t place) { z[pixel] = v_.s[place]; });
+}
+
 void MattingHierarchy::turn(double factor) const {
   for_parts(1, fine_.table.count + 1, kPixelBlocks, [&](int64_t begin, int64_t end) {
     fine_kernels().direction(fine_, v_, factor, begin, end);
