@@ -130,6 +130,8 @@ py::tuple matting_matrix(
   if (entries >= int64_t{1} << 31) refuse("expected a matrix of less than 2**31 entries");
   py::array_t<int32_t> row_start(p.image.pixels() + 1), column(entries);
   py::array_t<double> value(entries);
+  prefer_large_pages(value.mutable_data(), sizeof(double) * entries);
+  prefer_large_pages(column.mutable_data(), sizeof(int32_t) * entries);
   p.row_start = row_start.mutable_data();
   p.column = column.mutable_data();
   p.value = value.mutable_data();

@@ -1,8 +1,10 @@
 #include "core/workspace.h"
 
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -12,6 +14,7 @@ namespace pyfast {
 namespace {
 
 constexpr size_t kAlign = 64;
+constexpr size_t kLargePage = size_t{1} << 21;
 
 struct Block {
   char* data;
@@ -33,6 +36,7 @@ struct Arena {
       const size_t size = (std::max(bytes, size_t{1}) + kAlign - 1) / kAlign * kAlign;
       char* data = static_cast<char*>(std::aligned_alloc(kAlign, size));
       if (data == nullptr) throw std::bad_alloc();
+      prefer_large_pages(data, size);
       if (used < blocks.size()) {
         std::free(blocks[used].data);
         blocks[used] = {data, size};
@@ -101,6 +105,19 @@ Arena& arena() {
 ScratchBytes::ScratchBytes(size_t bytes) : data_(arena().push(bytes)) {}
 
 ScratchBytes::~ScratchBytes() { arena().pop(); }
+
+void prefer_large_pages(void* data, size_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(data), end = begin + bytes;
+  const uintptr_t first = (begin + kLargePage - 1) / kLargePage * kLargePage;
+  const uintptr_t last = end / kLargePage * kLargePage;
+  // Advice: where the system does not take it, pages are small.
+  if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
+}
 
 size_t clear_scratch() {
   // try_lock: after a fork, the mutex of a thread that no longer exists may stay locked for ever.

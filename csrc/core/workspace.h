@@ -32,6 +32,10 @@ class Scratch {
   ScratchBytes bytes_;
 };
 
+// Asks the system for large pages where memory of some megabytes will be written for the first
+// time: page by page of 4 KiB that takes longer than to fill it.
+void prefer_large_pages(void* data, size_t bytes);
+
 // Frees what idle threads keep; returns the number of bytes freed.
 size_t clear_scratch();
 

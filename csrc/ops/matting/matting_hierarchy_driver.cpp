@@ -15,7 +15,7 @@ namespace {
 struct Division {
   int64_t items, fewest;
 };
-constexpr Division kPixelBlocks{64, 8}, kNodeBlocks{16, 8}, kNodeRows{8, 2}, kPixelRows{32, 1};
+constexpr Division kPixelBlocks{64, 8}, kNodeBlocks{16, 32}, kPixelRows{32, 1};
 constexpr int kPowerSteps = 8;
 // Levels of at most so many nodes are solved directly.
 constexpr int64_t kLastNodes = 24;
@@ -46,6 +46,12 @@ double sum_of_parts(int64_t first, int64_t last, Division division, const F& f) 
   double sum = 0;
   for (int64_t i = 0; i < parts; ++i) sum += sums.data()[i];
   return sum;
+}
+
+// Rows of nodes, as many together as kNodeBlocks has.
+Division node_rows(const NodeLevel& level) {
+  const int64_t of_row = ceil_div(level.table.count, level.rows) + 1;
+  return {4, std::max<int64_t>(1, kNodeBlocks.items * kNodeBlocks.fewest / (4 * of_row))};
 }
 
 // Numbers the blocks that are marked in `index`.
@@ -228,7 +234,7 @@ void MattingHierarchy::make_nodes() {
     }
   }
   allocate(level);
-  for_parts(0, level.rows, kNodeRows, [&](int64_t begin, int64_t end) {
+  for_parts(0, level.rows, {16, 1}, [&](int64_t begin, int64_t end) {
     transfers().galerkin_pixels(fine_, level, begin, end);
   });
   finish(level);
@@ -248,7 +254,7 @@ void MattingHierarchy::make_coarse(const NodeLevel& fine_level) {
     }
   }
   allocate(level);
-  for_parts(0, level.rows, kNodeRows,
+  for_parts(0, level.rows, node_rows(level),
             [&](int64_t begin, int64_t end) { node_kernels().galerkin(fine, level, begin, end); });
   finish(level);
   levels_.push_back(level);
@@ -356,7 +362,7 @@ void MattingHierarchy::cycle(size_t index) const {
   const auto blocks = [&](const auto& f) { for_parts(1, last, kNodeBlocks, f); };
   blocks([&](int64_t begin, int64_t end) { node_kernels().start(level, begin, end); });
   blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
-  for_parts(0, coarse.rows, kNodeRows, [&](int64_t begin, int64_t end) {
+  for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
     node_kernels().restrict_nodes(level, coarse, begin, end);
   });
   cycle(index + 1);
@@ -388,7 +394,7 @@ double MattingHierarchy::precondition(bool by_levels) const {
   }
   for_parts(1, last, kPixelBlocks,
             [&](int64_t begin, int64_t end) { fine_kernels().residual(fine_, v_, begin, end); });
-  for_parts(0, levels_[0].rows, kNodeRows, [&](int64_t begin, int64_t end) {
+  for_parts(0, levels_[0].rows, node_rows(levels_[0]), [&](int64_t begin, int64_t end) {
     transfers().restrict_pixels(fine_, v_, levels_[0], begin, end);
   });
   cycle(0);

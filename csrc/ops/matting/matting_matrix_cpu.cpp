@@ -59,32 +59,63 @@ class MatrixRows {
                                                      : after ? sweep_.row(y, offset)
                                                              : sweep_.row(y - oy, offset) - ox;
       }
-    const int32_t* start = p_.row_start + y * width_;
-    for (int64_t x = 0; x < width_; ++x) {
-      const int64_t left = x < reach_ ? x : reach_;
-      const int64_t right = width_ - 1 - x < reach_ ? width_ - 1 - x : reach_;
-      double* value = p_.value + start[x];
-      int32_t* column = p_.column + start[x];
-      double* diagonal = nullptr;
-      double sum = 0;
-      for (int64_t dy = -above; dy <= below; ++dy) {
-        const double* const* row = sources + (dy + above) * span + reach_;
-        const int32_t base = static_cast<int32_t>((y + dy) * width_ + x);
-        for (int64_t dx = -left; dx <= right; ++dx) {
-          *column++ = base + static_cast<int32_t>(dx);
-          if (row[dx] == nullptr) {
-            diagonal = value++;
-          } else {
-            const double weight = row[dx][x];
-            sum += weight;
-            *value++ = -weight;
-          }
-        }
-      }
-      *diagonal = sum;
-    }
+    const int64_t inside = width_ > 2 * reach_ ? width_ - reach_ : 0;
+    for (int64_t x = 0; x < width_; ++x)
+      if (x < reach_ || x >= inside) write_pixel(y, x, above, below, sources);
+    for (int64_t x = reach_; x < inside; x += kRun)
+      write_run(y, x, inside - x < kRun ? inside - x : kRun, above, below, sources);
   }
 
+  void write_pixel(int64_t y, int64_t x, int64_t above, int64_t below,
+                   const double* const* sources) const {
+    const int64_t left = x < reach_ ? x : reach_;
+    const int64_t right = width_ - 1 - x < reach_ ? width_ - 1 - x : reach_;
+    double* value = p_.value + p_.row_start[y * width_ + x];
+    int32_t* column = p_.column + p_.row_start[y * width_ + x];
+    double* diagonal = nullptr;
+    double sum = 0;
+    for (int64_t dy = -above; dy <= below; ++dy) {
+      const double* const* row = sources + (dy + above) * (2 * reach_ + 1) + reach_;
+      for (int64_t dx = -left; dx <= right; ++dx) {
+        *column++ = static_cast<int32_t>((y + dy) * width_ + x + dx);
+        if (row[dx] == nullptr) {
+          diagonal = value++;
+        } else {
+          sum += row[dx][x];
+          *value++ = -row[dx][x];
+        }
+      }
+    }
+    *diagonal = sum;
+  }
+
+  // Pixels whose neighbours in the row are all inside of the image: entries have one pattern.
+  void write_run(int64_t y, int64_t x, int64_t count, int64_t above, int64_t below,
+                 const double* const* sources) const {
+    const int64_t span = 2 * reach_ + 1, entries = (above + below + 1) * span;
+    double* value = p_.value + p_.row_start[y * width_ + x];
+    int32_t* column = p_.column + p_.row_start[y * width_ + x];
+    double sums[kRun] = {};
+    int32_t pattern[kMostSpan * kMostSpan];
+    int64_t diagonal = 0;
+    for (int64_t k = 0; k < entries; ++k) {
+      pattern[k] = static_cast<int32_t>((y + k / span - above) * width_ + x + k % span - reach_);
+      if (sources[k] == nullptr) {
+        diagonal = k;
+        continue;
+      }
+      const double* weight = sources[k] + x;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) sums[i] += weight[i];
+      for (int64_t i = 0; i < count; ++i) value[i * entries + k] = -weight[i];
+    }
+    for (int64_t i = 0; i < count; ++i) value[i * entries + diagonal] = sums[i];
+    for (int64_t i = 0; i < count; ++i, column += entries)
+#pragma omp simd
+      for (int64_t k = 0; k < entries; ++k) column[k] = pattern[k] + static_cast<int32_t>(i);
+  }
+
+  static constexpr int64_t kRun = 32;
   static constexpr int64_t kMostSpan = 4 * kMostMattingRadius + 1;
   const MattingMatrixParams& p_;
   const Sweep& sweep_;

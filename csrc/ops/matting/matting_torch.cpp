@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "core/torch_glue.h"
+#include "core/workspace.h"
 #include "ops/matting/matting.h"
 
 namespace pyfast {
@@ -208,6 +209,8 @@ std::tuple<Tensor, Tensor, Tensor> matting_matrix(const Tensor& image_, const Te
   Tensor row_start = empty(image, ScalarType::Int, {height * width + 1});
   Tensor column = empty(image, ScalarType::Int, {entries});
   Tensor value = empty(image, ScalarType::Double, {entries});
+  prefer_large_pages(value.mutable_data_ptr(), sizeof(double) * entries);
+  prefer_large_pages(column.mutable_data_ptr(), sizeof(int32_t) * entries);
   MattingMatrixParams p;
   p.image = {1, image.size(0), height, width, radius, epsilon, read<double>(image)};
   p.known = known.numel() == 0 ? nullptr : read<uint8_t>(known);

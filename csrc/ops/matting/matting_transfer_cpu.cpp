@@ -161,21 +161,18 @@ void prolong_pixels(const FineLevel& level, const FineVectors& v, const NodeLeve
 
 // --- the Galerkin product ---
 
-// A pixel's place in a row (or column): its cell and the weights of the nodes of the four cells'
-// ends around it, from the one before the cell on.
+// A pixel's place in a row (or column): its cell and its weights at the cell's two nodes.
 struct Place {
   int64_t cell;
-  double weight[4];
+  double weight[2];
 };
 
-// Of a pixel at `x`, seen from the cell `from`.
-inline Place place_of(int64_t x, int64_t from, const Ramp& ramp) {
-  const int64_t cell = x >= 0 ? x / ramp.spacing : -1;
-  Place place{cell, {}};
+// Of a pixel in or beside the cell `near`.
+inline Place place_of(int64_t x, int64_t near, const Ramp& ramp) {
+  const int64_t inside = x - near * ramp.spacing;
+  const int64_t cell = inside < 0 ? near - 1 : inside < ramp.spacing ? near : near + 1;
   const double w = ramp.exact[x - cell * ramp.spacing];
-  place.weight[cell - from + 1] = w;
-  place.weight[cell - from + 2] = 1 - w;
-  return place;
+  return {cell, {w, 1 - w}};
 }
 
 // The rows of a block's matrix in double: weights with all neighbours, for 16 pixels.
@@ -206,6 +203,8 @@ inline void fill_rows(const PixelBlock& b, int64_t reach, MatrixRow* rows) {
   });
 }
 
+// kM is the number of unknowns, kReach that of pixels, or both are 0: the levels say them.
+template <int kM, int kReach>
 class Galerkin {
  public:
   Galerkin(const FineLevel& level, const NodeLevel& nodes, int64_t begin, int64_t end)
@@ -214,80 +213,94 @@ class Galerkin {
         ramp_(level),
         begin_(begin),
         end_(end),
-        m_(nodes.unknowns),
-        reach_(level.reach()),
-        span_(2 * reach_ + 1) {}
+        unknowns_(nodes.unknowns),
+        reach_(level.reach()) {}
 
-  void add_block(int64_t index, const MatrixRow& rows) const {
-    const PixelBlock b(level_, index);
-    for (int l = 0; l < kPixels; ++l)
-      if (level_.inverse[index * kPixels + l] != 0)
-        add_pixel(b.y, b.block * kPixels + l, level_.excess[index * kPixels + l], l, rows);
+  void run(int64_t top, int64_t bottom) const {
+    MatrixRow rows;
+    for (int64_t i = level_.table.first[top]; i < level_.table.first[bottom]; ++i) {
+      const PixelBlock b(level_, i);
+      fill_rows<kReach / 2>(b, reach(), &rows);
+      for (int l = 0; l < kPixels; ++l)
+        if (level_.inverse[i * kPixels + l] != 0)
+          add_pixel(b.y, b.block * kPixels + l, level_.excess[i * kPixels + l], l, rows);
+    }
   }
 
  private:
+  static constexpr int kMost = kM > 0 ? kM : kMostUnknowns;
+  int64_t m() const { return kM > 0 ? kM : unknowns_; }
+  int64_t reach() const { return kReach > 0 ? kReach : reach_; }
+  int64_t span() const { return 2 * reach() + 1; }
+
   // phi = (1, I - 1/2) at a pixel of the image.
   void read_basis(int64_t y, int64_t x, double* phi) const {
     const MattingImage<double>& image = level_.image;
     phi[0] = 1;
-    for (int64_t c = 0; c + 1 < m_; ++c)
+    for (int64_t c = 0; c + 1 < m(); ++c)
       phi[c + 1] = image.data[(c * image.height + y) * image.width + x] - 0.5;
   }
 
   void add_pixel(int64_t y, int64_t x, double excess, int lane, const MatrixRow& rows) const {
     const int64_t cy = y / ramp_.spacing, cx = x / ramp_.spacing;
-    double product[4][4][kMostUnknowns] = {};  // row x of A P, at the nodes around the cell
-    double own[kMostUnknowns];
+    double product[4][4][kMost] = {};  // row x of A P, at the nodes around the cell
+    double own[kMost];
     read_basis(y, x, own);
     double diagonal = excess;
-    for (int64_t k = 0; k < span_ * span_; ++k) diagonal += rows.weight[k][lane];
-    for (int64_t dy = -reach_; dy <= reach_; ++dy) {
+    for (int64_t k = 0; k < span() * span(); ++k) diagonal += rows.weight[k][lane];
+    for (int64_t dy = -reach(); dy <= reach(); ++dy) {
       const int64_t jy = y + dy;
       if (jy < 0 || jy >= level_.image.height) continue;
-      double line[4][kMostUnknowns] = {};
-      for (int64_t dx = -reach_; dx <= reach_; ++dx) {
+      double line[4][kMost] = {};
+      for (int64_t dx = -reach(); dx <= reach(); ++dx) {
         const int64_t jx = x + dx;
-        const double w =
-            dy == 0 && dx == 0 ? -diagonal : rows.weight[(dy + reach_) * span_ + dx + reach_][lane];
+        const double w = dy == 0 && dx == 0
+                             ? -diagonal
+                             : rows.weight[(dy + reach()) * span() + dx + reach()][lane];
         if (w == 0 || jx < 0 || jx >= level_.image.width) continue;
-        double phi[kMostUnknowns];
+        double phi[kMost];
         read_basis(jy, jx, phi);
         const Place place = place_of(jx, cx, ramp_);
-        for (int64_t n = place.cell - cx + 1; n < place.cell - cx + 3; ++n)
-          for (int64_t c = 0; c < m_; ++c) line[n][c] -= w * place.weight[n] * phi[c];
+        double (*to)[kMost] = line + place.cell - cx + 1;
+        const double first = w * place.weight[0], second = w * place.weight[1];
+        for (int64_t c = 0; c < m(); ++c) to[0][c] -= first * phi[c];
+        for (int64_t c = 0; c < m(); ++c) to[1][c] -= second * phi[c];
       }
       const Place place = place_of(jy, cy, ramp_);
-      for (int64_t i = place.cell - cy + 1; i < place.cell - cy + 3; ++i)
+      for (int64_t i = 0; i < 2; ++i)
         for (int64_t n = 0; n < 4; ++n)
-          for (int64_t c = 0; c < m_; ++c) product[i][n][c] += place.weight[i] * line[n][c];
+          for (int64_t c = 0; c < m(); ++c)
+            product[place.cell - cy + 1 + i][n][c] += place.weight[i] * line[n][c];
     }
     const Place py = place_of(y, cy, ramp_), px = place_of(x, cx, ramp_);
-    for (int64_t i = 1; i < 3; ++i)
-      for (int64_t n = 1; n < 3; ++n) {
+    for (int64_t i = 0; i < 2; ++i)
+      for (int64_t n = 0; n < 2; ++n) {
         const double weight = py.weight[i] * px.weight[n];
-        const int64_t ny = cy + i - 1, nx = cx + n - 1;
-        if (weight != 0 && ny >= begin_ && ny < end_) add_node(ny, nx, weight, own, product, i, n);
+        if (weight != 0 && cy + i >= begin_ && cy + i < end_)
+          add_node(cy + i, cx + n, weight, own, product, i + 1, n + 1);
       }
   }
 
   void add_node(int64_t ny, int64_t nx, double weight, const double* own,
-                const double (&product)[4][4][kMostUnknowns], int64_t i, int64_t n) const {
+                const double (&product)[4][4][kMost], int64_t i, int64_t n) const {
     const int64_t slot = *nodes_.table.at(ny, nx / kNodes) * int64_t{kNodes} + nx % kNodes;
-    double* mass = nodes_.mass + slot * m_;
-    for (int64_t c = 0; c < m_; ++c) mass[c] += weight * own[c];
-    double* blocks = nodes_.product + slot * kNeighbours * m_ * m_;
+    double* mass = nodes_.mass + slot * m();
+    for (int64_t c = 0; c < m(); ++c) mass[c] += weight * own[c];
+    double* blocks = nodes_.product + slot * kNeighbours * m() * m();
     for (int64_t ey = -1; ey <= 1; ++ey)
-      for (int64_t ex = -1; ex <= 1; ++ex, blocks += m_ * m_) {
+      for (int64_t ex = -1; ex <= 1; ++ex, blocks += m() * m()) {
         const double* other = product[i + ey][n + ex];
-        for (int64_t a = 0; a < m_; ++a)
-          for (int64_t c = 0; c < m_; ++c) blocks[a * m_ + c] += weight * own[a] * other[c];
+        for (int64_t a = 0; a < m(); ++a) {
+          const double factor = weight * own[a];
+          for (int64_t c = 0; c < m(); ++c) blocks[a * m() + c] += factor * other[c];
+        }
       }
   }
 
   const FineLevel& level_;
   const NodeLevel& nodes_;
   const Ramp ramp_;
-  const int64_t begin_, end_, m_, reach_, span_;
+  const int64_t begin_, end_, unknowns_, reach_;
 };
 
 void galerkin_pixels(const FineLevel& level, const NodeLevel& nodes, int64_t begin, int64_t end) {
@@ -296,19 +309,17 @@ void galerkin_pixels(const FineLevel& level, const NodeLevel& nodes, int64_t beg
   std::memset(nodes.mass + first * kNodes * m, 0, sizeof(double) * (last - first) * kNodes * m);
   std::memset(nodes.product + first * kNodes * kNeighbours * m * m, 0,
               sizeof(double) * (last - first) * kNodes * kNeighbours * m * m);
-  const Galerkin galerkin(level, nodes, begin, end);
   const int64_t reach = level.spacing - level.image.radius;
   const int64_t from = begin * level.spacing - reach, to = (end - 1) * level.spacing + reach;
   const int64_t top = from < 0 ? 0 : from, bottom = to < height ? to : height;
   if (top >= bottom) return;
-  MatrixRow rows;
-  with_radius(level, [&](auto radius) {
-    for (int64_t i = level.table.first[top]; i < level.table.first[bottom]; ++i) {
-      fill_rows<decltype(radius)::value>(PixelBlock(level, i), level.reach(), &rows);
-      galerkin.add_block(i, rows);
-    }
-    return 0;
-  });
+  if (m == 4 && level.image.radius == 1) {
+    Galerkin<4, 2>(level, nodes, begin, end).run(top, bottom);
+  } else if (m == 2 && level.image.radius == 1) {
+    Galerkin<2, 2>(level, nodes, begin, end).run(top, bottom);
+  } else {
+    Galerkin<0, 0>(level, nodes, begin, end).run(top, bottom);
+  }
 }
 
 const MattingTransferKernels kKernels = {restrict_pixels, prolong_pixels, galerkin_pixels};
