@@ -143,6 +143,19 @@ def figure(recorder: Recorder, family: str) -> Callable[[Figure], None]:
     return recorder.figures[family].append
 
 
+@pytest.fixture
+def on_the_cpu(pytestconfig: pytest.Config) -> None:
+    """For files whose cases are the CPU's: `pytestmark = pytest.mark.usefixtures("on_the_cpu")`."""
+    if pytestconfig.option.device != "cpu":
+        pytest.skip("is about the CPU")
+
+
+@pytest.fixture
+def on_a_gpu(pytestconfig: pytest.Config) -> None:
+    if pytestconfig.option.device == "cpu":
+        pytest.skip("is about a GPU")
+
+
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config
 ) -> None:

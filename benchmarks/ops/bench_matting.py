@@ -23,6 +23,7 @@ from benchmarks.scenes import Scene, scene_of
 from pyfast.data import matte_errors
 
 pymatting = pytest.importorskip("pymatting", reason="the extra `bench` is not installed")
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
 
 FORWARD, BOTH = "forward", "forward+backward"
 

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import scipy.sparse
 import scipy.sparse.linalg
+import torch
 from matting_cases import EPSILON, SCHEDULES, matrix_of, picture
 from simt_build import SANITIZED
+
+import pyfast  # noqa: F401  (registers the operators)
 
 KERNELS = "simt_matting"
 SIZES = [(7, 9), (8, 16)] + ([] if SANITIZED else [(13, 31), (33, 45)])
@@ -97,6 +100,19 @@ def test_solve_with_levels(kernels: ModuleType) -> None:
     case = system((33, 45) if SANITIZED else (61, 83))
     case.check(kernels)
     assert case.reports[0][0] <= 40
+
+
+def test_the_solver_of_the_cpu_agrees(kernels: ModuleType) -> None:
+    case = system((33, 45), batch=2, vectors=2)
+    case.tolerance = 1e-10
+    zeros = torch.zeros(2, 33, 45, dtype=torch.float64)
+    x, image = torch.tensor(case.x), torch.tensor(case.image)
+    expected, reports = torch.ops.pyfast.matting_solve(
+        torch.zeros_like(x), x, image, zeros, torch.tensor(case.known), EPSILON, 1, 1e-10, 300
+    )
+    np.testing.assert_allclose(case.check(kernels), expected, atol=1e-7)
+    for ours, theirs in zip(case.reports, reports.flatten(0, 1).tolist(), strict=True):
+        assert ours[0] <= 1.5 * theirs[0]
 
 
 def test_solve_in_general(kernels: ModuleType) -> None:
