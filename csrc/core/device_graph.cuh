@@ -1,5 +1,7 @@
 // Launches that are repeated: captured once as a CUDA graph and replayed, which costs one launch
-// where there were many. The run on the host makes the launches each time.
+// where there were many. The first time they are made one by one: that loads the kernels, which a
+// capture might refuse. So they are where the caller captures. The run on the host makes them each
+// time.
 #pragma once
 
 #include "core/device.h"
@@ -16,16 +18,21 @@ class RepeatedLaunches {
   RepeatedLaunches& operator=(const RepeatedLaunches&) = delete;
 
 #if defined(__CUDACC__)
+  // A graph that still runs is freed when it ends.
   ~RepeatedLaunches() {
     if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
   }
 
   int run(cudaStream_t stream) {
-    if (executable_ == nullptr) {
-      const int error = capture();
-      if (error != cudaSuccess) return error;
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    int error = cudaStreamIsCapturing(stream, &status);
+    if (error != cudaSuccess) return error;
+    if (!loaded_ || status != cudaStreamCaptureStatusNone) {
+      loaded_ = true;
+      return launches_(stream);
     }
-    return cudaGraphLaunch(executable_, stream);
+    if (executable_ == nullptr) error = capture();
+    return error == cudaSuccess ? int(cudaGraphLaunch(executable_, stream)) : error;
   }
 
  private:
@@ -47,6 +54,7 @@ class RepeatedLaunches {
     return error;
   }
 
+  bool loaded_ = false;
   cudaGraphExec_t executable_ = nullptr;
 #else
   int run(cudaStream_t stream) { return launches_(stream); }

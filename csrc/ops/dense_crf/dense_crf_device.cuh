@@ -27,8 +27,8 @@ class Run {
   cudaStream_t stream() const { return stream_; }
   bool good() const { return error_ == cudaSuccess; }
   cudaError_t error() const { return error_; }
-  void check(cudaError_t error) {
-    if (good()) error_ = error;
+  void check(int error) {
+    if (good()) error_ = static_cast<cudaError_t>(error);
   }
 
   // Memory for `count` items, at least one, not initialised.

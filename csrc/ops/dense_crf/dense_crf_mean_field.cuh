@@ -1,7 +1,7 @@
 // The mean field: what its iterations launch.
 #pragma once
 
-#include "ops/dense_crf/dense_crf_repeat.cuh"
+#include "core/device_graph.cuh"
 #include "ops/dense_crf/dense_crf_update.cuh"
 
 namespace pyfast {
@@ -162,16 +162,26 @@ class MeanField {
   Plan plans_[kMostKernels]{};
 };
 
+// Capturing takes as long as the launches of a few iterations.
+constexpr int64_t kWorthAGraph = 4;
+
 template <class Real>
 void mean_field(Run& run, const MeanFieldParams<Real>& p, const LatticeSizes* sizes) {
   const int64_t size = p.batch * p.labels * p.points();
   if (size == 0) return;
   const MeanField<Real> field(run, p, sizes);
   field.start(run);
-  const auto keep = [&](int64_t i) {
-    if (p.history != nullptr) field.finish(run, p.history + i * size);
+  const auto launches = [&](cudaStream_t stream) {
+    Run on_stream = run.on(stream);
+    field.iterate(on_stream);
+    return int(on_stream.error());
   };
-  repeat(run, p.iterations, keep, [&](Run& on) { field.iterate(on); });
+  RepeatedLaunches<decltype(launches)> iteration(launches);
+  for (int64_t i = 0; i < p.iterations && run.good(); ++i) {
+    if (p.history != nullptr) field.finish(run, p.history + i * size);
+    const bool worth_a_graph = p.iterations >= kWorthAGraph;
+    run.check(worth_a_graph ? iteration.run(run.stream()) : launches(run.stream()));
+  }
   field.finish(run, p.marginals);
 }
 
