@@ -100,6 +100,12 @@ for c, h, w in [(3, 17, 23), (1, 9, 40)]:
     pyfast.matting_laplacian(image.detach())
     laplacian.matvec(v.detach()[0].flatten())
     laplacian.diagonal()
+for n, labels, h, w in [(1, 1, 1, 1), (2, 2, 9, 33), (1, 21, 17, 31), (1, 150, 5, 7)]:
+    unary = torch.randn(n, labels, h, w, device="cuda", requires_grad=True)
+    image = torch.rand(n, 3, h, w, device="cuda") * 255
+    for method in ("lattice", "closed", "exact"):
+        pyfast.dense_crf(unary, image, method=method, iterations=5).square().sum().backward()
+        pyfast.dense_crf(unary.detach(), image, method=method, iterations=5)
 torch.cuda.synchronize()
 PYTHON
 }
