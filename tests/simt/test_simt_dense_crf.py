@@ -68,7 +68,7 @@ def test_scan(kernels: ModuleType, count: int, schedule: str) -> None:
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("dims", [1, 2, 3, 5, 8, 16, 20])
 def test_lattice(kernels: ModuleType, dims: int, closed: bool, real: type) -> None:
-    count = 5 if closed and dims > 8 else 60
+    count = 3 if closed and dims > 8 else 60
     features = points(2, dims, count, real)
     values = standard_normal(2, 3, count, dtype=real)
     lattice = kernels.build(features, closed)
