@@ -97,24 +97,6 @@ inline Tensor as_contiguous(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }
 
-// Scratch memory on a tensor's device, given back to torch at the end of the scope: torch hands it
-// out again to what comes later on the same stream.
-class TorchMemory {
- public:
-  explicit TorchMemory(const Tensor& like) : like_(like) {}
-  DeviceMemory memory() { return {this, &give}; }
-
- private:
-  static void* give(void* context, size_t bytes) {
-    auto* self = static_cast<TorchMemory*>(context);
-    self->taken_.push_back(empty(self->like_, ScalarType::Byte, {static_cast<int64_t>(bytes)}));
-    return self->taken_.back().mutable_data_ptr();
-  }
-
-  const Tensor& like_;
-  std::vector<Tensor> taken_;
-};
-
 // Runs `cpu()`, or `cuda(stream)` on the current stream of the tensor's device. `cuda` is a
 // generic lambda that returns a cudaError_t: a build without CUDA never compiles its body.
 template <class Cpu, class Cuda>

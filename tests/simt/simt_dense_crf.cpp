@@ -21,6 +21,7 @@ using pyfast::CrfKernel;
 using pyfast::ExactParams;
 using pyfast::FilterGradientParams;
 using pyfast::FilterParams;
+using pyfast::ImageCrfParams;
 using pyfast::LatticeError;
 using pyfast::LatticeParams;
 using pyfast::LatticeSizes;
@@ -170,6 +171,34 @@ std::pair<Array<Real>, Array<Real>> mean_field(const Array<Real>& unary,
   return {marginals, history};
 }
 
+// unary: (B, L, H, W); image: (B, C, H, W).
+template <class Real>
+Array<Real> image_crf(const Array<Real>& unary, const Array<Real>& image, const Array<Real>& sigmas,
+                      const Array<Real>& weights, const Array<Real>& compatibility,
+                      int64_t iterations, int normalization, bool closed) {
+  ImageCrfParams<Real> p;
+  p.batch = unary.shape(0);
+  p.labels = unary.shape(1);
+  p.channels = image.shape(1);
+  p.height = unary.shape(2);
+  p.width = unary.shape(3);
+  p.iterations = iterations;
+  p.normalization = static_cast<pyfast::Normalization>(normalization);
+  p.closed = closed;
+  p.unary = unary.data();
+  p.image = image.data();
+  p.sigmas = sigmas.data();
+  p.weights = weights.data();
+  p.compatibility = compatibility.data();
+  Array<Real> marginals({p.batch, p.labels, p.height, p.width});
+  p.marginals = marginals.mutable_data();
+  simt::TestMemory memory;
+  LatticeError failure;
+  expect_success(kernels::launch_image_crf(p, memory, nullptr, &failure));
+  expect_points(failure);
+  return marginals;
+}
+
 // The order of 64-bit keys by their lowest bits.
 py::array_t<int32_t> order_of(const Array<uint64_t>& keys, int bits) {
   simt::TestMemory memory;
@@ -206,6 +235,10 @@ void define(py::module_& module, const char* kernel_name) {
              py::arg("values").noconvert(), py::arg("features").noconvert(), py::arg("lattice"));
   module.def("exact", &exact<Real>, py::arg("values").noconvert(), py::arg("features").noconvert(),
              py::arg("cutoff") = 0.0, py::arg("grad") = py::none());
+  module.def("image_crf", &image_crf<Real>, py::arg("unary").noconvert(),
+             py::arg("image").noconvert(), py::arg("sigmas").noconvert(),
+             py::arg("weights").noconvert(), py::arg("compatibility").noconvert(),
+             py::arg("iterations"), py::arg("normalization"), py::arg("closed"));
   module.def("mean_field", &mean_field<Real>, py::arg("unary").noconvert(), py::arg("kernels"),
              py::arg("iterations"), py::arg("start") = py::none(), py::arg("keep") = false);
 }

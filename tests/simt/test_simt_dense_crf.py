@@ -1,5 +1,6 @@
 """Every CUDA kernel of the dense CRF, run on the host and compared with the definitions."""
 
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -282,6 +283,25 @@ def test_an_iteration_launches_as_designed(kernels: ModuleType) -> None:
         launches.append(counted["launches"])
     # Splat, what chunks carry, six axes; along x; the update.
     assert launches[1] - launches[0] == 3 * (8 + 1 + 1)
+
+
+@pytest.mark.parametrize("real", REALS)
+@pytest.mark.parametrize("closed", [False, True])
+def test_images_as_on_the_cpu(kernels: ModuleType, closed: bool, real: type) -> None:
+    """The operator of dense_crf, whole: its CPU kernels halve storage, but not in float64."""
+    size, labels = (11, 14), 4
+    unary, image = energies(2, labels, size, real), colours(2, size, real)
+    sigmas, weights = np.array([5, 20, 1.2], real), np.array([4, 3], real)
+    for normalization, cost in itertools.product((0, 3), (-np.eye(labels), cost_matrix(labels))):
+        cost = cost.astype(real)
+        kernels.take_counters()
+        found = kernels.image_crf(unary, image, sigmas, weights, cost, 4, normalization, closed)
+        assert kernels.take_counters()["waits"] == 3 + closed
+        arrays = (unary, image, sigmas[None], weights[None], cost[None])
+        expected = torch.ops.pyfast.dense_crf(
+            *map(torch.tensor, arrays), 4, normalization, int(closed)
+        )
+        close(found, expected, 5e-3 if real is np.float32 else 1e-9)
 
 
 def test_start_and_no_iterations(kernels: ModuleType) -> None:

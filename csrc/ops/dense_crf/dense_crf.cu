@@ -33,6 +33,12 @@ int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* siz
   return PF_ISA::launch_mean_field(params, sizes, memory, static_cast<cudaStream_t>(stream));
 }
 
+template <class Real>
+int image_crf_cuda(const ImageCrfParams<Real>& params, DeviceMemory memory, void* stream,
+                   LatticeError* failure) {
+  return PF_ISA::launch_image_crf(params, memory, static_cast<cudaStream_t>(stream), failure);
+}
+
 #define PF_INSTANTIATE(Real)                                                                       \
   template int build_lattice_cuda(const LatticeParams<Real>&, LatticeMemory&, DeviceMemory, void*, \
                                   LatticeError*);                                                  \
@@ -41,7 +47,8 @@ int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* siz
                                     DeviceMemory, void*);                                          \
   template int exact_filter_cuda(const ExactParams<Real>&, DeviceMemory, void*, LatticeError*);    \
   template int mean_field_cuda(const MeanFieldParams<Real>&, const LatticeSizes*, DeviceMemory,    \
-                               void*);
+                               void*);                                                             \
+  template int image_crf_cuda(const ImageCrfParams<Real>&, DeviceMemory, void*, LatticeError*);
 PF_INSTANTIATE(float)
 PF_INSTANTIATE(double)
 #undef PF_INSTANTIATE

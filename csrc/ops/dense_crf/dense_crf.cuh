@@ -4,32 +4,17 @@
 
 #include "ops/dense_crf/dense_crf_exact.cuh"
 #include "ops/dense_crf/dense_crf_gradient.cuh"
-#include "ops/dense_crf/dense_crf_mean_field.cuh"
+#include "ops/dense_crf/dense_crf_images.cuh"
 
 namespace pyfast {
 namespace PF_ISA {
-
-// Rows of values through the lattice.
-template <class Real>
-void filter_rows(Run& run, const LatticeView<Real>& lattice, const RowShape& shape,
-                 const Real* values, bool transposed, Real* out) {
-  const auto buffers = make_lattice_rows(run, lattice, shape);
-  const Real* vertices =
-      splat_and_blur<Real>(run, lattice, shape, values, nullptr, transposed, buffers);
-  slice_all(run, lattice, shape, vertices, out);
-}
 
 template <class Real>
 cudaError_t launch_build(const LatticeParams<Real>& p, LatticeMemory& result, DeviceMemory memory,
                          cudaStream_t stream, LatticeError* failure) {
   Run run(memory, stream);
   *failure = LatticeError::kNone;
-  const auto lattice = build_lattice(run, p, result, failure);
-  if (!run.good() || *failure != LatticeError::kNone) return run.error();
-  const int64_t points = p.batch * p.points;
-  Real* ones = run.take<Real>(points);
-  run.launch(fill<Real>, run.blocks_for(points), ones, points, Real(1));
-  filter_rows(run, lattice, row_shape(1), ones, false, lattice.mass);
+  build_whole_lattice(run, p, result, failure);
   return run.error();
 }
 
@@ -74,6 +59,15 @@ cudaError_t launch_mean_field(const MeanFieldParams<Real>& p, const LatticeSizes
                               DeviceMemory memory, cudaStream_t stream) {
   Run run(memory, stream);
   mean_field(run, p, sizes);
+  return run.error();
+}
+
+template <class Real>
+cudaError_t launch_image_crf(const ImageCrfParams<Real>& p, DeviceMemory memory,
+                             cudaStream_t stream, LatticeError* failure) {
+  Run run(memory, stream);
+  *failure = LatticeError::kNone;
+  image_crf(run, p, failure);
   return run.error();
 }
 

@@ -231,4 +231,23 @@ template <class Real>
 int mean_field_cuda(const MeanFieldParams<Real>& params, const LatticeSizes* sizes,
                     DeviceMemory memory, void* stream);
 
+// dense_crf for images that share sigmas, weights and compatibility; all pointers are to the GPU.
+// Waits once more, for the last sigma.
+template <class Real>
+struct ImageCrfParams {
+  int64_t batch = 0, labels = 0, channels = 0, height = 0, width = 0;
+  int64_t iterations = 0;
+  Normalization normalization = Normalization::kSymmetric;
+  bool closed = false;
+  const Real* unary = nullptr;          // (B, L, H, W)
+  const Real* image = nullptr;          // (B, C, H, W)
+  const Real* sigmas = nullptr;         // (3,): bilateral in space and colour, on the grid
+  const Real* weights = nullptr;        // (2,): bilateral, on the grid
+  const Real* compatibility = nullptr;  // (L, L), symmetric costs
+  Real* marginals = nullptr;            // (B, L, H, W)
+};
+template <class Real>
+int image_crf_cuda(const ImageCrfParams<Real>& params, DeviceMemory memory, void* stream,
+                   LatticeError* failure);
+
 }  // namespace pyfast

@@ -182,5 +182,28 @@ const Real* splat_and_blur(Run& run, const LatticeView<Real>& lattice, const Row
   return in;
 }
 
+// Rows of values through the lattice.
+template <class Real>
+void filter_rows(Run& run, const LatticeView<Real>& lattice, const RowShape& shape,
+                 const Real* values, bool transposed, Real* out) {
+  const auto buffers = make_lattice_rows(run, lattice, shape);
+  const Real* vertices =
+      splat_and_blur<Real>(run, lattice, shape, values, nullptr, transposed, buffers);
+  slice_all(run, lattice, shape, vertices, out);
+}
+
+// A lattice with the mass of its points.
+template <class Real>
+LatticeView<Real> build_whole_lattice(Run& run, const LatticeParams<Real>& p, LatticeMemory& memory,
+                                      LatticeError* failure) {
+  const auto lattice = build_lattice(run, p, memory, failure);
+  if (!run.good() || *failure != LatticeError::kNone) return lattice;
+  const int64_t points = p.batch * p.points;
+  Real* ones = run.take<Real>(points);
+  run.launch(fill<Real>, run.blocks_for(points), ones, points, Real(1));
+  filter_rows(run, lattice, row_shape(1), ones, false, lattice.mass);
+  return lattice;
+}
+
 }  // namespace PF_ISA
 }  // namespace pyfast

@@ -89,8 +89,8 @@ Tensor gaussian_lattice(const Tensor& features, bool closed) {
     run_on_device_of(
         features, [&] { error = build_lattice_cpu(p, lattice); },
         [&](auto stream) {
-          TorchMemory scratch(features);
-          return build_lattice_cuda(p, lattice, scratch.memory(), stream, &error);
+          ScratchTensors scratch(features);
+          return build_lattice_cuda(p, lattice, scratch, stream, &error);
         });
     check(error);
     return lattice.tensor;
@@ -146,8 +146,8 @@ Tensor gaussian_filter(const Tensor& values, const Tensor& features, const Tenso
     run_on_device_of(
         values, [&] { filter_cpu(p); },
         [&](auto stream) {
-          TorchMemory scratch(values);
-          return filter_cuda(p, sizes, scratch.memory(), stream);
+          ScratchTensors scratch(values);
+          return filter_cuda(p, sizes, scratch, stream);
         });
     return output;
   });
@@ -179,8 +179,8 @@ Tensor exact(const Tensor& values, const Tensor& features, const Tensor* grad, d
     run_on_device_of(
         values, [&] { exact_filter_cpu(p); },
         [&](auto stream) {
-          TorchMemory scratch(values);
-          return exact_filter_cuda(p, scratch.memory(), stream, &error);
+          ScratchTensors scratch(values);
+          return exact_filter_cuda(p, scratch, stream, &error);
         });
     check(error);
     return output;
@@ -222,8 +222,8 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
     run_on_device_of(
         values, [&] { filter_gradient_cpu(p); },
         [&](auto stream) {
-          TorchMemory scratch(values);
-          return filter_gradient_cuda(p, sizes, scratch.memory(), stream);
+          ScratchTensors scratch(values);
+          return filter_gradient_cuda(p, sizes, scratch, stream);
         });
     return output;
   });
@@ -343,6 +343,28 @@ void run_image(const CrfRequest& r, int64_t image, Real* marginals) {
   mean_field_cpu(p);
 }
 
+// On a GPU: all at once, or one after another where they differ in more than their pixels.
+template <class Real>
+int run_images(const CrfRequest& r, Real* marginals, void* stream, LatticeError* error) {
+  const bool alike =
+      r.sigmas.size(0) == 1 && r.weights.size(0) == 1 && r.compatibility.size(0) == 1;
+  ImageCrfParams<Real> p;
+  p.batch = alike ? r.batch() : 1, p.labels = r.labels(), p.channels = r.image.size(1);
+  p.height = r.height(), p.width = r.width();
+  p.iterations = r.iterations, p.normalization = r.normalization, p.closed = r.closed;
+  for (int64_t b = 0; b < r.batch(); b += p.batch) {
+    p.unary = data<Real>(r.unary) + b * p.labels * r.points();
+    p.image = data<Real>(r.image) + b * p.channels * r.points();
+    p.sigmas = of_image<Real>(r.sigmas, b), p.weights = of_image<Real>(r.weights, b);
+    p.compatibility = of_image<Real>(r.compatibility, b);
+    p.marginals = marginals + b * p.labels * r.points();
+    ScratchTensors scratch(r.unary);
+    const int failed = image_crf_cuda(p, scratch, stream, error);
+    if (failed != 0 || *error != LatticeError::kNone) return failed;
+  }
+  return 0;
+}
+
 Tensor dense_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
                  const Tensor& weights, const Tensor& compatibility, int64_t iterations,
                  int64_t normalization, int64_t method) {
@@ -352,9 +374,15 @@ Tensor dense_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
     using Real = decltype(zero);
     Tensor marginals =
         empty(unary, unary.scalar_type(), {r.batch(), r.labels(), r.height(), r.width()});
-    STD_TORCH_CHECK(unary.is_cpu(), "not on this device yet");
     if (marginals.numel() == 0) return marginals;
-    for (int64_t b = 0; b < r.batch(); ++b) run_image(r, b, result<Real>(marginals));
+    LatticeError error = LatticeError::kNone;
+    run_on_device_of(
+        unary,
+        [&] {
+          for (int64_t b = 0; b < r.batch(); ++b) run_image(r, b, result<Real>(marginals));
+        },
+        [&](auto stream) { return run_images(r, result<Real>(marginals), stream, &error); });
+    check(error);
     return marginals;
   });
 }
