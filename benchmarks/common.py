@@ -27,7 +27,7 @@ HEAD_START_CYCLES = 4_000_000
 # Seconds from which on a call finds its caches cold anyway, and is not called once before.
 LONG = 0.5
 # Seconds for all rounds of a case, within which there are as many as were asked for.
-PATIENCE = 30
+PATIENCE = 12
 FEWEST = 5
 
 

@@ -138,8 +138,8 @@ def prepare_kept(case: Case, device: torch.device) -> Prepared:
         peer = Peer(module, scene, DEEPLAB)
         crf = peer.build(gaussian=False)
         columns["pydensecrf"] = Column(
-            lambda: crf.inference(ITERATIONS),
-            lambda result: (peer.tensors(torch.tensor(result).numpy())[0].flatten(2),),
+            lambda: np.array(crf.inference(ITERATIONS)),
+            lambda result: (peer.tensors(result)[0].flatten(2),),
             TOLERANCE,
         )
     each = crf_scenes.iteration_work(scene.pixels, int(kept.num_vertices), labels)

@@ -21,9 +21,9 @@ class Case(NamedTuple):
     recorded: float  # seconds of pydensecrf, one thread
 
 
-# Ten iterations with setup at 500 x 375; the machine below, median, by `make bench`.
-CASES = (Case(2, 0.494), Case(21, 1.430))
-MACHINE = "two cores of an AMD EPYC (Zen 4)"
+# Ten iterations with setup at 500 x 375 on the machine below, median of seven.
+CASES = (Case(2, 0.549), Case(21, 1.086))
+MACHINE = "one core of an AMD EPYC (Zen 5)"
 
 
 def seconds(labels: int) -> float:
