@@ -138,12 +138,12 @@ def matting_laplacian(
     if layout == "scipy":
         from scipy.sparse import csr_array
 
-        arrays = value.numpy(), column.numpy(), row_start.numpy()
-        return csr_array(arrays, shape=shape)
+        arrays = [part.cpu().numpy() for part in (value, column, row_start)]
+        return csr_array(tuple(arrays), shape=shape)
     matrix = torch.sparse_csr_tensor(row_start, column, value, shape, check_invariants=False)
     if layout == "csr":
         return matrix
-    rows = torch.repeat_interleave(torch.arange(pixels), row_start.diff())
+    rows = torch.repeat_interleave(torch.arange(pixels, device=value.device), row_start.diff())
     indices = torch.stack([rows, column.long()])
     return torch.sparse_coo_tensor(indices, value, shape, is_coalesced=True, check_invariants=False)
 
@@ -213,8 +213,11 @@ class MattingLaplacian:
         """
         op = "MattingLaplacian.solve"
         if isinstance(rhs, np.ndarray):
-            tensors = [a if a is None else torch.as_tensor(a) for a in (rhs, diag, x0)]
-            return self.solve(*tensors, rtol=rtol, maxiter=maxiter).numpy()
+            device = self.image.device
+            tensors = [
+                a if a is None else torch.as_tensor(a, device=device) for a in (rhs, diag, x0)
+            ]
+            return self.solve(*tensors, rtol=rtol, maxiter=maxiter).cpu().numpy()
         vectors = self._as_planes(op, "rhs", rhs)
         checks.expect_iterations(op, rtol, maxiter)
         checks.expect_solvable(op, self.image)
@@ -258,7 +261,8 @@ class MattingLaplacian:
     def matvec(self, v: Any) -> Any:
         """L v for tensors or arrays: (H W,), (H W, K) or (…, H, W)."""
         if isinstance(v, np.ndarray):
-            return self.matvec(torch.from_numpy(np.ascontiguousarray(v, np.float64))).numpy()
+            vector = torch.from_numpy(np.ascontiguousarray(v, np.float64))
+            return self.matvec(vector.to(self.image.device)).cpu().numpy()
         vectors = self._as_planes("MattingLaplacian", "v", v)
         product = operators.product(vectors, self.image[None], self.epsilon, self.radius)
         return self._like(product, v)
@@ -284,7 +288,8 @@ class MattingLaplacian:
             maxiter: most iterations.
 
         Returns:
-            Values (k,), ascending, and vectors (H W, k), orthonormal, as NumPy arrays.
+            Values (k,), ascending, and vectors (H W, k), orthonormal, as NumPy arrays. Of an image
+            on a GPU the products are taken there, and all else on the CPU.
 
         Raises:
             TypeError: an argument is of another type than above.
@@ -328,7 +333,7 @@ class MattingLaplacian:
             )
 
         values, vectors = _C.with_matting_preconditioner(
-            self.image.numpy(), shift, self.epsilon, self.radius, iterate
+            self.image.cpu().numpy(), shift, self.epsilon, self.radius, iterate
         )
         order = np.argsort(values)
         return (

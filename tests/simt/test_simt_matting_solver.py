@@ -126,6 +126,21 @@ def test_solve_in_general(kernels: ModuleType) -> None:
     case.check(kernels)
 
 
+def test_a_singular_system(kernels: ModuleType) -> None:
+    """Nothing is known: solutions differ by a constant."""
+    case = system((33, 45))
+    case.known[:] = 0
+    case.x[:] = 0
+    case.rhs = np.random.default_rng(3).standard_normal((1, 1, 33, 45))
+    case.rhs -= case.rhs.mean()
+    found = case.solve(kernels)
+    assert case.reports[0][2]
+    matrix = matrix_of(kernels, case.image[0]).toarray()
+    expected = np.linalg.solve(matrix + 1 / matrix.shape[0], case.rhs.ravel())
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose((found - found.mean()).ravel() / scale, expected / scale, atol=1e-6)
+
+
 def test_a_system_with_no_known_pixel_in_one_image_alone(kernels: ModuleType) -> None:
     case = system((14, 15), batch=3)
     case.known[1] = 1  # nothing to solve
