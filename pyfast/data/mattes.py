@@ -25,7 +25,7 @@ class MatteScene(NamedTuple):
 
 
 def matte_scene(
-    height: int, width: int, front: str = "flower", back: str = "china", hairs: int = 90
+    height: int, width: int, front: str = "flower", back: str = "china", hairs: int = 40
 ) -> MatteScene:
     """A subject with a sharp edge below, an ever more blurred one around, and hair on top.
 
