@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstddef>
+#include <list>
 #include <vector>
 
 #include "core/array_view.h"
 #include "core/cuda_build.h"
+#include "core/device_memory.h"
 
 namespace pyfast {
 
@@ -54,6 +56,25 @@ class CudaScratch {
  private:
   void* data_ = nullptr;
   void* stream_;
+};
+
+// The same as memory for launchers.
+class CudaMemory {
+ public:
+  explicit CudaMemory(void* stream) : stream_(stream) {}
+  CudaMemory(const CudaMemory&) = delete;
+  CudaMemory& operator=(const CudaMemory&) = delete;
+
+  operator DeviceMemory() {
+    return {this, [](void* self, size_t bytes) {
+              auto& memory = *static_cast<CudaMemory*>(self);
+              return memory.taken_.emplace_back(bytes, memory.stream_).data();
+            }};
+  }
+
+ private:
+  void* stream_;
+  std::list<CudaScratch> taken_;
 };
 
 int cuda_device_of(const void* memory);

@@ -71,7 +71,7 @@ PYBIND11_MODULE(simt_matting, module) {
     return py::isinstance<py::array_t<float>>(totals) ? call(float{}) : call(double{});
   });
   // values, result (B, N), factors (B,).
-  module.def("scale", [](py::array values, py::array factors, double by, py::array result) {
+  module.def("scale", [](py::array values, MaybeArray factors, double by, py::array result) {
     const auto call = [&](auto zero) {
       using T = decltype(zero);
       return kernels::launch_scale(data_of<const T>(values), data_of<const T>(factors), by,

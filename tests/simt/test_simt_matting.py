@@ -87,6 +87,8 @@ def test_what_a_gradient_needs_besides_the_form(kernels: ModuleType, dtype: str)
         factors, result = totals.copy(), np.full(values.shape, np.nan, dtype)
         assert kernels.scale(values.astype(dtype), factors, 2.0, result) == 0
         np.testing.assert_allclose(result, 2 * factors[:, None] * values, rtol=1e-5, atol=1e-5)
+        assert kernels.scale(result, None, 0.5, result) == 0  # in place
+        np.testing.assert_allclose(result, factors[:, None] * values, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)

@@ -112,7 +112,7 @@ int matting_form_cuda(const MattingFormParams<T>& params, const DeviceMemory& me
 template <class T>
 int matting_totals_cuda(const double* energies, int64_t batch, int64_t vectors, T* totals,
                         void* stream);
-// to = by * factors * from: (batch, each), factors (batch).
+// to = by * factors * from: (batch, each), factors (batch), or null: ones.
 template <class T>
 int matting_scale_cuda(const T* from, const T* factors, double by, int64_t batch, int64_t each,
                        T* to, void* stream);

@@ -10,11 +10,12 @@ namespace pyfast::arrays {
 namespace {
 
 void expect_image(const ArrayView& image, double epsilon, int64_t radius) {
-  if (image.device != kCpu)
-    throw std::invalid_argument("expected " + image.name + " on the CPU, got it on " +
-                                device_text(image.device));
   if (!image.has_shape({kAny, kAny, kAny, kAny}) || image.shape[1] < 1)
     throw shape_error(image, "(B, D, H, W)");
+  if (image.device != kCpu && image.shape[1] > kMostMattingChannels)
+    throw std::invalid_argument("expected " + image.name + " of at most " +
+                                std::to_string(kMostMattingChannels) + " channels on CUDA, got " +
+                                std::to_string(image.shape[1]));
   expect_window(image.shape[2], image.shape[3], epsilon, radius);
 }
 
@@ -58,21 +59,36 @@ void matting_energy(ArrayCall& call, const ArrayView& v, const ArrayView& image,
     using Real = decltype(real);
     const int64_t batch = v.shape[0], vectors = v.shape[1];
     std::vector<Real> vector_copy, image_copy;
-    std::vector<double> energies(batch * vectors);
     MattingFormParams<Real> p;
     p.image = image_of(image, contiguous(image, image_copy), epsilon, radius);
     p.vectors = vectors;
     p.v = contiguous(v, vector_copy);
-    p.energy = energies.data();
     p.product = of_v.as<Real>();
     p.slope = of_image.as<Real>();
-    matting_form_cpu(p);
-    for (int64_t i = 0; i < batch * vectors * p.image.pixels(); ++i) p.product[i] *= 2;
-    for (int64_t n = 0; n < batch; ++n) {
-      double sum = 0;
-      for (int64_t k = 0; k < vectors; ++k) sum += energies[n * vectors + k];
-      energy.as<Real>()[n] = static_cast<Real>(sum);
-    }
+    Real* const totals = energy.as<Real>();
+    call.run_on_device_of(
+        v,
+        [&] {
+          std::vector<double> energies(batch * vectors);
+          p.energy = energies.data();
+          matting_form_cpu(p);
+          for (int64_t i = 0; i < batch * vectors * p.image.pixels(); ++i) p.product[i] *= 2;
+          for (int64_t n = 0; n < batch; ++n) {
+            double sum = 0;
+            for (int64_t k = 0; k < vectors; ++k) sum += energies[n * vectors + k];
+            totals[n] = static_cast<Real>(sum);
+          }
+        },
+        [&](auto stream) {
+          CudaMemory scratch(stream);
+          const DeviceMemory memory = scratch;
+          p.energy = memory.take<double>(batch * vectors);
+          int error = matting_form_cuda(p, memory, stream);
+          if (error == 0) error = matting_totals_cuda(p.energy, batch, vectors, totals, stream);
+          if (error != 0) return error;
+          return matting_scale_cuda(p.product, static_cast<const Real*>(nullptr), 2.0, batch,
+                                    vectors * p.image.pixels(), p.product, stream);
+        });
   });
 }
 
@@ -90,13 +106,21 @@ void matting_product(ArrayCall& call, const ArrayView& v, const ArrayView& image
     p.vectors = v.shape[1];
     p.v = contiguous(v, vector_copy);
     p.product = product.as<Real>();
-    matting_form_cpu(p);
+    call.run_on_device_of(
+        v, [&] { matting_form_cpu(p); },
+        [&](auto stream) {
+          CudaMemory memory(stream);
+          return matting_form_cuda(p, memory, stream);
+        });
   });
 }
 
 void matting_solve(ArrayCall& call, const ArrayView& rhs, const ArrayView& x,
                    const ArrayView& image, const ArrayView& diagonal, const ArrayView& known,
                    double epsilon, int64_t radius, double tolerance, int64_t most_iterations) {
+  if (image.device != kCpu)
+    throw std::invalid_argument("expected " + image.name + " on the CPU, got it on " +
+                                device_text(image.device));
   expect_image(image, epsilon, radius);
   if (image.dtype != DType::kFloat64) throw TypeMismatch("expected image of float64, got float32");
   if (image.shape[1] > kMostSolverChannels)

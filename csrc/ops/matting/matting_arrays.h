@@ -1,5 +1,5 @@
-// The array doors of the matting Laplacian: the operators of matting_torch.cpp on arrays on the
-// CPU.
+// The array doors of the matting Laplacian: the operators of matting_torch.cpp on arrays, the
+// solver and the matrix on those on the CPU.
 #pragma once
 
 #include "core/array_call.h"

@@ -215,7 +215,8 @@ __global__ void __launch_bounds__(kMattingThreads)
   const int64_t k = int64_t{blockIdx.x % blocks} * kMattingThreads + threadIdx.x;
   if (k >= each) return;
   const int64_t image = blockIdx.x / blocks;
-  to[image * each + k] = T(by * double(factors[image])) * from[image * each + k];
+  const double factor = factors == nullptr ? 1 : double(factors[image]);
+  to[image * each + k] = T(by * factor) * from[image * each + k];
 }
 
 template <class T>
