@@ -11,7 +11,8 @@ extern "C" int32_t torch_get_num_threads(uint32_t* count);
 namespace pyfast {
 namespace {
 std::atomic<bool> serial{false};
-}
+thread_local int serial_scopes = 0;
+}  // namespace
 
 int num_threads() {
   if (serial.load(std::memory_order_relaxed)) return 1;
@@ -21,10 +22,13 @@ int num_threads() {
 
 void run_serially_from_now_on() { serial.store(true, std::memory_order_relaxed); }
 
+SerialScope::SerialScope() { ++serial_scopes; }
+SerialScope::~SerialScope() { --serial_scopes; }
+
 void detail::parallel_for(int64_t begin, int64_t end, int64_t grain, RangeFunction function,
                           void* context) {
   if (begin >= end) return;
-  if (end - begin <= grain || serial.load(std::memory_order_relaxed)) {
+  if (end - begin <= grain || serial_scopes > 0 || serial.load(std::memory_order_relaxed)) {
     function(begin, end, context);
   } else if (torch_parallel_for(begin, end, grain, function, context) != 0) {
     throw std::runtime_error("pyfast: a worker thread failed, most likely for want of memory");

@@ -17,6 +17,15 @@ int num_threads();
 // the calling thread. Called by Python after a fork.
 void run_serially_from_now_on();
 
+// While one is alive, parallel_for runs on the calling thread.
+class SerialScope {
+ public:
+  SerialScope();
+  ~SerialScope();
+  SerialScope(const SerialScope&) = delete;
+  SerialScope& operator=(const SerialScope&) = delete;
+};
+
 namespace detail {
 using RangeFunction = void (*)(int64_t begin, int64_t end, void* context);
 void parallel_for(int64_t begin, int64_t end, int64_t grain, RangeFunction, void* context);

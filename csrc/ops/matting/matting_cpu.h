@@ -24,6 +24,11 @@ constexpr int64_t kMattingChunk = 64;
 // Offsets from a pixel to those after it with which it has a window in common, row by row.
 inline int64_t matting_half_offsets(int64_t radius) { return 2 * radius * (4 * radius + 2); }
 
+// Means and factors of a chunk of windows, in doubles.
+inline int64_t matting_statistics(int64_t channels) {
+  return kMattingChunk * (channels + channels * (channels + 1) / 2);
+}
+
 // Memory of a kernel, in doubles, for a tile of `columns`.
 template <class T>
 int64_t form_memory(const MattingFormParams<T>& p, int64_t columns) {
@@ -31,7 +36,7 @@ int64_t form_memory(const MattingFormParams<T>& p, int64_t columns) {
   const int64_t vectors = p.vectors * (p.u == nullptr ? 1 : 2), products = p.vectors + d;
   const int64_t rows = p.image.side() * (d + vectors + products);
   const int64_t window = 8 * (2 * n * d + 5 * n + d * (d + 1) + 4 * d + p.vectors);
-  return rows * matting_stride(columns + 4 * p.image.radius) + window +
+  return rows * matting_stride(columns + 4 * p.image.radius) + window + matting_statistics(d) +
          products * n * matting_stride(kMattingChunk);
 }
 
@@ -39,7 +44,7 @@ inline int64_t matrix_memory(const MattingImage<double>& image) {
   const int64_t n = image.side() * image.side(), d = image.channels;
   const int64_t half = matting_half_offsets(image.radius);
   const int64_t rows = image.side() * d + (4 * image.radius + 1) * half + 3;
-  return rows * matting_stride(image.width) + 8 * (n * d + d * (d + 1)) +
+  return rows * matting_stride(image.width) + 8 * n * d + matting_statistics(d) +
          n * (n - 1) / 2 * matting_stride(kMattingChunk);
 }
 

@@ -68,7 +68,7 @@ class FormSweep {
         sums_(memory_, shape.side(), products_ + slopes_, columns_),
         planes_(memory_, (products_ + slopes_) * shape.n()),
         z_(memory_.take_vectors(shape.n() * shape.d())),
-        inverse_(memory_.take_vectors(packed_size(shape.d()))),
+        statistics_(memory_.take_vectors(kMattingChunk / kLanes * statistics_size(shape.d()))),
         rates_(memory_.take_vectors(shape.n() * shape.d())),
         energy_(memory_.take_vectors(p.vectors)),
         v_(memory_, shape.n(), shape.d()),
@@ -111,8 +111,10 @@ class FormSweep {
   void add_chunk(int64_t y, int64_t x) {
     const int64_t left = last_x_ - first_x_ - x;
     const int64_t windows = left < kMattingChunk ? left : kMattingChunk;
-    int64_t done = 0;
-    for (; done < windows; done += kLanes) add_group(y, x, done, windows);
+    const int64_t groups = (windows + kLanes - 1) / kLanes, done = groups * kLanes;
+    fit_windows(shape_, image_, y - shape_.r(), x, groups, p_.image.epsilon, statistics_);
+    for (int64_t g = 0; g < groups; ++g)
+      add_group(y, x, g * kLanes, windows, statistics_ + g * statistics_size(shape_.d()));
     if (windows < kMattingChunk)  // what the row before left behind
       for (int64_t i = 0; i < (products_ + slopes_) * shape_.n(); ++i)
         for (int64_t k = done; k < done + 2 * shape_.r(); ++k) planes_.plane(i)[k] = 0;
@@ -123,11 +125,11 @@ class FormSweep {
                        sums_.row(y - shape_.r() + ay, plane) + x);
   }
 
-  void add_group(int64_t y, int64_t chunk, int64_t at, int64_t windows) {
+  void add_group(int64_t y, int64_t chunk, int64_t at, int64_t windows, const Doubles* statistics) {
     const int64_t top = y - shape_.r(), x = chunk + at;
     const int d = shape_.d(), n = shape_.n();
     const Doubles valid = first_lanes(windows - at);
-    fit_windows(shape_, image_, top, x, p_.image.epsilon, z_, inverse_);
+    whiten_windows(shape_, image_, top, x, statistics, z_);
     for (int i = 0; i < (slopes_ == 0 ? 0 : n * d); ++i) rates_[i] = Doubles{};
     const Doubles own = y >= tile_.top && y < tile_.bottom ? owned(first_x_ + x) : Doubles{};
     for (int64_t k = 0; k < p_.vectors; ++k) {
@@ -138,7 +140,7 @@ class FormSweep {
       energy_[k] += sum * own;
       for (int a = 0; a < (products_ == 0 ? 0 : n); ++a)
         store(planes_.plane(k * n + a) + at, v_.rest[a]);
-      if (slopes_ != 0) add_rates();
+      if (slopes_ != 0) add_rates(statistics + d);
     }
     for (int c = 0; c < slopes_; ++c)
       for (int a = 0; a < n; ++a)
@@ -146,11 +148,11 @@ class FormSweep {
   }
 
   // -(rho^u a^v + rho^v a^u) of one vector.
-  void add_rates() {
+  void add_rates(const Doubles* inverse) {
     const int d = shape_.d(), n = shape_.n();
-    colour_slope<Shape::kKnownChannels>(inverse_, v_.slope, 1.0, d);
+    colour_slope<Shape::kKnownChannels>(inverse, v_.slope, 1.0, d);
     if (p_.u != nullptr) {
-      colour_slope<Shape::kKnownChannels>(inverse_, u_.slope, 1.0, d);
+      colour_slope<Shape::kKnownChannels>(inverse, u_.slope, 1.0, d);
       for (int a = 0; a < n; ++a)
         for (int c = 0; c < d; ++c)
           rates_[a * d + c] -= u_.rest[a] * v_.slope[c] + v_.rest[a] * u_.slope[c];
@@ -189,7 +191,7 @@ class FormSweep {
   Memory memory_;
   const RowRing image_, vectors_, sums_;
   const WindowPlanes planes_;
-  Doubles *z_, *inverse_, *rates_, *energy_;
+  Doubles *z_, *statistics_, *rates_, *energy_;
   const Fit v_, u_;
 };
 

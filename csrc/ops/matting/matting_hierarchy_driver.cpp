@@ -7,6 +7,7 @@
 #include "core/cpu_dispatch.h"
 #include "core/parallel.h"
 #include "ops/matting/matting_hierarchy.h"
+#include "ops/matting/matting_threads.h"
 
 namespace pyfast {
 namespace {
@@ -87,9 +88,17 @@ float sign_of(int64_t i) {
   return (static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u >> 62 & 1) != 0 ? 1.0f : -1.0f;
 }
 
-// Jacobi's damping for the largest eigenvalue, from squares of the last two steps.
-double damping(double last, double before) {
-  const double largest = before > 0 ? std::sqrt(last / before) : 1;
+// Jacobi's damping by the largest eigenvalue, which the power method finds: each step returns the
+// square of a vector.
+template <class Step>
+double damping(const Step& step) {
+  ThreadChoice threads;
+  double now = 0, before = 0;
+  for (int i = 0; i < kPowerSteps; ++i) {
+    before = now;
+    threads.run([&] { now = step(); });
+  }
+  const double largest = before > 0 ? std::sqrt(now / before) : 1;
   return 4.0 / 3.0 / largest;
 }
 
@@ -267,16 +276,13 @@ void MattingHierarchy::damp_fine() const {
     for (int64_t l = 0; l < kPixels; ++l)
       z[l] = fine_.inverse[i * kPixels + l] != 0 ? sign_of(i * kPixels + l) : 0;
   }
-  double now = 0, before = 0;
-  for (int step = 0; step < kPowerSteps; ++step) {
+  const double factor = damping([&] {
     for_parts(1, last, kPixelBlocks,
               [&](int64_t begin, int64_t end) { fine_kernels().residual(fine_, v_, begin, end); });
-    before = now;
-    now = sum_of_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
+    return sum_of_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
       return fine_kernels().power(fine_, v_, begin, end);
     });
-  }
-  const double factor = damping(now, before);
+  });
   for_parts(1, last, kPixelBlocks,
             [&](int64_t begin, int64_t end) { fine_kernels().damp(fine_, factor, begin, end); });
 }
@@ -291,16 +297,13 @@ void MattingHierarchy::damp(const NodeLevel& level) const {
         level.x[level.at(m, c, level.table.row[i], x)] =
             is_used ? sign_of((i * kNodes + k) * m + c) : 0;
       }
-  double now = 0, before = 0;
-  for (int step = 0; step < kPowerSteps; ++step) {
+  const double factor = damping([&] {
     for_parts(1, last, kNodeBlocks,
               [&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
-    before = now;
-    now = sum_of_parts(1, last, kNodeBlocks, [&](int64_t begin, int64_t end) {
+    return sum_of_parts(1, last, kNodeBlocks, [&](int64_t begin, int64_t end) {
       return node_kernels().power(level, begin, end);
     });
-  }
-  const double factor = damping(now, before);
+  });
   for_parts(1, last, kNodeBlocks,
             [&](int64_t begin, int64_t end) { node_kernels().damp(level, factor, begin, end); });
 }

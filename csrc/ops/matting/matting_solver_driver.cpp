@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "ops/matting/matting_hierarchy.h"
+#include "ops/matting/matting_threads.h"
 
 namespace pyfast {
 namespace {
@@ -83,8 +84,9 @@ class Solver {
 
   MattingReport iterate(double scale) {
     MattingReport report;
-    double squares = hierarchy_.advance(0), before = 0;
-    bool by_levels = true;
+    double squares = hierarchy_.advance(0);
+    State state;
+    ThreadChoice threads;
     for (;; ++report.iterations) {
       report.residual = scale > 0 ? std::sqrt(squares / scale) : 0;
       report.converged = report.residual <= p_.tolerance;
@@ -92,22 +94,32 @@ class Solver {
       const bool stops = progress.report != nullptr && report.iterations > 0 &&
                          progress.report(progress.context, report.iterations, report.residual);
       if (report.converged || stops || report.iterations >= p_.most_iterations) break;
-      const double now = hierarchy_.precondition(by_levels);
-      hierarchy_.turn(before > 0 ? now / before : 0);
-      before = now;
-      const double curvature = hierarchy_.multiply();
-      if (now > 0 && curvature > 0 && std::isfinite(now / curvature)) {
-        squares = hierarchy_.advance(now / curvature);
-      } else if (by_levels) {
-        // Where unknown pixels are hardly more than the nodes' unknowns, rounding can cost the
-        // levels their definiteness.
-        by_levels = false;
-        before = 0;
-      } else {
-        break;
-      }
+      threads.run([&] { squares = step(state, squares); });
+      if (state.is_lost) break;
     }
     return report;
+  }
+
+  struct State {
+    double before = 0;      // r . M r of the last iteration, or 0: there is none to build on
+    bool by_levels = true;  // what M is
+    bool is_lost = false;   // rounding has the last word, or what came in was not finite
+  };
+
+  // One iteration; returns r . r.
+  double step(State& state, double squares) const {
+    const double now = hierarchy_.precondition(state.by_levels);
+    hierarchy_.turn(state.before > 0 ? now / state.before : 0);
+    state.before = now;
+    const double curvature = hierarchy_.multiply();
+    if (now > 0 && curvature > 0 && std::isfinite(now / curvature))
+      return hierarchy_.advance(now / curvature);
+    // Where unknown pixels are hardly more than the nodes' unknowns, rounding can cost the levels
+    // their definiteness.
+    state.is_lost = !state.by_levels;
+    state.by_levels = false;
+    state.before = 0;
+    return squares;
   }
 
   const MattingSolveParams& p_;

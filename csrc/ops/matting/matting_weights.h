@@ -26,7 +26,7 @@ class WeightSweep {
         needs_(memory, 1, 1, width_),
         planes_(memory, shape.n() * (shape.n() - 1) / 2),
         z_(memory.take_vectors(shape.n() * shape.d())),
-        inverse_(memory.take_vectors(packed_size(shape.d()))) {}
+        statistics_(memory.take_vectors(kMattingChunk / kLanes * statistics_size(shape.d()))) {}
 
   // Calls emit(y) for rows [top, bottom) in order, when the rows from y - 2r to y are complete.
   template <class Emit>
@@ -90,11 +90,13 @@ class WeightSweep {
     for (int64_t k = 0; k < windows; ++k) needed += needs[k];
     if (needed == 0) return;
     const int n = shape_.n(), side = shape_.side(), r = shape_.r();
-    int64_t done = 0;
-    for (; done < windows; done += kLanes) {
-      fit_windows(shape_, image_, top, x + done, epsilon_, z_, inverse_);
-      const Doubles share = load<kLanes>(needs + done) * first_lanes(windows - done) * (1.0 / n);
-      add_group(share, done);
+    const int64_t groups = (windows + kLanes - 1) / kLanes, done = groups * kLanes;
+    fit_windows(shape_, image_, top, x, groups, epsilon_, statistics_);
+    for (int64_t g = 0; g < groups; ++g) {
+      const int64_t at = g * kLanes;
+      whiten_windows(shape_, image_, top, x + at, statistics_ + g * statistics_size(shape_.d()),
+                     z_);
+      add_group(load<kLanes>(needs + at) * first_lanes(windows - at) * (1.0 / n), at);
     }
     if (windows < kMattingChunk)  // what the row before left behind
       for (int64_t i = 0; i < n * (n - 1) / 2; ++i)
@@ -131,7 +133,7 @@ class WeightSweep {
   const int64_t half_;
   const RowRing image_, weights_, needs_;
   const WindowPlanes planes_;
-  Doubles *z_, *inverse_;
+  Doubles *z_, *statistics_;
 };
 
 }  // namespace PF_ISA

@@ -118,34 +118,52 @@ void with_shape(int64_t channels, int64_t radius, const F& f) {
   }
 }
 
-// z (n, d) and R^-1, packed, of the windows whose upper left pixels are at x, x + 1, ... of the
-// rows from y on.
+// Mean colours (d) and R^-1, packed, of one group of windows.
+inline int64_t statistics_size(int64_t d) { return d + d * (d + 1) / 2; }
+
+// Statistics of `groups` groups of windows; the first window's upper left pixel is at x of the rows
+// from y on. All groups of a chunk before anything is made of them: the chain of roots and
+// divisions of one then overlaps with that of the next.
 template <int kChannels, int kRadius>
 inline void fit_windows(const WindowShape<kChannels, kRadius>& shape, const RowRing& image,
-                        int64_t y, int64_t x, double epsilon, Doubles* z, Doubles* inverse) {
-  const int d = shape.d(), side = shape.side(), n = shape.n();
-  const double share = 1.0 / n, ridge = epsilon * share;
-  for (int c = 0; c < d; ++c) {
-    Doubles mean{};
-    for (int ay = 0; ay < side; ++ay) {
-      const double* row = image.row(y + ay, c) + x;
-      for (int ax = 0; ax < side; ++ax) {
-        const Doubles value = load<kLanes>(row + ax);
-        z[(ay * side + ax) * d + c] = value;
-        mean += value;
-      }
-    }
-    mean *= share;
-    for (int a = 0; a < n; ++a) z[a * d + c] -= mean;
-  }
-  for (int i = 0; i < d; ++i)
-    for (int j = 0; j <= i; ++j) {
+                        int64_t y, int64_t x, int64_t groups, double epsilon, Doubles* statistics) {
+  const int d = shape.d(), side = shape.side();
+  const double share = 1.0 / shape.n(), ridge = epsilon * share;
+  for (int64_t g = 0; g < groups; ++g, x += kLanes, statistics += statistics_size(d)) {
+    Doubles* inverse = statistics + d;
+    for (int c = 0; c < d; ++c) {
       Doubles sum{};
-      for (int a = 0; a < n; ++a) sum += z[a * d + i] * z[a * d + j];
-      inverse[packed(i, j)] = sum * share + (i == j ? ridge : 0.0);
+      for (int ay = 0; ay < side; ++ay)
+        for (int ax = 0; ax < side; ++ax) sum += load<kLanes>(image.row(y + ay, c) + x + ax);
+      statistics[c] = sum * share;
     }
-  invert_factor<kChannels>(inverse, ridge, d);
-  for (int a = 0; a < n; ++a) whiten<kChannels>(inverse, z + a * d, d);
+    for (int i = 0; i < packed_size(d); ++i) inverse[i] = Doubles{};
+    for (int ay = 0; ay < side; ++ay)
+      for (int ax = 0; ax < side; ++ax)
+        for (int i = 0; i < d; ++i) {
+          const Doubles row = load<kLanes>(image.row(y + ay, i) + x + ax) - statistics[i];
+          for (int j = 0; j <= i; ++j)
+            inverse[packed(i, j)] +=
+                row * (load<kLanes>(image.row(y + ay, j) + x + ax) - statistics[j]);
+        }
+    for (int i = 0; i < d; ++i)
+      for (int j = 0; j <= i; ++j)
+        inverse[packed(i, j)] = inverse[packed(i, j)] * share + (i == j ? ridge : 0.0);
+    invert_factor<kChannels>(inverse, ridge, d);
+  }
+}
+
+// z (n, d) of one group of windows.
+template <int kChannels, int kRadius>
+inline void whiten_windows(const WindowShape<kChannels, kRadius>& shape, const RowRing& image,
+                           int64_t y, int64_t x, const Doubles* statistics, Doubles* z) {
+  const int d = shape.d(), side = shape.side();
+  for (int ay = 0; ay < side; ++ay)
+    for (int ax = 0; ax < side; ++ax, z += d) {
+      for (int c = 0; c < d; ++c)
+        z[c] = load<kLanes>(image.row(y + ay, c) + x + ax) - statistics[c];
+      whiten<kChannels>(statistics + d, z, d);
+    }
 }
 
 // The windows' own values at pixel (ay, ax), for a chunk of windows: a row with zeros around it.
