@@ -7,19 +7,20 @@ namespace {
 
 // One vector in some windows: its distance from the mean, what the best affine function of colour
 // leaves of that, and the slope of that function.
+template <class Shape>
 struct Fit {
-  Doubles *centred, *rest, *slope;  // (n), (n), (d)
+  Registers<Shape::kKnownPixels> centred, rest;
+  Registers<Shape::kKnownChannels> slope;
 
-  Fit() = default;
-  Fit(Memory& memory, int64_t n, int64_t d)
-      : centred(memory.take_vectors(n)),
-        rest(memory.take_vectors(n)),
-        slope(memory.take_vectors(d)) {}
+  // `memory`: of size(n, d) vectors.
+  Fit(const Shape& shape, Doubles* memory)
+      : centred(memory), rest(memory + shape.n()), slope(memory + 2 * shape.n()) {}
+  static int64_t size(const Shape& shape) { return 2 * shape.n() + shape.d(); }
 };
 
 template <class Shape>
 inline void fit_vector(const Shape& shape, const RowRing& rows, int64_t y, int64_t x, int64_t k,
-                       const Doubles& valid, const Doubles* z, const Fit& fit) {
+                       const Doubles& valid, const Doubles* z, Fit<Shape>& fit) {
   const int d = shape.d(), side = shape.side(), n = shape.n();
   const double share = 1.0 / n;
   Doubles mean{};
@@ -71,8 +72,7 @@ class FormSweep {
         statistics_(memory_.take_vectors(kMattingChunk / kLanes * statistics_size(shape.d()))),
         rates_(memory_.take_vectors(shape.n() * shape.d())),
         energy_(memory_.take_vectors(p.vectors)),
-        v_(memory_, shape.n(), shape.d()),
-        u_(p.u == nullptr ? v_ : Fit(memory_, shape.n(), shape.d())) {}
+        fits_(memory_.take_vectors(2 * Fit<Shape>::size(shape))) {}
 
   void run(double* energy) {
     const int r = shape_.r();
@@ -133,33 +133,43 @@ class FormSweep {
     for (int i = 0; i < (slopes_ == 0 ? 0 : n * d); ++i) rates_[i] = Doubles{};
     const Doubles own = y >= tile_.top && y < tile_.bottom ? owned(first_x_ + x) : Doubles{};
     for (int64_t k = 0; k < p_.vectors; ++k) {
-      fit_vector(shape_, vectors_, top, x, k, valid, z_, v_);
-      if (p_.u != nullptr) fit_vector(shape_, vectors_, top, x, p_.vectors + k, valid, z_, u_);
+      Fit<Shape> v(shape_, fits_);
+      fit_vector(shape_, vectors_, top, x, k, valid, z_, v);
+      if (products_ != 0)
+        for (int a = 0; a < n; ++a) store(planes_.plane(k * n + a) + at, v.rest[a]);
       Doubles sum{};
-      for (int a = 0; a < n; ++a) sum += u_.centred[a] * v_.rest[a];
+      if (p_.u == nullptr) {
+        for (int a = 0; a < n; ++a) sum += v.centred[a] * v.rest[a];
+        if (slopes_ != 0) add_rates(statistics + d, v);
+      } else {
+        Fit<Shape> u(shape_, fits_ + Fit<Shape>::size(shape_));
+        fit_vector(shape_, vectors_, top, x, p_.vectors + k, valid, z_, u);
+        for (int a = 0; a < n; ++a) sum += u.centred[a] * v.rest[a];
+        if (slopes_ != 0) add_rates(statistics + d, v, u);
+      }
       energy_[k] += sum * own;
-      for (int a = 0; a < (products_ == 0 ? 0 : n); ++a)
-        store(planes_.plane(k * n + a) + at, v_.rest[a]);
-      if (slopes_ != 0) add_rates(statistics + d);
     }
     for (int c = 0; c < slopes_; ++c)
       for (int a = 0; a < n; ++a)
         store(planes_.plane((products_ + c) * n + a) + at, rates_[a * d + c]);
   }
 
-  // -(rho^u a^v + rho^v a^u) of one vector.
-  void add_rates(const Doubles* inverse) {
+  // -2 rho a of one vector.
+  void add_rates(const Doubles* inverse, Fit<Shape>& v) {
     const int d = shape_.d(), n = shape_.n();
-    colour_slope<Shape::kKnownChannels>(inverse, v_.slope, 1.0, d);
-    if (p_.u != nullptr) {
-      colour_slope<Shape::kKnownChannels>(inverse, u_.slope, 1.0, d);
-      for (int a = 0; a < n; ++a)
-        for (int c = 0; c < d; ++c)
-          rates_[a * d + c] -= u_.rest[a] * v_.slope[c] + v_.rest[a] * u_.slope[c];
-    } else {
-      for (int a = 0; a < n; ++a)
-        for (int c = 0; c < d; ++c) rates_[a * d + c] -= 2.0 * v_.rest[a] * v_.slope[c];
-    }
+    colour_slope<Shape::kKnownChannels>(inverse, v.slope.data(), -2.0, d);
+    for (int a = 0; a < n; ++a)
+      for (int c = 0; c < d; ++c) rates_[a * d + c] += v.rest[a] * v.slope[c];
+  }
+
+  // -(rho^u a^v + rho^v a^u) of two.
+  void add_rates(const Doubles* inverse, Fit<Shape>& v, Fit<Shape>& u) {
+    const int d = shape_.d(), n = shape_.n();
+    colour_slope<Shape::kKnownChannels>(inverse, v.slope.data(), -1.0, d);
+    colour_slope<Shape::kKnownChannels>(inverse, u.slope.data(), -1.0, d);
+    for (int a = 0; a < n; ++a)
+      for (int c = 0; c < d; ++c)
+        rates_[a * d + c] += u.rest[a] * v.slope[c] + v.rest[a] * u.slope[c];
   }
 
   // 1 in lanes whose window has its centre in the tile's columns.
@@ -191,8 +201,7 @@ class FormSweep {
   Memory memory_;
   const RowRing image_, vectors_, sums_;
   const WindowPlanes planes_;
-  Doubles *z_, *statistics_, *rates_, *energy_;
-  const Fit v_, u_;
+  Doubles *z_, *statistics_, *rates_, *energy_, *fits_;
 };
 
 template <class T>

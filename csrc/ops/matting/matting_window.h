@@ -104,6 +104,7 @@ struct WindowShape {
   int side() const { return 2 * r() + 1; }
   int n() const { return side() * side(); }
   static constexpr int kKnownChannels = kChannels;  // or 0
+  static constexpr int kKnownPixels = kRadius > 0 ? (2 * kRadius + 1) * (2 * kRadius + 1) : 0;
 };
 
 // Calls f(shape) with the shape of an image as a type where it is common.
@@ -118,6 +119,29 @@ void with_shape(int64_t channels, int64_t radius, const F& f) {
   }
 }
 
+// A few vectors: in registers where their number is known, else (kCount 0) in memory.
+template <int kCount>
+class Registers {
+ public:
+  explicit Registers(Doubles*) {}
+  Doubles& operator[](int i) { return values_[i]; }
+  const Doubles& operator[](int i) const { return values_[i]; }
+  Doubles* data() { return values_; }
+
+ private:
+  Doubles values_[kCount];
+};
+template <>
+class Registers<0> {
+ public:
+  explicit Registers(Doubles* memory) : values_(memory) {}
+  Doubles& operator[](int i) const { return values_[i]; }
+  Doubles* data() { return values_; }
+
+ private:
+  Doubles* values_;
+};
+
 // Mean colours (d) and R^-1, packed, of one group of windows.
 inline int64_t statistics_size(int64_t d) { return d + d * (d + 1) / 2; }
 
@@ -130,26 +154,29 @@ inline void fit_windows(const WindowShape<kChannels, kRadius>& shape, const RowR
   const int d = shape.d(), side = shape.side();
   const double share = 1.0 / shape.n(), ridge = epsilon * share;
   for (int64_t g = 0; g < groups; ++g, x += kLanes, statistics += statistics_size(d)) {
-    Doubles* inverse = statistics + d;
+    Registers<kChannels*(kChannels + 1) / 2> covariance(statistics + d);
+    Registers<kChannels> mean(statistics);
     for (int c = 0; c < d; ++c) {
       Doubles sum{};
       for (int ay = 0; ay < side; ++ay)
         for (int ax = 0; ax < side; ++ax) sum += load<kLanes>(image.row(y + ay, c) + x + ax);
-      statistics[c] = sum * share;
+      mean[c] = sum * share;
     }
-    for (int i = 0; i < packed_size(d); ++i) inverse[i] = Doubles{};
+    for (int i = 0; i < packed_size(d); ++i) covariance[i] = Doubles{};
     for (int ay = 0; ay < side; ++ay)
-      for (int ax = 0; ax < side; ++ax)
-        for (int i = 0; i < d; ++i) {
-          const Doubles row = load<kLanes>(image.row(y + ay, i) + x + ax) - statistics[i];
-          for (int j = 0; j <= i; ++j)
-            inverse[packed(i, j)] +=
-                row * (load<kLanes>(image.row(y + ay, j) + x + ax) - statistics[j]);
-        }
+      for (int ax = 0; ax < side; ++ax) {
+        const auto centred = [&](int c) {
+          return load<kLanes>(image.row(y + ay, c) + x + ax) - mean[c];
+        };
+        for (int i = 0; i < d; ++i)
+          for (int j = 0; j <= i; ++j) covariance[packed(i, j)] += centred(i) * centred(j);
+      }
     for (int i = 0; i < d; ++i)
       for (int j = 0; j <= i; ++j)
-        inverse[packed(i, j)] = inverse[packed(i, j)] * share + (i == j ? ridge : 0.0);
-    invert_factor<kChannels>(inverse, ridge, d);
+        covariance[packed(i, j)] = covariance[packed(i, j)] * share + (i == j ? ridge : 0.0);
+    invert_factor<kChannels>(covariance.data(), ridge, d);
+    for (int c = 0; c < d; ++c) statistics[c] = mean[c];
+    for (int i = 0; i < packed_size(d); ++i) statistics[d + i] = covariance[i];
   }
 }
 
