@@ -119,10 +119,15 @@ def test_too_many_channels_on_cuda() -> None:
 
 
 def test_arrays_on_cuda(image: Tensor) -> None:
-    v = torch.rand(1, 2, 60, 80, dtype=torch.float64)
-    found = _C.matting_energy(v.cuda(), image[None].cuda())
-    for ours, theirs in zip(found, _C.matting_energy(v.numpy(), image[None].numpy()), strict=True):
+    v, picture = torch.rand(1, 2, 60, 80, dtype=torch.float64), image[None]
+    out = tuple(
+        torch.empty(s, dtype=v.dtype, device="cuda") for s in ((1,), v.shape, picture.shape)
+    )
+    stream = torch.cuda.current_stream().cuda_stream
+    _C.matting_energy(v.cuda(), picture.cuda(), out=out, stream=stream)
+    product = torch.empty_like(out[1])
+    _C.matting_product(v.cuda(), picture.cuda(), out=product, stream=stream)
+    expected = _C.matting_energy(v.numpy(), picture.numpy())
+    for ours, theirs in zip((*out, 2 * product), (*expected, expected[1]), strict=True):
         scale = np.abs(theirs).max()
-        np.testing.assert_allclose(
-            torch.from_dlpack(ours).cpu().numpy() / scale, theirs / scale, atol=1e-10
-        )
+        np.testing.assert_allclose(ours.cpu().numpy() / scale, theirs / scale, atol=1e-10)
