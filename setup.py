@@ -2,7 +2,7 @@
 
 PYFAST_CUDA=1|0        build the CUDA kernels (default: when nvcc is found)
 TORCH_CUDA_ARCH_LIST   architectures, as torch reads it (default: the visible GPU's, else 7.5+PTX)
-PYFAST_BUILD_TYPE      Release (default), Debug, RelWithDebInfo
+PYFAST_BUILD_TYPE      Release (default), Debug, RelWithDebInfo, Sanitized
 MAX_JOBS, CMAKE_ARGS   as everywhere
 """
 

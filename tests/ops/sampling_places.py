@@ -64,24 +64,18 @@ def random_theta(batch, in_size, out_size, align_corners):
 
 def random_homography(batch, in_size, out_size, align_corners):
     """Projective maps near the identity, whose denominators stay away from 0."""
+    sizes = torch.tensor(in_size[::-1]).double()
+    scale = (sizes - 1).clamp_min(1) if align_corners else sizes
 
-    def one(_):
-        best, margin = None, -1.0
-        for _ in range(64):
-            bend = torch.cat([torch.rand(2, 3) - 0.5, 0.5 * torch.rand(1, 3) - 0.25]).double()
-            matrix = torch.eye(3).double() + bend
-            found = margin_of(homography_grid_reference(matrix[None], out_size, align_corners))
-            if found > margin:
-                best, margin = matrix, found
-        return best
+    def one():
+        bend = torch.cat([torch.rand(64, 2, 3) - 0.5, 0.5 * torch.rand(64, 1, 3) - 0.25], 1)
+        matrices = torch.eye(3).double() + bend.double()
+        grids = homography_grid_reference(matrices, out_size, align_corners)
+        halves = (grids + 1) * scale - (0 if align_corners else 1)  # position times two
+        margins = (halves - halves.round()).abs().flatten(1).amin(1)
+        return matrices[margins.argmax()]
 
-    def margin_of(grid):
-        sizes = torch.tensor(in_size[::-1]).double()
-        scale = (sizes - 1).clamp_min(1) if align_corners else sizes
-        halves = (grid + 1) * scale - (0 if align_corners else 1)  # position times two
-        return (halves - halves.round()).abs().min().item()
-
-    return torch.stack([one(n) for n in range(batch)]) if batch else torch.zeros(0, 3, 3).double()
+    return torch.stack([one() for _ in range(batch)]) if batch else torch.zeros(0, 3, 3).double()
 
 
 def to_pixel_homography(matrix: Tensor, in_size, out_size) -> Tensor:
