@@ -56,15 +56,14 @@ inline Vec<float, N> load(const Half* from) {
   } else if constexpr (N == 8) {
     value = reinterpret_cast<Vec<float, 8>>(
         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-  } else {
+  } else if constexpr (N % 8 == 0) {
     for (int l = 0; l < N; l += 8) {
       const auto part = load<8>(from + l);
       std::memcpy(reinterpret_cast<float*>(&value) + l, &part, sizeof(part));
     }
-  }
-#else
-  for (int l = 0; l < N; ++l) value[l] = widen(from[l]);
+  } else
 #endif
+    for (int l = 0; l < N; ++l) value[l] = widen(from[l]);
   return value;
 }
 
@@ -79,13 +78,12 @@ inline void store(Half* to, const V& value) {
   } else if constexpr (n == 8) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
                      _mm256_cvtps_ph(reinterpret_cast<__m256>(value), _MM_FROUND_TO_NEAREST_INT));
-  } else {
+  } else if constexpr (n % 8 == 0) {
     store(to, half<0>(value));
     store(to + n / 2, half<1>(value));
-  }
-#else
-  for (int l = 0; l < n; ++l) to[l] = narrow<Half>(value[l]);
+  } else
 #endif
+    for (int l = 0; l < n; ++l) to[l] = narrow<Half>(value[l]);
 }
 
 template <int... I>
