@@ -6,6 +6,10 @@
 
 #include "core/device.h"
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace pyfast {
 namespace PF_ISA {
 
@@ -56,6 +60,26 @@ inline Vec<T, N> load(const T* from) {
 template <class T, class V>
 inline void store(T* to, const V& value) {
   std::memcpy(to, &value, sizeof(value));
+}
+
+// Stores a register's worth past the caches, which would otherwise read what is overwritten; `to`
+// is aligned to kRegisterBytes. `end_of_stream` follows the last one.
+template <class T, class V>
+inline void stream(T* to, const V& value) {
+  static_assert(sizeof(V) == kRegisterBytes, "a whole register");
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<__m512i>(value));
+#elif defined(__AVX__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(to), reinterpret_cast<__m256i>(value));
+#else
+  store(to, value);
+#endif
+}
+
+inline void end_of_stream() {
+#if defined(__AVX__)
+  _mm_sfence();
+#endif
 }
 
 }  // namespace PF_ISA

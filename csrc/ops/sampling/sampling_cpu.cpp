@@ -3,6 +3,7 @@
 #include "ops/sampling/sampling_cpu.h"
 
 #include "ops/sampling/sampling_nearest.h"
+#include "ops/sampling/sampling_repack.h"
 #include "ops/sampling/sampling_slopes.h"
 
 namespace pyfast {
@@ -163,8 +164,9 @@ void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, cons
 }
 
 template <class T>
-const SamplingKernels<T> kKernels = {forward<T>,         spread<T>,      merge<T>, clear<T>,
-                                     spread_channels<T>, coordinates<T>, sweep<T>};
+const SamplingKernels<T> kKernels = {forward<T>, spread<T>,          merge<T>,
+                                     clear<T>,   spread_channels<T>, coordinates<T>,
+                                     sweep<T>,   pack_rows<T>,       unpack_rows<T>};
 
 }  // namespace
 

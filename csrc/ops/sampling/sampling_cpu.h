@@ -16,7 +16,8 @@ constexpr int kRun = 256;
 enum class Route {
   kPlanar,  // bilinear: groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small
             // box
-  kTaps,    // trilinear and bicubic: channel by channel, neighbours read where they lie
+  kTaps,    // trilinear and bicubic: channel by channel, neighbours read where they lie; with many
+            // channels the driver repacks an image for kWide
   kFew,   // the same, 2 to 4 channels that are contiguous like their pixels: a row of taps at once
   kWide,  // more contiguous channels: each pixel is read where it lies, all its channels at once
   kNearest,  // one read for each output, nothing to gain from a box
@@ -77,6 +78,13 @@ struct Box {
 // other, the two below them kRun samples further.
 constexpr int64_t kSparsePixels = 4 * kRun;
 
+// Channels that are brought into pixels together.
+constexpr int kPixelLanes = 16;
+
+struct ImageSize {
+  int64_t channels, d, h, w;
+};
+
 // Memory of one task.
 template <class Real>
 struct TaskMemory {
@@ -113,6 +121,13 @@ struct SamplingKernels {
   // spread_channels and coordinates in one sweep over output n, of an input of its own, on the
   // routes kWide, kFew and kTaps: incoming gradients are read once.
   void (*sweep)(const Params&, const SamplingPlan&, int64_t n, const Memory&, double* matrix_sums);
+
+  // Between image n of a view and pixels of `lanes` values, a multiple of kPixelLanes: its rows
+  // [begin, end), counted over all planes. Lanes without a channel are filled with zeros.
+  void (*pack)(const ImageView<const T>&, const ImageSize&, int64_t n, int64_t lanes, int64_t begin,
+               int64_t end, Real* pixels);
+  void (*unpack)(const Real* pixels, const ImageSize&, int64_t n, int64_t lanes, int64_t begin,
+                 int64_t end, const ImageView<T>&);
 };
 
 template <class Real>

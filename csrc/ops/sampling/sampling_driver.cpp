@@ -213,6 +213,7 @@ SamplingParams<T> image_of(const SamplingParams<T>& p, int64_t n) {
   SamplingParams<T> image = p;
   image.batch = image.input_batch = 1;
   image.input.data += n * p.input.n;
+  image.output.data += n * p.output.n;
   image.grad_output.data += n * p.grad_output.n;
   if (p.has_matrix()) image.matrix += p.matrix_size() * n;
   if (!p.has_matrix()) image.field.data += n * p.field.n;
@@ -234,11 +235,8 @@ void backward_image(const SamplingParams<T>& p) {
   add_tiles(p, 0, plan.tiles(), sums.data());
 }
 
-}  // namespace
-
 template <class T>
-void sampling_forward_cpu(const SamplingParams<T>& p) {
-  if (p.batch * p.channels * p.out_size() == 0) return;
+void forward(const SamplingParams<T>& p) {
   const SamplingPlan plan = make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w);
   const int64_t work = int64_t{plan.tile_rows} * plan.tile_columns * p.channels / plan.groups;
   parallel_for(0, p.batch * plan.groups * plan.tiles(), std::max<int64_t>(1, kGrain / work),
@@ -248,18 +246,131 @@ void sampling_forward_cpu(const SamplingParams<T>& p) {
                });
 }
 
+// --- many channels, plane after plane: brought into pixels, so that one load serves 16 of them ---
+
+template <class T>
+bool gains_from_pixels(const SamplingParams<T>& p) {
+  return p.channels > kPixelLanes / 2 && p.batch == p.input_batch &&
+         make_plan(p, p.input.c, p.input.w).route == Route::kTaps;
+}
+
+// An image in pixels, in scratch memory.
+template <class Real>
+class PixelImage {
+ public:
+  explicit PixelImage(const ImageSize& size)
+      : size_(size),
+        lanes_(ceil_div(size.channels, kPixelLanes) * kPixelLanes),
+        pixels_(size.d * size.h * size.w * lanes_) {}
+
+  ImageView<Real> view() const {
+    return {pixels_.data(), 0, 1, size_.h * size_.w * lanes_, size_.w * lanes_, lanes_};
+  }
+  template <class T>
+  ImageView<const Real> from(const ImageView<const T>& image) const {
+    for_each_row([&](int64_t begin, int64_t end) {
+      kernels<T>().pack(image, size_, 0, lanes_, begin, end, pixels_.data());
+    });
+    return {pixels_.data(), 0, 1, size_.h * size_.w * lanes_, size_.w * lanes_, lanes_};
+  }
+  template <class T>
+  void to(const ImageView<T>& image) const {
+    for_each_row([&](int64_t begin, int64_t end) {
+      kernels<T>().unpack(pixels_.data(), size_, 0, lanes_, begin, end, image);
+    });
+  }
+
+ private:
+  template <class Body>
+  void for_each_row(const Body& body) const {
+    parallel_for(0, size_.d * size_.h, std::max<int64_t>(1, kGrain / (size_.w * lanes_)), body);
+  }
+
+  ImageSize size_;
+  int64_t lanes_;
+  Scratch<Real> pixels_;
+};
+
+// A call on one image, without the image.
+template <class T>
+SamplingParams<Accumulator<T>> in_pixels(const SamplingParams<T>& p) {
+  SamplingParams<Accumulator<T>> q;
+  q.dims = p.dims;
+  q.batch = q.input_batch = 1;
+  q.channels = ceil_div(p.channels, kPixelLanes) * kPixelLanes;
+  q.in_d = p.in_d, q.in_h = p.in_h, q.in_w = p.in_w;
+  q.out_d = p.out_d, q.out_h = p.out_h, q.out_w = p.out_w;
+  q.interpolation = p.interpolation;
+  q.padding = p.padding;
+  q.align_corners = p.align_corners;
+  q.pixels = p.pixels;
+  q.source = p.source;
+  q.matrix = p.matrix;
+  q.field = p.field;
+  q.grad_matrix = p.grad_matrix;
+  q.grad_field = p.grad_field;
+  return q;
+}
+
+template <class T>
+void forward_in_pixels(const SamplingParams<T>& p) {
+  const PixelImage<Accumulator<T>> input({p.channels, p.in_d, p.in_h, p.in_w});
+  const PixelImage<Accumulator<T>> output({p.channels, p.out_d, p.out_h, p.out_w});
+  auto q = in_pixels(p);
+  q.input = input.from(p.input);
+  q.output = output.view();
+  forward(q);
+  output.to(p.output);
+}
+
+template <class T>
+void backward_in_pixels(const SamplingParams<T>& p) {
+  const ImageSize size{p.channels, p.in_d, p.in_h, p.in_w};
+  const PixelImage<Accumulator<T>> input(size), grad_input(size);
+  const PixelImage<Accumulator<T>> grad_output({p.channels, p.out_d, p.out_h, p.out_w});
+  auto q = in_pixels(p);
+  q.input = input.from(p.input);
+  q.grad_output = grad_output.from(p.grad_output);
+  if (p.grad_input.data != nullptr) q.grad_input = grad_input.view();
+  backward_image(q);
+  if (p.grad_input.data != nullptr) grad_input.to(p.grad_input);
+}
+
+// Calls body for every image; threads share out the images, or each image where those are few.
+template <class T, class Body>
+void for_each_image(const SamplingParams<T>& p, const Body& body) {
+  const int64_t grain = p.batch < num_threads() ? p.batch : 1;
+  parallel_for(0, p.batch, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t n = begin; n < end; ++n) body(image_of(p, n));
+  });
+}
+
+}  // namespace
+
+template <class T>
+void sampling_forward_cpu(const SamplingParams<T>& p) {
+  if (p.batch * p.channels * p.out_size() == 0) return;
+  if (gains_from_pixels(p)) {
+    for_each_image(p, forward_in_pixels<T>);
+  } else {
+    forward(p);
+  }
+}
+
 template <class T>
 void sampling_backward_cpu(const SamplingParams<T>& p) {
+  if (p.batch * p.channels * p.out_size() != 0 && gains_from_pixels(p)) {
+    for_each_image(p, backward_in_pixels<T>);
+    return;
+  }
   // With large images it pays to finish one before the next: its gradient is then still in the
   // cache when it is read for the second time.
   const int64_t values = p.channels * p.out_size();
   if (p.input_batch != p.batch || p.batch < num_threads() || values < kLargeImage) {
     backward(p);
-    return;
+  } else {
+    for_each_image(p, backward_image<T>);
   }
-  parallel_for(0, p.batch, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t n = begin; n < end; ++n) backward_image(image_of(p, n));
-  });
 }
 
 template <class Real>

@@ -44,8 +44,37 @@ void weights_of(const TapWeights<S, Real>& weights, int k, Real out[S::kCount]) 
     out[t] = weights.row[k][t / S::kTaps] * weights.x[k][t % S::kTaps];
 }
 
+// Fetches what a later sample reads, or will add to, into the cache: a rotated row is no pattern
+// that the processor foresees. Inlined, as the compiler drops calls that have no effect but this.
+constexpr int kAhead = 8;
+
+template <bool kWrite, class S, class U>
+[[gnu::always_inline]] inline void prefetch_pixel(const TapPlaces<S>& places, int k, int count,
+                                                  int64_t channels, U* image) {
+  if (k >= count || places.state[k] != kInside) return;
+  for (int r = 0; r < S::kRows; ++r) {
+    const U* line = image + places.offset[k] + places.row[r];
+    for (int64_t c = 0; c < S::kTaps * channels; c += 64 / static_cast<int>(sizeof(U)))
+      __builtin_prefetch(line + c, kWrite);
+  }
+}
+
+// Bytes of output from which on it is written past the caches, which cannot keep it.
+constexpr int64_t kStreamBytes = int64_t{16} << 20;
+
+// Whether the output's pixels are whole registers, where streaming pays.
+template <class T, class Real>
+bool can_stream(const SamplingParams<T>& p) {
+  constexpr int64_t kStep = kNative<Real>;
+  const auto& view = p.output;
+  const int64_t bytes = p.batch * p.channels * p.out_size() * static_cast<int64_t>(sizeof(T));
+  const int64_t places = p.channels | view.n | view.d | view.h | view.w;
+  return std::is_same_v<T, Real> && bytes >= kStreamBytes && places % kStep == 0 &&
+         reinterpret_cast<uintptr_t>(view.data) % kRegisterBytes == 0;
+}
+
 // Pointers and weights are copied first: the compiler cannot know that what is stored is neither.
-template <int kCount, class T, class Real>
+template <bool kStream, int kCount, class T, class Real>
 void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCount],
                  int64_t channels, T* out) {
   constexpr int kStep = kNative<Real>;
@@ -56,7 +85,11 @@ void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCo
   for (; c + kStep <= channels; c += kStep) {
     auto sum = load<kStep>(from.at[0] + c) * factor[0];
     for (int t = 1; t < kCount; ++t) sum += load<kStep>(from.at[t] + c) * factor[t];
-    store(out + c, sum);
+    if constexpr (kStream && std::is_same_v<T, Real>) {
+      stream(out + c, sum);
+    } else {
+      store(out + c, sum);
+    }
   }
   for (; c < channels; ++c) {
     Real sum = widen(from.at[0][c]) * weight[0];
@@ -124,6 +157,7 @@ void forward_wide(const SamplingParams<T>& p, int64_t n, const Tile& tile,
   std::memset(zeros, 0, sizeof(T) * p.channels);
   const T* image = p.input.at(input_of(p, n), 0, 0, 0);
   const Places<T> at(p, n);
+  const bool streams = can_stream<T, Real>(p);
   with_stencil(p, [&](auto stencil) {
     using S = decltype(stencil);
     for_each_run<false>(at, tile, [&](int r, int, const Run<Real>& run) {
@@ -133,10 +167,17 @@ void forward_wide(const SamplingParams<T>& p, int64_t n, const Tile& tile,
         Real weight[S::kCount];
         weights_of(weights, k, weight);
         const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
-        blend_pixel<S::kCount>(taps, weight, p.channels, p.output.at(n, 0, tile.plane, i, j));
+        prefetch_pixel<false>(places, k + kAhead, run.count, p.channels, image);
+        T* out = p.output.at(n, 0, tile.plane, i, j);
+        if (streams) {
+          blend_pixel<true, S::kCount>(taps, weight, p.channels, out);
+        } else {
+          blend_pixel<false, S::kCount>(taps, weight, p.channels, out);
+        }
       });
     });
   });
+  if (streams) end_of_stream();
 }
 
 // Channels of a pixel of the incoming gradient, contiguous and wide.
@@ -164,6 +205,7 @@ void spread_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Rea
     const Real* grad = gradient_pixel(p, from, channels, memory.line);
     Real weight[S::kCount];
     weights_of(weights, k, weight);
+    prefetch_pixel<true>(places, k + kAhead, run.count, channels, image);
     const auto to = pointers_of<S, T, Real>(at, run, places, k, p.grad_input, image, nowhere);
     spread_pixel<S::kCount>(grad, weight, channels, to);
   });
@@ -219,6 +261,7 @@ void slopes_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Rea
     const Real* grad = gradient_pixel(p, from, p.channels, memory.line);
     const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
     Real product[S::kCount], of_sample[3];
+    prefetch_pixel<false>(places, k + kAhead, run.count, p.channels, image);
     multiply_pixel<S::kCount>(taps, grad, p.channels, product);
     slopes_of<S>(run, k, product, of_sample);
     for (int a = 0; a < S::kDims; ++a) by->at[a][k] = of_sample[a];
