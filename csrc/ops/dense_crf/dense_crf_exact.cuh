@@ -178,12 +178,23 @@ class TileOfWarp {
 template <class Real>
 constexpr int kManyChannels = sizeof(Real) == 4 ? 24 : 8;
 
-// Brings channels of a point to shared memory, zeros for padding.
+// Brings C channels of the warp's points, one a lane, to shared memory [kWarp][C], a pack a lane at
+// a time, so that neighbouring lanes read neighbouring memory. Zeros for padding. Every lane has to
+// come.
 template <int C, class Real>
 __device__ __forceinline__ void load_channels(const Real* rows, int64_t stride, int64_t channel,
                                               int32_t point, Real* to) {
-  for (int c = 0; c < C; ++c)
-    to[c] = point >= 0 && channel + c < stride ? rows[point * stride + channel + c] : Real(0);
+  constexpr int kPacks = C / 4;
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int k = 0; k < kPacks; ++k) {
+    const int i = k * kWarp + lane, part = i % kPacks;
+    const int64_t row = __shfl_sync(~0u, point, i / kPacks);
+    Pack<Real, 4> pack{};
+    if (row >= 0 && channel + 4 * part < stride)
+      pack = *packs_of<4>(rows + row * stride + channel + 4 * part);
+    packs_of<4>(to)[i] = pack;
+  }
 }
 
 // out[point] = sum over others of exp(-|difference|^2 / 2) * values[other], for the C channels from
@@ -193,22 +204,24 @@ __global__ void __launch_bounds__(kExactWarps* kWarp, 1)
     sum_over_pairs(SortedPoints<Real> sorted, int64_t stride, Real cut, const Real* values,
                    Real* out) {
   PF_DYN_SMEM(Real, shared);
-  const int d = D == 0 ? sorted.dims : D, lane = threadIdx.x % kWarp;
+  const int d = D == 0 ? sorted.dims : D;
   Real* features = shared + threadIdx.x / kWarp * kWarp * (d + C);
   Real* rows = features + kWarp * d;  // [kWarp][C]
   const TileOfWarp<Real, D> tile(sorted, features);
   if (!tile.has_work()) return;
   const int64_t channel = int64_t{blockIdx.y} * C;
-  Real sum[C] = {};
+  constexpr int kPacks = C / 4;
+  Pack<Real, 4> sum[kPacks] = {};
   tile.visit(
-      cut,
-      [&](int32_t point) { load_channels<C>(values, stride, channel, point, rows + lane * C); },
+      cut, [&](int32_t point) { load_channels<C>(values, stride, channel, point, rows); },
       [&](int j, Real weight, const Real*) {
-        for (int c = 0; c < C; ++c) sum[c] += weight * rows[j * C + c];
+        for (int k = 0; k < kPacks; ++k)
+          add_scaled(&sum[k], weight, packs_of<4>(rows)[j * kPacks + k]);
       });
   const int32_t point = tile.point();
-  for (int c = 0; c < C; ++c)
-    if (point >= 0 && channel + c < stride) out[point * stride + channel + c] = sum[c];
+  for (int k = 0; k < kPacks; ++k)
+    if (point >= 0 && channel + 4 * k < stride)
+      *packs_of<4>(out + point * stride + channel + 4 * k) = sum[k];
 }
 
 // slopes[point] (all points, dims), += sum over others of exp(-|difference|^2 / 2) * difference *
@@ -221,25 +234,27 @@ __global__ void __launch_bounds__(kExactWarps* kWarp, 1)
   constexpr int kMost = D == 0 ? kMostFeatures : D;
   const int d = D == 0 ? sorted.dims : D, lane = threadIdx.x % kWarp;
   Real* features = shared + threadIdx.x / kWarp * kWarp * (d + 2 * C);
-  Real* rows = features + kWarp * d;  // [kWarp][2][C]
+  Real *value_rows = features + kWarp * d, *grad_rows = value_rows + kWarp * C;  // [kWarp][C]
   const TileOfWarp<Real, D> tile(sorted, features);
   if (!tile.has_work()) return;
   const int32_t point = tile.point();
-  Real own_value[C], own_grad[C], sum[kMost] = {};
-  load_channels<C>(values, stride, channel, point, own_value);
-  load_channels<C>(grad, stride, channel, point, own_grad);
-  tile.visit(
-      cut,
-      [&](int32_t other) {
-        load_channels<C>(values, stride, channel, other, rows + 2 * lane * C);
-        load_channels<C>(grad, stride, channel, other, rows + (2 * lane + 1) * C);
-      },
-      [&](int j, Real weight, const Real* difference) {
-        Real product = 0;
-        for (int c = 0; c < C; ++c)
-          product += own_grad[c] * rows[2 * j * C + c] + own_value[c] * rows[(2 * j + 1) * C + c];
-        for (int k = 0; k < d; ++k) sum[k] += weight * product * difference[k];
-      });
+  const auto load = [&](int32_t other) {
+    load_channels<C>(values, stride, channel, other, value_rows);
+    load_channels<C>(grad, stride, channel, other, grad_rows);
+  };
+  load(point);
+  __syncwarp();
+  const Pack<Real, C> own_value = packs_of<C>(value_rows)[lane];
+  const Pack<Real, C> own_grad = packs_of<C>(grad_rows)[lane];
+  __syncwarp();
+  Real sum[kMost] = {};
+  tile.visit(cut, load, [&](int j, Real weight, const Real* difference) {
+    const Pack<Real, C> value = packs_of<C>(value_rows)[j], other_grad = packs_of<C>(grad_rows)[j];
+    Real product = 0;
+    for (int c = 0; c < C; ++c)
+      product += own_grad.at[c] * value.at[c] + own_value.at[c] * other_grad.at[c];
+    for (int k = 0; k < d; ++k) sum[k] += weight * product * difference[k];
+  });
   for (int k = 0; k < d && point >= 0; ++k) {
     Real* slope = slopes + int64_t{point} * d + k;
     *slope = channel == 0 ? sum[k] : *slope + sum[k];
@@ -285,7 +300,7 @@ void exact_filter(Run& run, const ExactParams<Real>& p, LatticeError* failure) {
   const Points<Real> points(p.features, p.dims, p.batch, p.points);
   const auto sorted = sort_points(run, points, failure);
   if (*failure != LatticeError::kNone) return;
-  const RowShape shape = row_shape(p.channels);
+  const RowShape shape = wide_rows(p.channels);
   const int64_t size = points.count() * shape.stride();
   Real *values = run.take<Real>(size), *sums = run.take<Real>(size);
   to_rows(run, p.values, shape, p.batch, p.points, Real(1), values);
@@ -305,7 +320,7 @@ void exact_filter_gradient(Run& run, const ExactParams<Real>& p, LatticeError* f
   const Points<Real> points(p.features, p.dims, p.batch, p.points);
   const auto sorted = sort_points(run, points, failure);
   if (*failure != LatticeError::kNone) return;
-  const RowShape shape = row_shape(p.channels), slope_shape = plain_rows(p.dims);
+  const RowShape shape = wide_rows(p.channels), slope_shape = plain_rows(p.dims);
   const int64_t size = points.count() * shape.stride();
   Real *values = run.take<Real>(size), *grad = run.take<Real>(size);
   Real* slopes = run.take<Real>(points.count() * p.dims);

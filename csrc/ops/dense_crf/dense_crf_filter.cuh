@@ -23,11 +23,6 @@ __device__ __forceinline__ Lane lane_of(const RowShape& shape) {
   return {thread >> shape.lanes_log2, int32_t(thread & (shape.lanes() - 1))};
 }
 
-template <class Real, int V>
-PF_HD void add_scaled(Pack<Real, V>* sum, Real factor, const Pack<Real, V>& value) {
-  for (int v = 0; v < V; ++v) sum->at[v] += factor * value.at[v];
-}
-
 // The first vertex whose list starts at `at` or later; the one before goes on there, if it starts
 // before and ends after.
 template <class Real>

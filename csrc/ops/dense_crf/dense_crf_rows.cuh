@@ -40,6 +40,13 @@ inline RowShape plain_rows(int64_t channels) {
   return {int32_t(channels), 1, int32_t(channels), 0};
 }
 
+// Rows of packs of 4, however few the channels.
+inline RowShape wide_rows(int64_t channels) {
+  RowShape shape = row_shape(channels < 3 ? 3 : channels);
+  shape.channels = int32_t(channels);
+  return shape;
+}
+
 // exp, of what is not positive.
 PF_HD float exp_of(float x) {
 #if defined(__CUDA_ARCH__)
@@ -69,6 +76,11 @@ PF_HD const Pack<Real, V>* packs_of(const Real* row) {
 template <int V, class Real>
 PF_HD Pack<Real, V>* packs_of(Real* row) {
   return reinterpret_cast<Pack<Real, V>*>(row);
+}
+
+template <class Real, int V>
+PF_HD void add_scaled(Pack<Real, V>* sum, Real factor, const Pack<Real, V>& value) {
+  for (int v = 0; v < V; ++v) sum->at[v] += factor * value.at[v];
 }
 
 constexpr int kSide = 32;  // of a tile
