@@ -37,6 +37,33 @@ class Job(NamedTuple):
     output: Path
 
 
+def command(name: str, render: Callable[..., Tensor], bits: int, help: str) -> Callable[..., None]:
+    """A command that renders each picture with what is known of it.
+
+    Args:
+        name: of the command.
+        render: (image, trimap, callback, epsilon, radius) -> (C, H, W); image is (1, C, H, W),
+            trimap (1, H, W).
+        bits: of the files, where nobody says otherwise.
+        help: what it does, in a line.
+    """
+
+    def of_files(
+        image: Image,
+        output: Output,
+        trimap: Trimap = None,
+        scribbles: Scribbles = None,
+        bits: Bits = bits,
+        epsilon: Epsilon = 1e-7,
+        radius: Radius = 1,
+    ) -> None:
+        found = jobs(image, output, trimap, scribbles)
+        run(found, scribbles is not None, bits, render, epsilon=epsilon, radius=radius)
+
+    of_files.__name__, of_files.__doc__ = name, help
+    return of_files
+
+
 def jobs(image: Path, output: Path, trimap: Path | None, scribbles: Path | None) -> list[Job]:
     """One for a file; for a folder one for each picture, with the marks of the same name.
 
@@ -79,13 +106,14 @@ def run(
         found: the jobs.
         drawn: whether the marks are scribbles.
         bits: of the files.
-        render: (image, trimap, options…) -> (C, H, W), of pictures of Pillow.
+        render: as for `command`.
         options: handed on.
     """
     if bits not in (8, 16):
         raise typer.BadParameter(f"expected --bits to be 8 or 16, got {bits}")
     from pyfast.data import read_image, write_png
     from pyfast.ops import trimap_from_scribbles
+    from pyfast.ops._pictures import read_picture, read_plane
 
     console = require("rich.console", "cli").Console(stderr=True, highlight=False)
     failures = []
@@ -93,8 +121,12 @@ def run(
         try:
             image, marks = read_image(job.image), read_image(job.marks)
             trimap = trimap_from_scribbles(image, marks) if drawn else marks
+            # As floats, so that files of 16 bits have use for them.
+            pixels, _ = read_picture("image", str(job.image), image)
+            plane, _ = read_plane("trimap", str(job.marks), trimap, pixels)
             with _progress(console, job.image.name, image.width * image.height) as report:
-                write_png(job.output, render(image, trimap, callback=report, **options), bits)
+                rendered = render(pixels[:, :3], plane, callback=report, **options)
+            write_png(job.output, rendered, bits)
         except (ValueError, OSError) as error:
             failures.append(f"{job.image}: {error}")
         else:

@@ -1,64 +1,11 @@
 """Pictures, files, vectors of pixels, sparse matrices over them."""
 
+from pyfast.compat.pymatting.util import util as _util
 from pyfast.compat.pymatting.util.boxfilter import boxfilter
 from pyfast.compat.pymatting.util.distance import distance_transform
 from pyfast.compat.pymatting.util.kdtree import KDTree, knn
 from pyfast.compat.pymatting.util.timer import Timer
-from pyfast.compat.pymatting.util.util import (
-    apply_to_channels,
-    blend,
-    div_round_up,
-    fix_trimap,
-    grid_coordinates,
-    isiterable,
-    load_image,
-    make_grid,
-    mat_vec_dot,
-    normalize,
-    normalize_rows,
-    remove_background_bicolor,
-    row_sum,
-    sanity_check_image,
-    save_image,
-    show_images,
-    sparse_conv_matrix,
-    sparse_conv_matrix_with_offsets,
-    stack_images,
-    to_rgb8,
-    trimap_split,
-    vec_vec_dot,
-    vec_vec_outer,
-    weights_to_laplacian,
-)
+from pyfast.compat.pymatting.util.util import *  # noqa: F403
 
-__all__ = [
-    "KDTree",
-    "Timer",
-    "apply_to_channels",
-    "blend",
-    "boxfilter",
-    "distance_transform",
-    "div_round_up",
-    "fix_trimap",
-    "grid_coordinates",
-    "isiterable",
-    "knn",
-    "load_image",
-    "make_grid",
-    "mat_vec_dot",
-    "normalize",
-    "normalize_rows",
-    "remove_background_bicolor",
-    "row_sum",
-    "sanity_check_image",
-    "save_image",
-    "show_images",
-    "sparse_conv_matrix",
-    "sparse_conv_matrix_with_offsets",
-    "stack_images",
-    "to_rgb8",
-    "trimap_split",
-    "vec_vec_dot",
-    "vec_vec_outer",
-    "weights_to_laplacian",
-]
+__all__ = ["KDTree", "Timer", "boxfilter", "distance_transform", "knn"]
+__all__ += _util.__all__
