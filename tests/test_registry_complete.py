@@ -15,6 +15,7 @@ OF_PICTURES = {
     "cutout",
     "MattingLaplacian",
     "estimate_alpha",
+    "local_affine_smooth",
     "matting_laplacian",
     "photorealistic_smooth",
     "trimap_from_mask",

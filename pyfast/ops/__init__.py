@@ -14,7 +14,7 @@ from pyfast.ops.dense_crf import (
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
-from pyfast.ops.photorealism import photorealistic_smooth
+from pyfast.ops.photorealism import local_affine_smooth, photorealistic_smooth
 from pyfast.ops.sampling import (
     affine_grid,
     affine_grid_sample,
@@ -42,6 +42,7 @@ __all__ = [
     "grid_sample",
     "guided_filter",
     "homography_grid_sample",
+    "local_affine_smooth",
     "matting_energy",
     "matting_laplacian",
     "mean_field",

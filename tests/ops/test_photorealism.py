@@ -58,3 +58,36 @@ def test_wrong_calls(name):
     arguments, options, match = WRONG[name]
     with pytest.raises(ValueError, match=match):
         pyfast.photorealistic_smooth(*arguments(*pair()), **options)
+
+
+def test_local_maps_follow_a_change_of_colours():
+    _, content = pair()
+    change = torch.tensor([[0.5, 0.2, 0], [0, 0.7, 0.1], [0.1, 0, 0.6]], dtype=torch.float64)
+    changed = torch.einsum("ij,jhw->ihw", change, content) + 0.05
+    smooth = pyfast.local_affine_smooth(changed, content, epsilon=1e-9, sigma_xy=2.0)
+    assert (smooth - changed).abs().max() < 1e-3
+
+
+def test_local_maps_carry_no_noise():
+    _, content = pair()
+    noise = 0.1 * torch.rand(content.shape, dtype=torch.float64)
+    noisy = 0.2 + 0.5 * content + noise
+    smooth = pyfast.local_affine_smooth(noisy, content, radius=2, sigma_rgb=1.0)
+    plain = 0.25 + 0.5 * content
+    assert (smooth - plain).std() < 0.5 * noise.std()
+    assert smooth.shape == content.shape
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"epsilon": 0.0}, ValueError, "epsilon to be positive"),
+        ({"sigma_xy": "1"}, TypeError, "sigma_xy to be a number"),
+        ({"radius": 0}, ValueError, "radius to be positive"),
+    ],
+)
+def test_wrong_options_of_local_maps(options, error, match):
+    with pytest.raises(error, match=match):
+        pyfast.local_affine_smooth(*pair(), **options)
+    with pytest.raises(ValueError, match="content of shape"):
+        pyfast.local_affine_smooth(pair()[0], pair()[1][:1])
