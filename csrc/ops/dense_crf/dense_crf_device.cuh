@@ -77,5 +77,15 @@ __device__ __forceinline__ int64_t thread_number() {
   return int64_t{blockIdx.x} * kThreads + threadIdx.x;
 }
 
+// Over neighbouring threads, a power of two up to a warp. All of the warp have to come.
+template <class Real>
+__device__ __forceinline__ Real most_of_group(Real value, int lanes) {
+  for (int step = lanes / 2; step > 0; step /= 2) {
+    const Real other = __shfl_xor_sync(~0u, value, step);
+    value = value < other ? other : value;
+  }
+  return value;
+}
+
 }  // namespace PF_ISA
 }  // namespace pyfast

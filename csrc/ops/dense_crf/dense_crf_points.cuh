@@ -82,7 +82,10 @@ struct Quotients {
 // or else too far away.
 template <class Cell, class Real>
 __global__ void __launch_bounds__(kThreads, 1) find_bounds(Points<Real> points, int32_t* extremes) {
-  const int d = points.dims;
+  __shared__ int32_t of_block[2 * kMostFeatures];
+  const int d = points.dims, thread = threadIdx.x;
+  if (thread < 2 * d) of_block[thread] = -INT32_MAX;
+  __syncthreads();
   int32_t cell[kMostFeatures], least[kMostFeatures], most[kMostFeatures];
   for (int k = 0; k < d; ++k) {
     least[k] = INT32_MAX;
@@ -104,9 +107,13 @@ __global__ void __launch_bounds__(kThreads, 1) find_bounds(Points<Real> points, 
     }
   }
   for (int k = 0; k < d; ++k) {
-    atomicMax(&extremes[k], -least[k]);
-    atomicMax(&extremes[d + k], most[k]);
+    const int32_t low = most_of_group(-least[k], kWarp), high = most_of_group(most[k], kWarp);
+    if (thread % kWarp != 0) continue;
+    atomicMax(&of_block[k], low);
+    atomicMax(&of_block[d + k], high);
   }
+  __syncthreads();
+  if (thread < 2 * d) atomicMax(&extremes[thread], of_block[thread]);
 }
 
 __global__ void __launch_bounds__(kThreads) start_extremes(int32_t dims, int32_t* extremes) {
@@ -117,7 +124,7 @@ __global__ void __launch_bounds__(kThreads) start_extremes(int32_t dims, int32_t
 // The host waits for them.
 template <class Cell, class Real>
 Bounds read_bounds(Run& run, const Points<Real>& points, LatticeError* failure) {
-  constexpr unsigned kEnoughBlocks = 1024;
+  constexpr unsigned kEnoughBlocks = 512;
   const int d = points.dims;
   int32_t found[2 * kMostFeatures + 2] = {};
   int32_t* extremes = run.take<int32_t>(2 * d + 2);

@@ -79,14 +79,6 @@ struct OwnPacks<Real, V, 0> {
 
 // Over the threads that share a row.
 template <class Real>
-__device__ __forceinline__ Real most_of_group(Real value, int lanes) {
-  for (int step = lanes / 2; step > 0; step /= 2) {
-    const Real other = __shfl_xor_sync(~0u, value, step);
-    value = value < other ? other : value;
-  }
-  return value;
-}
-template <class Real>
 __device__ __forceinline__ Real sum_of_group(Real value, int lanes) {
   for (int step = lanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(~0u, value, step);
   return value;
