@@ -196,8 +196,9 @@ void add_matting(py::module_& m) {
       [](const py::object& callback, const py::object& body) {
         return pyfast::with_progress(pyfast::matting_progress(), callback, body);
       },
-      "Calls body() while solves of this thread call callback(iteration, residual).", "callback"_a,
-      "body"_a);
+      "Calls body() while solves of this thread call callback(iteration, residual, change), which "
+      "ends them by returning something.",
+      "callback"_a, "body"_a);
 }
 
 }  // namespace

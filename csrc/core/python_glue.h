@@ -269,8 +269,8 @@ class PythonCall final : public ArrayCall {
 
 // --- progress ---
 
-// Calls `body()` while `listener`, reached through a plain function, hears of its progress. Errors
-// of `callback` end the work and are raised then.
+// Calls `body()` while `listener`, reached through a plain function, hears of its progress. What
+// `callback` returns, if it is not None, ends the work; so do its errors, which are raised then.
 template <class Listener>
 py::object with_progress(Listener& listener, const py::object& callback, const py::object& body) {
   struct Context {
@@ -279,11 +279,11 @@ py::object with_progress(Listener& listener, const py::object& callback, const p
   } context{callback, nullptr};
   const Listener before = listener;
   listener.context = &context;
-  listener.report = [](void* data, int64_t iteration, double residual) {
+  listener.report = [](void* data, auto... progress) {
     auto& c = *static_cast<Context*>(data);
     const py::gil_scoped_acquire lock;
     try {
-      c.callback(iteration, residual);
+      if (!c.callback(progress...).is_none()) return true;
     } catch (py::error_already_set&) {
       c.error = std::current_exception();
     }

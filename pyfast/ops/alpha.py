@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,7 +34,7 @@ class AlphaInfo:
     Attributes:
         iterations: of conjugate gradients.
         residual: what is left of the right-hand side, relative to it.
-        converged: whether `residual` reached `rtol`.
+        converged: whether `residual` reached `rtol`, or alpha `atol`.
         seconds: what the call took.
     """
 
@@ -54,6 +54,7 @@ def estimate_alpha(
     epsilon: float = 1e-7,
     radius: int = 1,
     rtol: float = 1e-7,
+    atol: float | None = None,
     maxiter: int = 1000,
     x0: Any = None,
     callback: Callable[[int, float, float], Any] | None = None,
@@ -79,6 +80,9 @@ def estimate_alpha(
         radius: of the windows, in pixels, 1 to 8. Larger ones see further, with a larger cost.
         rtol: iterations end when the residual is so small, relative to the right-hand side.
             1e-7 leaves an error of alpha of about 1e-5, 1e-5 one of 1e-3.
+        atol: iterations end, too, when alpha is estimated to be so near to the solution in every
+            pixel: from the largest changes of alpha in the last iterations, and how fast they
+            shrink. 0.002 is enough for 8 bits. None: `rtol` alone counts.
         maxiter: most iterations.
         x0: a first guess, of the shape of a trimap, such as the matte of the frame before.
         callback: called with (iteration, residual, rtol) after each iteration.
@@ -117,6 +121,8 @@ def estimate_alpha(
         pixels = pixels[:, :3]
     checks.expect_window(op, epsilon, radius, (pixels.shape[2], pixels.shape[3]))
     checks.expect_iterations(op, rtol, maxiter)
+    if atol is not None and not (isinstance(atol, float) and 0 < atol < 1):
+        raise ValueError(f"{op}: expected atol to be a float between 0 and 1 or None, got {atol!r}")
     guess, weight, guess_form = _read_prior(op, pixels, prior, confidence)
     if marks is None and guess_form is None:
         raise ValueError(f"{op}: expected a trimap, scribbles or a prior with its confidence")
@@ -138,17 +144,58 @@ def estimate_alpha(
             maxiter,
         )
 
-    if callback is None:
-        solution, reports = solve()
-    else:
-        solution, reports = _C.with_matting_progress(
-            lambda iteration, residual: callback(iteration, residual, rtol), solve
-        )
+    goal = _Goal(atol, rtol, callback)
+    solution, reports = goal.watch(solve) if goal.is_wanted else solve()
     info = _summary(reports, began)
-    checks.warn_of_unconverged(op, reports, rtol)
+    if info is not None and goal.explains(reports):
+        info = replace(info, converged=True)
+    else:
+        checks.warn_of_unconverged(op, reports, rtol)
     wide = torch.float64 if form is None or form.dtype == torch.float64 else torch.float32
     alpha = (form or guess_form).restore(solution[:, 0].clamp(0, 1).to(wide))  # type: ignore[union-attr]
     return (alpha, info) if return_info else alpha
+
+
+class _Goal:
+    """Listens to a solve: passes on what it hears and says when alpha is near enough."""
+
+    MEMORY = 8  # iterations
+
+    def __init__(
+        self, atol: float | None, rtol: float, callback: Callable[[int, float, float], Any] | None
+    ) -> None:
+        self.atol, self.rtol, self.callback = atol, rtol, callback
+        self.is_wanted = atol is not None or callback is not None
+        self._reached = 0  # solves of a batch that this ended
+        self._changes: list[float] = []
+
+    def watch(self, solve: Callable[[], Any]) -> Any:
+        return _C.with_matting_progress(self._hear, solve)
+
+    def _hear(self, iteration: int, residual: float, change: float) -> bool | None:
+        if self.callback is not None:
+            self.callback(iteration, residual, self.rtol)
+        if self.atol is None:
+            return None
+        if iteration == 1:
+            self._changes = []
+        self._changes.append(change)
+        if len(self._changes) <= 2 * self.MEMORY:
+            return None
+        # Changes shrink like a geometric series, with ups and downs: so the largest of a few.
+        now, before = (
+            max(self._changes[-self.MEMORY :]),
+            max(self._changes[-2 * self.MEMORY : -self.MEMORY]),
+        )
+        ratio = (now / before) ** (1 / self.MEMORY) if before > 0 else 0.0
+        if ratio >= 1 or now / (1 - ratio) > self.atol:
+            return None
+        self._reached += 1
+        return True
+
+    def explains(self, reports: Tensor) -> bool:
+        """Whether all solves (B, K, 3) that ended before `rtol` are near enough."""
+        return int((reports[..., 2] != 1).sum()) <= self._reached
 
 
 def estimate_alpha_reference(

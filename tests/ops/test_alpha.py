@@ -244,6 +244,16 @@ def test_callback_hears_every_iteration_and_its_error_comes_through():
         pyfast.estimate_alpha(image, trimap, callback=stop)
 
 
+@pytest.mark.parametrize("atol", [0.01, 0.001])
+def test_a_wanted_error_ends_iterations_early(atol):
+    image, trimap, _ = scene(200)
+    exact, full = pyfast.estimate_alpha(image, trimap, rtol=1e-9, return_info=True)
+    alpha, info = pyfast.estimate_alpha(image, trimap, rtol=1e-9, atol=atol, return_info=True)
+    assert info.converged
+    assert info.iterations < full.iterations
+    assert (alpha - exact).abs().max() < atol
+
+
 def test_too_few_iterations_keep_the_iterate_and_warn():
     image, trimap, _ = scene(60)
     with pytest.warns(RuntimeWarning, match="stopped after 3 iterations with a residual of"):
@@ -296,6 +306,7 @@ WRONG = [
     refused("radius", ValueError, "at least 7 x 7", PICTURE, TRIMAP, radius=3),
     refused("epsilon", ValueError, "epsilon to be positive", PICTURE, TRIMAP, epsilon=0.0),
     refused("rtol", ValueError, "rtol between", PICTURE, TRIMAP, rtol=0.0),
+    refused("atol", ValueError, "atol to be a float between 0 and 1", PICTURE, TRIMAP, atol=2.0),
     refused("maxiter", ValueError, "maxiter to be positive", PICTURE, TRIMAP, maxiter=0),
     refused("a prior alone", ValueError, "confidence with prior", PICTURE, prior=TRIMAP),
     refused("no weight", ValueError, "above 0", PICTURE, prior=TRIMAP, confidence=TRIMAP * 0),

@@ -76,10 +76,11 @@ struct MattingReport {
   bool converged = false;
 };
 
-// Called after each iteration of a solve on the thread that called it; true ends the solve.
+// Called after each iteration of a solve on the thread that called it, with the largest change of x
+// in it; true ends the solve.
 struct MattingProgress {
-  bool (*report)(void* context, int64_t iteration, double residual) = nullptr;  // null: nobody asks
-  void* context = nullptr;
+  bool (*report)(void* context, int64_t iteration, double residual, double change) = nullptr;
+  void* context = nullptr;  // `report` null: nobody asks
 };
 // Whom solves of this thread report to.
 MattingProgress& matting_progress();

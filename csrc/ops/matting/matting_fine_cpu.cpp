@@ -196,14 +196,17 @@ double smooth(const FineLevel& level, const FineVectors& v, int64_t begin, int64
 // --- vectors ---
 
 double advance(const FineLevel& level, const FineVectors& v, double step, int64_t begin,
-               int64_t end) {
-  HalfDoubles dot{};
+               int64_t end, double* largest) {
+  HalfDoubles dot{}, most{};
   for (int64_t i = begin; i < end; ++i) {
     const PixelBlock b(level, i);
     for (int h = 0; h < 2; ++h) {
       const int64_t at = i * kPixels + h * kHalf;
+      const HalfDoubles change = step * load<kHalf>(v.p + b.at + h * kHalf);
+      const HalfDoubles size = change < 0.0 ? -change : change;
+      most = size > most ? size : most;
       const HalfDoubles r = load<kHalf>(v.r + at) - step * load<kHalf>(v.q + at);
-      store(v.x + at, load<kHalf>(v.x + at) + step * load<kHalf>(v.p + b.at + h * kHalf));
+      store(v.x + at, load<kHalf>(v.x + at) + change);
       store(v.r + at, r);
       dot += r * r;
       const HalfFloats f = __builtin_convertvector(r, HalfFloats);
@@ -211,6 +214,7 @@ double advance(const FineLevel& level, const FineVectors& v, double step, int64_
       store(v.z + b.at + h * kHalf, f * load<kHalf>(level.inverse + at));
     }
   }
+  for (int l = 0; l < kHalf; ++l) *largest = most[l] > *largest ? most[l] : *largest;
   return add_lanes<double, kHalf>(dot);
 }
 

@@ -44,8 +44,9 @@ class MattingHierarchy {
   const FineVectors& vectors() const { return v_; }
   // q = A p; returns p . q
   double multiply() const;
-  // x += step p, r -= step q; returns r . r. What `precondition` starts with.
-  double advance(double step) const;
+  // x += step p, r -= step q; returns r . r and the largest |step p|. What `precondition` starts
+  // with.
+  double advance(double step, double* largest) const;
   // s = M r after `advance`; returns r . s. M is a cycle through the levels, or the diagonal.
   double precondition(bool by_levels) const;
   // z = M r for vectors of the image; pixels that are known are left alone.

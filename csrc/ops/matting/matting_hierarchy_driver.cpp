@@ -381,10 +381,18 @@ double MattingHierarchy::multiply() const {
   });
 }
 
-double MattingHierarchy::advance(double step) const {
-  return sum_of_parts(1, fine_.table.count + 1, kPixelBlocks, [&](int64_t begin, int64_t end) {
-    return fine_kernels().advance(fine_, v_, step, begin, end);
+double MattingHierarchy::advance(double step, double* largest) const {
+  const int64_t last = fine_.table.count + 1;
+  const Scratch<double> changes(ceil_div(last - 1, kPixelBlocks.items));
+  const double squares = sum_of_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
+    double& change = changes.data()[(begin - 1) / kPixelBlocks.items];
+    change = 0;
+    return fine_kernels().advance(fine_, v_, step, begin, end, &change);
   });
+  *largest = 0;
+  for (int64_t i = 0; i < ceil_div(last - 1, kPixelBlocks.items); ++i)
+    *largest = std::max(*largest, changes.data()[i]);
+  return squares;
 }
 
 double MattingHierarchy::precondition(bool by_levels) const {
@@ -412,7 +420,8 @@ double MattingHierarchy::precondition(bool by_levels) const {
 void MattingHierarchy::apply(const double* r, double* z) const {
   if (fine_.table.count == 0) return;
   for_unknown([&](int64_t pixel, int64_t place) { v_.r[place] = r[pixel]; });
-  advance(0);
+  double unchanged;
+  advance(0, &unchanged);
   precondition(true);
   for_unknown([&](int64_t pixel, int64_t place) { z[pixel] = v_.s[place]; });
 }

@@ -106,8 +106,10 @@ struct MattingFineKernels {
   void (*colours)(const FineLevel&, int64_t top, int64_t bottom);
   // q = A p; returns p . q
   double (*outer)(const FineLevel&, const FineVectors&, int64_t begin, int64_t end);
-  // x += step p, r -= step q, f = r, z = inverse f; returns r . r
-  double (*advance)(const FineLevel&, const FineVectors&, double step, int64_t begin, int64_t end);
+  // x += step p, r -= step q, f = r, z = inverse f; returns r . r and raises `largest` to the
+  // largest |step p|.
+  double (*advance)(const FineLevel&, const FineVectors&, double step, int64_t begin, int64_t end,
+                    double* largest);
   // t = f - A z
   void (*residual)(const FineLevel&, const FineVectors&, int64_t begin, int64_t end);
   // s = z + inverse (f - A z); returns r . s

@@ -82,29 +82,31 @@ class Solver {
     return report;
   }
 
+  struct State {
+    double change = 0;      // the largest one of x in the last iteration
+    double before = 0;      // r . M r of the last iteration, or 0: there is none to build on
+    bool by_levels = true;  // what M is
+    bool is_lost = false;   // rounding has the last word, or what came in was not finite
+  };
+
   MattingReport iterate(double scale) {
     MattingReport report;
-    double squares = hierarchy_.advance(0);
     State state;
+    double squares = hierarchy_.advance(0, &state.change);
     ThreadChoice threads;
     for (;; ++report.iterations) {
       report.residual = scale > 0 ? std::sqrt(squares / scale) : 0;
       report.converged = report.residual <= p_.tolerance;
       const MattingProgress& progress = matting_progress();
-      const bool stops = progress.report != nullptr && report.iterations > 0 &&
-                         progress.report(progress.context, report.iterations, report.residual);
+      const bool stops =
+          progress.report != nullptr && report.iterations > 0 &&
+          progress.report(progress.context, report.iterations, report.residual, state.change);
       if (report.converged || stops || report.iterations >= p_.most_iterations) break;
       threads.run([&] { squares = step(state, squares); });
       if (state.is_lost) break;
     }
     return report;
   }
-
-  struct State {
-    double before = 0;      // r . M r of the last iteration, or 0: there is none to build on
-    bool by_levels = true;  // what M is
-    bool is_lost = false;   // rounding has the last word, or what came in was not finite
-  };
 
   // One iteration; returns r . r.
   double step(State& state, double squares) const {
@@ -113,7 +115,7 @@ class Solver {
     state.before = now;
     const double curvature = hierarchy_.multiply();
     if (now > 0 && curvature > 0 && std::isfinite(now / curvature))
-      return hierarchy_.advance(now / curvature);
+      return hierarchy_.advance(now / curvature, &state.change);
     // Where unknown pixels are hardly more than the nodes' unknowns, rounding can cost the levels
     // their definiteness.
     state.is_lost = !state.by_levels;
