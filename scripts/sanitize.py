@@ -22,6 +22,9 @@ TESTS = {
     "tests/ops/test_sampling_properties.py": False,
     "tests/ops/test_sampling_against_torch.py": True,
     "tests/ops/test_sampling_half.py": True,
+    "tests/ops/test_foreground.py": False,
+    "tests/ops/test_foreground_arrays.py": True,
+    "tests/ops/test_guided_filter.py": False,
 }
 # Says nothing of reads and writes that the rest does not say, and takes most of the time: what
 # compiles or exports, derivatives that arrive at the same kernels, repetitions, exactness.

@@ -158,7 +158,7 @@ def closed_form(scene: Scene) -> Prepared:
     exact = pymatting.estimate_foreground_cf(image, alpha, rtol=1e-8)
     columns = {
         "pyfast": Column(
-            lambda: pyfast.estimate_foreground(image, alpha, method="closed_form"), seen
+            lambda: pyfast.estimate_foreground(image, alpha, method="closed_form"), seen, 5e-3
         ),
         "pymatting": Column(lambda: pymatting.estimate_foreground_cf(image, alpha), seen),
     }

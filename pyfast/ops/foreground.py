@@ -46,9 +46,11 @@ def estimate_foreground(
         image: a picture: tensor (C, H, W) or (B, C, H, W), array (H, W, C) or (H, W), or Pillow's;
             floats in [0, 1], uint8 or uint16. A fourth channel is left out.
         alpha: the matte, (H, W), or (B, H, W) for a batch, of any kind.
-        method: "multilevel", some steps that keep colours in [0, 1]; or "closed_form", as many as
-            the solution takes, which is clipped to [0, 1] at the end. The latter counts each pair
-            of neighbours twice, as its authors do, and takes some ten times as long.
+        method: "multilevel", some steps that keep colours in [0, 1]; or "closed_form", so many that
+            little is left to the solution, which is clipped to [0, 1] at the end. The latter counts
+            each pair of neighbours twice, as its authors do, and takes some ten times as long. What
+            is seen, alpha F, is then within 1e-3 of the solution on small pictures, and within
+            0.02, 0.002 in the mean square, at a quarter megapixel; more steps come nearer.
         return_background: whether to return the background too.
         regularization: how much colours are to be smooth everywhere.
         gradient_weight: how much more so for each unit by which alpha changes between pixels.

@@ -15,7 +15,7 @@ __all__ = ["estimate_foreground_cf"]
 
 _NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _NONE: Mapping[str, Any] = {}
-_STEPS = 200  # at each size: errors are then below those of PyMatting's at its `rtol`
+_STEPS = 200  # at each size: see `pyfast.estimate_foreground` for how near that comes
 
 
 def estimate_foreground_cf(
