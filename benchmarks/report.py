@@ -18,6 +18,8 @@ NAMES = {"torch": "torch", "opencv": "OpenCV"}
 
 
 def duration(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
     unit, scale = ("ms", 1e3) if seconds >= 1e-3 else ("µs", 1e6)
     return f"{seconds * scale:.3g} {unit}"
 
@@ -178,9 +180,9 @@ def crf_table(one: Run, two: Run | None) -> str:
             _, labels, height, width = row.shape
             name = f"{width} × {height}, {labels} labels, {row.op.removeprefix('dense_crf ')}"
             peer = duration(row.columns["pydensecrf"].seconds.median)
-            lines.append([name, peer, cell(row), cell(others.get(row.case))])
+            lines.append([name, peer, cell(row), *([cell(others.get(row.case))] if two else [])])
     m = one.machine
-    header = ["`dense_crf`, ten iterations", "pydensecrf", "1 thread", "2 threads"]
+    header = ["`dense_crf`, ten iterations", "pydensecrf", "1 thread"] + ["2 threads"] * bool(two)
     return (
         f"{markdown_table(header, lines)}\n\n"
         f"{m.name} ({m.cpu}, {m.cpus} CPUs, {one.settings.capability}), commit {one.commit}, "
