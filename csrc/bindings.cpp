@@ -104,6 +104,9 @@ void add_dense_crf(py::module_& m) {
            "lattice"_a, "transposed"_a = false);
   add_door(m, "gaussian_exact", 1, &arrays::gaussian_exact,
            "(B, C, N), (B, d, N) -> (B, C, N): sums over all points.", "values"_a, "features"_a);
+  add_door(m, "gaussian_grid", 1, &arrays::gaussian_grid,
+           "(B, C, N), (sigma_x, sigma_y, factor), (H, W) -> (B, C, N): sums over pixels.",
+           "values"_a, "grid"_a, "size"_a);
   add_door(m, "mean_field", 1, &arrays::mean_field,
            "(B, L, N) -> marginals (B, L, N), see dense_crf_arrays.h for the kernels.", "unary"_a,
            "start"_a, "lattices"_a, "grids"_a, "costs"_a, "lengths"_a, "normalizations"_a, "size"_a,

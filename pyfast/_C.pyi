@@ -426,3 +426,21 @@ def with_matting_preconditioner(
     radius: int,
     body: Callable[[Callable[[NDArray[Any]], NDArray[Any]]], _T],
 ) -> _T: ...
+@overload
+def gaussian_grid(
+    values: _Array,
+    grid: _Array,
+    size: _Size,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def gaussian_grid(
+    values: _Array,
+    grid: _Array,
+    size: _Size,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...

@@ -26,7 +26,6 @@ OF_LATTICES = {
     "GaussianFilter",
     "bilateral_features",
     "crf_free_energy",
-    "dense_crf",
     "mean_field",
     "spatial_features",
 }

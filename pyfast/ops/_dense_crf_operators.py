@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops import _dense_crf_gradient  # noqa: F401  (registers another)
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._vmap import fold_vmap
 
@@ -44,6 +45,8 @@ def build_lattice(features: Tensor, closed: bool) -> Lattice:
     dims, _, _, vertices, slabs, _, reach = words[:7].tolist()
     return Lattice(words, dims, vertices, slabs, reach)
 
+
+dense_crf = _ops.dense_crf.default
 
 # --- shapes ---------------------------------------------------------------------------------------
 
@@ -80,6 +83,31 @@ def _(grad: Tensor, values: Tensor, features: Tensor, cutoff: float) -> Tensor:
 def _(unary: Tensor, image: Tensor, *options: Any) -> Tensor:
     torch._check(unary.dim() == 4 and unary.dtype == image.dtype)
     return unary.new_empty(unary.shape)
+
+
+@torch.library.register_fake("pyfast::dense_crf_steps")
+def _(
+    unary: Tensor,
+    image: Tensor,
+    sigmas: Tensor,
+    weights: Tensor,
+    compatibility: Tensor,
+    lattice: Tensor,
+    iterations: int,
+    *options: Any,
+) -> tuple[Tensor, Tensor]:
+    torch._check(unary.dim() == 4 and unary.dtype == image.dtype)
+    return unary.new_empty(unary.shape), unary.new_empty(iterations, *unary.shape)
+
+
+@torch.library.register_fake("pyfast::dense_crf_steps_backward")
+def _(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
+    return tuple(t.new_empty(t.shape) for t in args[:5])
+
+
+@torch.library.register_fake("pyfast::gaussian_grid")
+def _(values: Tensor, sigma: Tensor, normalization: int) -> Tensor:
+    return values.new_empty(values.shape)
 
 
 # --- gradients ------------------------------------------------------------------------------------
@@ -140,6 +168,28 @@ def _backward_of_exact(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
 gaussian_exact = differentiable(_ops.gaussian_exact.default, _setup_exact, _backward_of_exact)
 
 
+_steps_backward = _without_derivative(_ops.dense_crf_steps_backward.default)
+
+
+def _setup_steps(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:6], *output)
+    ctx.normalization, ctx.method = inputs[7:9]
+    ctx.set_materialize_grads(False)
+
+
+def _backward_of_steps(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 9
+    _, of_image, of_sigmas, *_ = ctx.needs_input_grad
+    options = ctx.normalization, ctx.method, of_image or of_sigmas, of_sigmas
+    grads = _steps_backward(grad, *ctx.saved_tensors, *options)
+    needed = zip(grads, ctx.needs_input_grad, strict=False)
+    return *(g if is_needed else None for g, is_needed in needed), *(None,) * 4
+
+
+dense_crf_steps = differentiable(_ops.dense_crf_steps.default, _setup_steps, _backward_of_steps)
+
+
 # --- vmap -----------------------------------------------------------------------------------------
 
 
@@ -191,6 +241,38 @@ def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
         )
     ]
     return torch.stack(parts), 0
+
+
+def _images(tensor: Tensor, dim: int | None, size: int, batch: int) -> Tensor:
+    """(size * batch, ...) of what has a batch of its own, or of 1."""
+    tensor = _lead(tensor, dim, size)
+    return tensor.expand(size, batch, *tensor.shape[2:]).flatten(0, 1)
+
+
+def _batch_of(tensor: Tensor, dim: int | None) -> int:
+    return tensor.shape[0] if dim is None else tensor.movedim(dim, 0).shape[1]
+
+
+@torch.library.register_vmap("pyfast::dense_crf_steps")
+def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
+    size, batch = info.batch_size, _batch_of(args[0], in_dims[0])
+    parts = [_images(t, d, size, batch) for t, d in zip(args[:5], in_dims[:5], strict=True)]
+    marginals, history = _ops.dense_crf_steps(*parts, args[5][:0], *args[6:])
+    return (marginals.unflatten(0, (size, batch)), history.unflatten(1, (size, batch))), (0, 1)
+
+
+@torch.library.register_vmap("pyfast::dense_crf_steps_backward")
+def _(info: Any, in_dims: Sequence[int | None], *args: Any) -> Any:
+    size, batch = info.batch_size, _batch_of(args[1], in_dims[1])
+    parts = [_images(t, d, size, batch) for t, d in zip(args[:6], in_dims[:6], strict=True)]
+    marginals = _images(args[7], in_dims[7], size, batch)
+    history = _lead(args[8], in_dims[8], size).movedim(0, 1).flatten(1, 2)
+    grads = _ops.dense_crf_steps_backward(*parts, args[6][:0], marginals, history, *args[9:])
+    results = []
+    for grad, given, dim in zip(grads, args[1:6], in_dims[1:6], strict=True):
+        grad = grad.unflatten(0, (size, batch))
+        results.append(grad if _batch_of(given, dim) == batch else grad.sum(1, keepdim=True))
+    return tuple(results), (0,) * 5
 
 
 fold_vmap(_ops.dense_crf.default, shared=(2, 3, 4))

@@ -34,6 +34,7 @@ from pyfast.ops import _dense_crf_checks as checks
 from pyfast.ops import _dense_crf_operators as operators
 from pyfast.ops._autograd import _is_transformed as is_transformed
 from pyfast.ops._checks import expect_choice
+from pyfast.ops._dense_crf_gradient import grid_matrix, pixel_features
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
 from pyfast.ops._dense_crf_reference import (
     bilateral_features_reference,
@@ -465,8 +466,7 @@ def _dense_crf(
     normalization: str,
     method: str,
 ) -> Tensor:
-    tensors = unary, image, compatibility, *numbers.values()
-    if method != "exact" and normalization != "none" and _is_plain(unary, tensors):
+    if method != "exact" and normalization != "none" and unary.is_cpu:
         return _fused(unary, image, numbers, compatibility, iterations, normalization, method)
     flat = unary.flatten(2)
     sigmas = numbers["bilateral_sigma_xy"], numbers["bilateral_sigma_rgb"]
@@ -480,13 +480,6 @@ def _dense_crf(
     return _mean_field(flat, filters, _symmetric_or_none(compatibility), iterations).view(
         unary.shape
     )
-
-
-def _is_plain(unary: Tensor, tensors: Sequence[Any]) -> bool:
-    """Whether the fused operator serves: on the CPU, without a gradient or a transform."""
-    if not unary.is_cpu or is_transformed():
-        return False
-    return not (torch.is_grad_enabled() and torch._C._any_requires_grad(*tensors))
 
 
 def _fused(
@@ -505,42 +498,34 @@ def _fused(
     labels = unary.shape[1]
     if compatibility is None:
         compatibility = -torch.eye(labels, dtype=unary.dtype, device=unary.device)
+    sigmas = torch.stack([xy, rgb, gaussian_sigma])[None]
+    weights = torch.stack([bilateral, gaussian])[None]
+    arguments = unary, image, sigmas, weights, _symmetric(compatibility)[None]
+    options = iterations, NORMALIZATIONS.index(normalization), METHODS.index(method)
     try:
-        return torch.ops.pyfast.dense_crf(
-            unary,
-            image,
-            torch.stack([xy, rgb, gaussian_sigma])[None],
-            torch.stack([bilateral, gaussian])[None],
-            _symmetric(compatibility)[None],
-            iterations,
-            NORMALIZATIONS.index(normalization),
-            METHODS.index(method),
-        )
+        is_differentiated = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
+        if not is_differentiated and not is_transformed():
+            return operators.dense_crf(*arguments, *options)
+        lattice = torch.empty(0, dtype=torch.int32, device=unary.device)
+        if not checks.is_hidden(unary) and not is_transformed():
+            # Made here, it serves the gradient too.
+            features = pixel_features(image.detach(), sigmas.detach())
+            lattice = operators.build_lattice(features, method == "closed").words
+        return operators.dense_crf_steps(*arguments, lattice, *options)[0]
     except RuntimeError as error:
+        if isinstance(error, NotImplementedError):
+            raise
         features = _bilateral_features(image, xy, rgb)
-        raise checks.explained(
-            "dense_crf", error, checks.check_spread, "dense_crf", features
-        ) from None
+        check = checks.check_spread, "dense_crf", features
+        raise checks.explained("dense_crf", error, *check) from None
 
 
 def _pixel_grid(like: Tensor, sigma: float | Tensor, normalization: str) -> _Filter:
-    """K~ of a Gaussian over the pixels of (B, L, H, W), which is one along rows, then columns."""
-
-    def along(length: int) -> Tensor:
-        position = torch.arange(length, dtype=like.dtype, device=like.device)
-        kernel = torch.exp(-0.5 * ((position[:, None] - position) / sigma).square())
-        mass = kernel.sum(1)
-        if normalization == "before":
-            return kernel / mass
-        if normalization == "after":
-            return kernel / mass[:, None]
-        if normalization == "symmetric":
-            return kernel * mass.rsqrt() * mass.rsqrt()[:, None]
-        return kernel
-
-    height, width = like.shape[2:]
-    columns, rows = along(height), along(width)
-    return lambda values: (columns @ (values.unflatten(2, (height, width)) @ rows.mT)).flatten(2)
+    """K~ of a Gaussian over the pixels of (B, L, H, W)."""
+    sigma = torch.as_tensor(sigma, dtype=like.dtype, device=like.device)
+    kind, size = NORMALIZATIONS.index(normalization), like.shape[2:]
+    columns, rows = (grid_matrix(length, sigma, kind) for length in size)
+    return lambda values: (columns @ (values.unflatten(2, size) @ rows.mT)).flatten(2)
 
 
 def _warn_of_units(image: Tensor, sigma_rgb: float | Tensor) -> None:

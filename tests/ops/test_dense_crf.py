@@ -135,16 +135,18 @@ def test_gradients_of_filters(method, normalization):
     )
 
 
+NAMES = (
+    "bilateral_sigma_xy",
+    "bilateral_sigma_rgb",
+    "bilateral_weight",
+    "gaussian_sigma",
+    "gaussian_weight",
+)
+
+
 def of_numbers(unary, image, numbers, compatibility=None, **options):
     """`dense_crf` with what is learnt as tensors: sigmas and weights in one."""
-    names = (
-        "bilateral_sigma_xy",
-        "bilateral_sigma_rgb",
-        "bilateral_weight",
-        "gaussian_sigma",
-        "gaussian_weight",
-    )
-    learnt = dict(zip(names, numbers.unbind(), strict=True))
+    learnt = dict(zip(NAMES, numbers.unbind(), strict=True))
     return pyfast.dense_crf(unary, image, compatibility=compatibility, **learnt, **options)
 
 
@@ -240,29 +242,80 @@ def mean_field_definition(unary, features):
     return definitions.mean_field_reference(unary, kernels, None, 2)
 
 
-def crf_definition(unary, image, **options):
-    return definitions.dense_crf_reference(unary, image, **options)
+STEPS = ("pyfast::dense_crf_steps", "pyfast::dense_crf_steps_backward", "pyfast::gaussian_lattice")
 
 
+def learnt_inputs(batch, size):
+    numbers = torch.tensor([6.3, 9.1, 2.0, 1.2, 1.5], dtype=torch.float64)
+    return *crf_inputs(batch, size), numbers, torch.rand(3, 3, dtype=torch.float64)
+
+
+def learnt_definition(unary, image, numbers, compatibility, **options):
+    learnt = dict(zip(NAMES, numbers.unbind(), strict=True))
+    return definitions.dense_crf_reference(
+        unary, image, compatibility=compatibility, **learnt, **options
+    )
+
+
+def grid_of(values):
+    sigma = torch.tensor(1.2, dtype=values.dtype)
+    return torch.ops.pyfast.gaussian_grid(values, sigma, 3)
+
+
+def grid_definition(values):
+    features = definitions.spatial_features_reference(values.shape[2:], 1.2).to(values)
+    features = features.expand(values.shape[0], -1, -1)
+
+    def plain(x):
+        return definitions.exact_filter_reference(features, x)
+
+    flat = values.flatten(2)
+    return definitions.normalized(plain, flat, "symmetric")(flat).view_as(values)
+
+
+COMMON = {"op": "dense_crf", "second_order": False, "autocast": None, "small": 2, "large": 40}
 CASES = [
+    OpCase(
+        **COMMON,
+        name="inference",
+        function=pyfast.dense_crf,
+        reference=definitions.dense_crf_reference,
+        inputs=crf_inputs,
+        kwargs={**OPTIONS, "method": "lattice"},
+        operators=("pyfast::dense_crf",),
+        inductor=True,
+        bad_calls=BAD_CALLS,
+        tolerances={torch.float32: 2e-3, torch.float64: 1e-9},
+    ),
     *(
         OpCase(
-            op="dense_crf",
-            name=method,
-            function=pyfast.dense_crf,
-            reference=crf_definition,
-            inputs=crf_inputs,
-            kwargs={**OPTIONS, "method": method},
-            operators=("pyfast::dense_crf",) if method == "lattice" else EXACT,
-            differentiable=() if method == "lattice" else (0, 1),
-            second_order=False,
-            autocast=None,
-            small=2,
-            large=40,
+            **COMMON,
+            name=f"{method}-{normalization}",
+            function=of_numbers,
+            reference=learnt_definition,
+            inputs=learnt_inputs,
+            kwargs={"method": method, "normalization": normalization, "iterations": 3},
+            operators=EXACT if method == "exact" else STEPS,
+            differentiable=(0, 1, 2, 3),
             inductor=True,
-            tolerances={torch.float32: 2e-3, torch.float64: 1e-9},
+            tolerances={torch.float32: 1e-2, torch.float64: 1e-8},
         )
-        for method in ("lattice", "exact")
+        for method, normalization in (
+            ("lattice", "symmetric"),
+            ("lattice", "before"),
+            ("closed", "after"),
+            ("exact", "symmetric"),
+        )
+    ),
+    OpCase(
+        op="gaussian_grid",
+        name="symmetric",
+        function=grid_of,
+        reference=grid_definition,
+        inputs=lambda batch, size: (torch.randn(batch, 3, size, size + 1, dtype=torch.float64),),
+        operators=("pyfast::gaussian_grid",),
+        autocast=None,
+        tolerances={torch.float32: 2e-3},
     ),
     *(
         OpCase(
@@ -288,9 +341,13 @@ CASES = [
 
 # A lattice has a size that depends on data, and its definition counts vertices: neither goes
 # through every transform. Backward operators have no derivative, see the test below.
+COUNTS_VERTICES = ("opcheck", "fake", "vmap(grad)")
 LEFT_OUT = {
-    "lattice": ("compile", "export", "opcheck", "fake", "vmap(grad)"),
+    "lattice": ("compile", "export", *COUNTS_VERTICES),
     "exact": ("opcheck",),
+    "exact-symmetric": ("opcheck",),
+    "symmetric": ("vmap",),
+    **dict.fromkeys(("lattice-symmetric", "lattice-before", "closed-after"), COUNTS_VERTICES),
 }
 
 
@@ -298,7 +355,7 @@ LEFT_OUT = {
     ("case", "promise", "device"), list(checks(CASES)), ids=lambda x: str(x).replace(" ", "-")
 )
 def test_filters_keep_their_promises(case, promise, device):
-    if promise not in LEFT_OUT[case.name]:
+    if promise not in LEFT_OUT.get(case.name, ()):
         check_op(case, only=(promise,), device=device)
 
 
@@ -323,6 +380,53 @@ def test_opcheck_of_dense_crf():
     for method in (0, 1):
         arguments = unary, image, *numbers, costs, 2, 3, method
         torch.library.opcheck(torch.ops.pyfast.dense_crf.default, arguments)
+    none = torch.empty(0, dtype=torch.int32)
+    *tensors, iterations, normalization, method = arguments
+    steps = torch.ops.pyfast.dense_crf_steps(*tensors, none, iterations, normalization, method)
+    saved = unary, *tensors, none, *steps, normalization, method, True, True
+    torch.library.opcheck(torch.ops.pyfast.dense_crf_steps_backward.default, saved)
+    leaves = [t.detach().requires_grad_() for t in tensors]
+    options = none, iterations, normalization, method
+    torch.library.opcheck(torch.ops.pyfast.dense_crf_steps.default, (*leaves, *options))
+    torch.library.opcheck(torch.ops.pyfast.gaussian_grid.default, (unary, numbers[0][0, 2], 3))
+
+
+@pytest.mark.parametrize("mapped", [(0, 0, 0, 0), (0, None, None, None), (None, None, 0, 0)])
+def test_gradients_sample_by_sample(mapped):
+    samples = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        samples.append(learnt_inputs(2, 3))
+    points = [
+        torch.stack(parts) if dim == 0 else parts[0]
+        for parts, dim in zip(zip(*samples, strict=True), mapped, strict=True)
+    ]
+
+    def loss(*arguments):
+        return of_numbers(*arguments, iterations=2).sin().sum()
+
+    gradient = torch.func.grad(loss, (0, 1, 2, 3))
+    together = torch.func.vmap(gradient, mapped)(*points)
+    for k in range(3):
+        one = [p[k] if dim == 0 else p for p, dim in zip(points, mapped, strict=True)]
+        for all_of_them, alone in zip(together, gradient(*one), strict=True):
+            torch.testing.assert_close(all_of_them[k], alone, rtol=1e-8, atol=1e-9)
+
+
+def test_a_lattice_gradient_points_where_that_of_the_definition_does():
+    torch.manual_seed(0)
+    low = torch.nn.functional.interpolate(255 * torch.rand(1, 3, 6, 6), (24, 24), mode="bilinear")
+    image = (low + 2 * torch.randn_like(low)).double().requires_grad_()
+    unary = 2 * torch.rand(1, 4, 24, 24, dtype=torch.float64)
+    sigma = torch.tensor(20.0, dtype=torch.float64, requires_grad=True)
+    gradients = {}
+    for method in ("lattice", "exact"):
+        options = {"bilateral_sigma_xy": 30.0, "bilateral_sigma_rgb": sigma, "iterations": 3}
+        marginals = pyfast.dense_crf(unary, image, method=method, **options)
+        gradients[method] = torch.autograd.grad((marginals * unary).sum(), (image, sigma))
+    (image_of, sigma_of), (image_exact, sigma_exact) = gradients["lattice"], gradients["exact"]
+    assert torch.cosine_similarity(image_of.flatten(), image_exact.flatten(), 0) > 0.9
+    assert abs(sigma_of / sigma_exact - 1) < 0.35
 
 
 @pytest.mark.parametrize("bad", BAD_CALLS, ids=lambda bad: bad.what.replace(" ", "-"))

@@ -63,6 +63,17 @@ def test_filters_are_those_of_tensors():
     np.testing.assert_array_equal(_C.gaussian_exact(values, features), expected)
 
 
+def test_a_gaussian_on_the_grid_is_the_exact_sum():
+    values, _ = arrays(np.float64, 4)
+    features = pyfast.spatial_features((7, 9), [1.5, 0.8], dtype=torch.float64)
+    exact = pyfast.GaussianFilter(features.expand(2, -1, -1), "exact")
+    expected = 3 * exact.filter(torch.from_numpy(values)).numpy()
+    actual = _C.gaussian_grid(values, np.array([1.5, 0.8, 3.0]), (7, 9))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match="positive, finite sigmas"):
+        _C.gaussian_grid(values, np.array([0.0, 1.0, 1.0]), (7, 9))
+
+
 def test_views_of_any_strides_are_taken():
     unary, features = arrays()
     flipped = np.ascontiguousarray(unary[:, ::-1, ::-1])[:, ::-1, ::-1]

@@ -164,6 +164,17 @@ struct ExactParams {
   double cutoff = 0;               // a distance, 0: none
 };
 
+// output = K~ values for a Gaussian on the pixel grid.
+template <class Real>
+struct GridParams {
+  int64_t planes = 0, height = 0, width = 0;
+  double sigma_x = 0, sigma_y = 0;
+  Normalization normalization = Normalization::kNone;
+  Real factor = 1;               // multiplies all
+  const Real* values = nullptr;  // (planes, H, W)
+  Real* output = nullptr;        // the same
+};
+
 // --- mean field ---
 
 // One pairwise term: energies cost * (K~ Q) are added to the unary ones.
@@ -186,6 +197,7 @@ struct MeanFieldParams {
   const Real* start = nullptr;  // (B, L, N): the first Q; null: softmax(-unary)
   Real* marginals = nullptr;    // (B, L, N)
   Real* history = nullptr;      // (T, B, L, N): the Q that each iteration starts from, or null
+  int64_t history_step = 0;     // values from one of them to the next; 0: B * L * N
   int kernel_count = 0;
   CrfKernel<Real> kernels[kMostKernels];
 
@@ -206,6 +218,8 @@ template <class Real>
 void filter_gradient_cpu(const FilterGradientParams<Real>& params);
 template <class Real>
 void exact_filter_cpu(const ExactParams<Real>& params);
+template <class Real>
+void grid_filter_cpu(const GridParams<Real>& params);
 template <class Real>
 void mean_field_cpu(const MeanFieldParams<Real>& params);
 

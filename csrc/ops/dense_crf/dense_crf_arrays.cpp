@@ -6,8 +6,7 @@
 #include <stdexcept>
 #include <string>
 
-#include "core/workspace.h"
-#include "ops/dense_crf/dense_crf.h"
+#include "ops/dense_crf/dense_crf_memory.h"
 
 namespace pyfast::arrays {
 namespace {
@@ -23,16 +22,6 @@ void expect_features(const ArrayView& features) {
     throw shape_error(features, "(B, d, N) with d from 1 to " + std::to_string(kMostFeatures));
   expect_cpu(features);
 }
-
-struct ScratchLattice final : LatticeMemory {
-  explicit ScratchLattice(int64_t most) : memory(most) {}
-  int32_t* allocate(int64_t count) override {
-    words = count;
-    return memory.data();
-  }
-  Scratch<int32_t> memory;
-  int64_t words = 0;
-};
 
 void expect_built(const ArrayView& features, LatticeError error) {
   if (error == LatticeError::kNotFinite)
@@ -81,6 +70,19 @@ void expect_lattice_array(const ArrayView& lattice, const ArrayView& values) {
   expect_contiguous(lattice);
 }
 
+void expect_size(const std::vector<int64_t>& size, int64_t points) {
+  if (size.size() != 2 || size[0] < 0 || size[1] < 0 ||
+      (size[0] > 0 && size[1] > points / size[0]) || size[0] * size[1] != points)
+    throw std::invalid_argument("expected size (H, W) with H * W = " + std::to_string(points) +
+                                ", got " + to_text(size));
+}
+
+void expect_sigmas(double x, double y, const std::string& name) {
+  if (!(x > 0 && std::isfinite(x) && y > 0 && std::isfinite(y)))
+    throw std::invalid_argument("expected " + name + " of positive, finite sigmas, got " +
+                                std::to_string(x) + " and " + std::to_string(y));
+}
+
 }  // namespace
 
 void gaussian_lattice(ArrayCall& call, const ArrayView& features, bool closed) {
@@ -94,12 +96,12 @@ void gaussian_lattice(ArrayCall& call, const ArrayView& features, bool closed) {
     if (p.batch * p.points > kMostCorners / (p.dims + 1))
       expect_built(features, LatticeError::kTooManyPoints);
     p.features = contiguous(features, copy);
-    ScratchLattice memory(most_lattice_words(p));
+    HeapLattice memory;
     expect_built(features, build_lattice_cpu(p, memory));
     const int64_t items = memory.words * 4 / static_cast<int64_t>(sizeof(Real));
     const ArrayView lattice = call.result(features, {items});
     expect_contiguous(lattice);
-    std::memcpy(lattice.data, memory.memory.data(), static_cast<size_t>(memory.words) * 4);
+    std::memcpy(lattice.data, memory.memory.get(), static_cast<size_t>(memory.words) * 4);
   });
 }
 
@@ -145,6 +147,28 @@ void gaussian_exact(ArrayCall& call, const ArrayView& values, const ArrayView& f
   });
 }
 
+void gaussian_grid(ArrayCall& call, const ArrayView& values, const ArrayView& grid,
+                   const std::vector<int64_t>& size) {
+  if (values.shape.size() != 3) throw shape_error(values, "(B, C, N)");
+  expect_cpu(values);
+  expect_alike(grid, values);
+  if (!grid.has_shape({3})) throw shape_error(grid, "(3,)");
+  expect_size(size, values.shape[2]);
+  const ArrayView output = call.result(values, values.shape);
+  expect_contiguous(output);
+  dispatch(values.dtype, [&](auto real) {
+    using Real = decltype(real);
+    std::vector<Real> values_copy, grid_copy;
+    const Real* numbers = contiguous(grid, grid_copy);
+    expect_sigmas(numbers[0], numbers[1], grid.name);
+    GridParams<Real> p;
+    p.planes = values.shape[0] * values.shape[1], p.height = size[0], p.width = size[1];
+    p.sigma_x = numbers[0], p.sigma_y = numbers[1], p.factor = numbers[2];
+    p.values = contiguous(values, values_copy), p.output = output.as<Real>();
+    grid_filter_cpu(p);
+  });
+}
+
 void mean_field(ArrayCall& call, const ArrayView& unary, const ArrayView& start,
                 const ArrayView& lattices, const ArrayView& grids, const ArrayView& costs,
                 const std::vector<int64_t>& lengths, const std::vector<int64_t>& normalizations,
@@ -168,10 +192,7 @@ void mean_field(ArrayCall& call, const ArrayView& unary, const ArrayView& start,
   if (!grids.has_shape({count, 3})) throw shape_error(grids, "(" + std::to_string(count) + ", 3)");
   if (!costs.has_shape({count, labels, labels}))
     throw shape_error(costs, to_text({count, labels, labels}));
-  if (size.size() != 2 || size[0] < 0 || size[1] < 0 ||
-      (size[0] > 0 && size[1] > points / size[0]) || size[0] * size[1] != points)
-    throw std::invalid_argument("expected size (H, W) with H * W = " + std::to_string(points) +
-                                ", got " + to_text(size));
+  expect_size(size, points);
   if (iterations < 0)
     throw std::invalid_argument("expected iterations not to be negative, got " +
                                 std::to_string(iterations));
@@ -206,11 +227,8 @@ void mean_field(ArrayCall& call, const ArrayView& unary, const ArrayView& start,
         expect_points(lattices, checked_lattice<Real>(lattices, first, lengths[m]), batch, points);
         kernel.lattice = words_of<Real>(lattices, first);
         first += lengths[m];
-      } else if (!(kernel.sigma_x > 0 && std::isfinite(kernel.sigma_x) && kernel.sigma_y > 0 &&
-                   std::isfinite(kernel.sigma_y))) {
-        throw std::invalid_argument("expected grids of positive, finite sigmas, got " +
-                                    std::to_string(kernel.sigma_x) + " and " +
-                                    std::to_string(kernel.sigma_y));
+      } else {
+        expect_sigmas(kernel.sigma_x, kernel.sigma_y, grids.name);
       }
     }
     mean_field_cpu(p);

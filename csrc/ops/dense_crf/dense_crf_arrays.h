@@ -12,6 +12,10 @@ void gaussian_filter(ArrayCall& call, const ArrayView& values, const ArrayView& 
                      bool transposed);
 void gaussian_exact(ArrayCall& call, const ArrayView& values, const ArrayView& features);
 
+// K of a Gaussian on the pixel grid: grid (3,) is sigma_x, sigma_y and a factor, size (H, W).
+void gaussian_grid(ArrayCall& call, const ArrayView& values, const ArrayView& grid,
+                   const std::vector<int64_t>& size);
+
 // Kernel m has the next lengths[m] items of `lattices`, or with 0 a Gaussian on the pixel grid;
 // `grids` (m, 3) has sigma_x, sigma_y and what K is multiplied by, `costs` (m, L, L) what its sums
 // are. An empty `start` is softmax(-unary).

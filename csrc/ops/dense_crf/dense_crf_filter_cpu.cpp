@@ -43,7 +43,9 @@ void splat(const Sweep<S>& w, int64_t begin, int64_t end) {
   for (int64_t v = begin; v < end; ++v) {
     R sum = R::zeros();
     for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
-      __builtin_prefetch(points + list[e + kAhead] * kRow);
+      const S* ahead = points + list[e + kAhead] * kRow;  // may lie across two cache lines
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + kRow - 1);
       sum.add(weights[e], R::load(points + list[e] * kRow));
     }
     sum.store(out + v * kRow);

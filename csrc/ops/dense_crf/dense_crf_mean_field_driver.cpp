@@ -46,8 +46,9 @@ class Term {
  public:
   using Real = Accumulator<S>;
 
-  Term(const MeanFieldParams<Real>& p, const CrfKernel<Real>& kernel, Real largest)
-      : p_(p), kernel_(kernel), groups_(p.labels) {
+  Term(const MeanFieldParams<Real>& p, const CrfKernel<Real>& kernel, const LabelGroups& groups,
+       Real largest)
+      : p_(p), kernel_(kernel), groups_(groups) {
     weight_ = potts_weight(kernel.cost, p.labels);
     if (!weight_) copy_cost();
     kernel.lattice != nullptr ? prepare_lattice(largest) : prepare_grid();
@@ -175,6 +176,15 @@ class Term {
   std::optional<Scratch<S>> lattice_, aside_;
 };
 
+// Two labels under Potts need one channel only.
+template <class Real>
+bool is_pair(const MeanFieldParams<Real>& p) {
+  bool potts = p.labels == 2 && p.start == nullptr;
+  for (int k = 0; k < p.kernel_count; ++k)
+    potts = potts && potts_weight(p.kernels[k].cost, p.labels);
+  return potts;
+}
+
 template <class S>
 class MeanField {
  public:
@@ -182,22 +192,24 @@ class MeanField {
 
   explicit MeanField(const MeanFieldParams<Real>& p)
       : p_(p),
-        groups_(p.labels),
+        groups_(is_pair(p) ? LabelGroups::of_difference() : LabelGroups(p.labels)),
         points_(p.batch * p.points()),
         unknown_(points_),
-        rows_(p.iterations > 0 ? 2 * points_ * groups_.channels() : 0) {}
+        rows_(p.iterations > 0 ? 2 * points_ * groups_.channels() : 0),
+        logits_(keeps_logits() ? points_ * groups_.channels() : 0) {}
 
   void run() {
     S* from = rows_.data();
     S* to = from + (p_.iterations > 0 ? points_ * groups_.channels() : 0);
-    const int64_t size = points_ * p_.labels;  // of one Q
+    const int64_t step = p_.history_step > 0 ? p_.history_step : points_ * p_.labels;
     find_unknown();
     begin(from);
     std::deque<Term<S>> terms;  // stays where it is
     Update<S> update = plain();
+    update.known_logits = keeps_logits();
     if (p_.iterations > 0)
       for (int k = 0; k < p_.kernel_count; ++k) {
-        terms.emplace_back(p_, p_.kernels[k], largest_);
+        terms.emplace_back(p_, p_.kernels[k], groups_, largest_);
         update.term[update.terms++] = terms.back().term();
       }
     for (int64_t t = 0; t < p_.iterations; ++t) {
@@ -206,7 +218,7 @@ class MeanField {
       update.from = from;
       update.to = is_last ? nullptr : to;
       update.planes = is_last                 ? p_.marginals
-                      : p_.history != nullptr ? p_.history + (t + 1) * size
+                      : p_.history != nullptr ? p_.history + (t + 1) * step
                                               : nullptr;
       run_update(update);
       std::swap(from, to);
@@ -217,11 +229,18 @@ class MeanField {
  private:
   const UpdateKernels<S>& kernels() const { return PF_PICK_CPU(update_kernels<S>); }
 
+  // Energies are read faster by rows than by planes; of very many labels that takes too much
+  // memory.
+  bool keeps_logits() const {
+    return p_.iterations > 1 && p_.start == nullptr && groups_.channels() <= 64;
+  }
+
   Update<S> plain() const {
     Update<S> update;
     update.batch = p_.batch, update.labels = p_.labels;
     update.height = p_.height, update.width = p_.width;
     update.unary = p_.unary, update.unknown = unknown_.data();
+    if (keeps_logits()) update.logits = logits_.data();
     return update;
   }
 
@@ -264,7 +283,8 @@ class MeanField {
     const int64_t grain = std::max<int64_t>(1, kGrain / p_.width);
     parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
       const Scratch<Real> scratch(update_scratch(update));
-      kernels().update(update, begin, end, scratch.data());
+      const auto run = groups_.last_blocks == 0 ? kernels().update_pair : kernels().update;
+      run(update, begin, end, scratch.data());
     });
   }
 
@@ -273,6 +293,7 @@ class MeanField {
   const int64_t points_;
   const Scratch<uint8_t> unknown_;
   const Scratch<S> rows_;
+  const Scratch<Real> logits_;
   Real largest_ = 1;
 };
 
@@ -283,11 +304,31 @@ void mean_field_cpu(const MeanFieldParams<Real>& p) {
   if (p.batch * p.points() * p.labels == 0) return;
   // Rows of half floats are half the traffic, where the processor widens them by itself.
   if constexpr (std::is_same_v<Real, float>) {
-    if (cpu_level() != CpuLevel::kBaseline) return MeanField<Half>(p).run();
+    if (cpu_level() != CpuLevel::kBaseline && !is_pair(p)) return MeanField<Half>(p).run();
   }
   MeanField<Real>(p).run();
 }
 
+template <class Real>
+void grid_filter_cpu(const GridParams<Real>& p) {
+  if (p.planes * p.height * p.width == 0) return;
+  MeanFieldParams<Real> shape;
+  shape.labels = 1, shape.height = p.height, shape.width = p.width;
+  const Real none = -p.factor;  // Potts of one label
+  CrfKernel<Real> kernel;
+  kernel.sigma_x = p.sigma_x, kernel.sigma_y = p.sigma_y, kernel.cost = &none;
+  kernel.normalization = p.normalization;
+  const Term<Real> term(shape, kernel, LabelGroups::of_difference(), 1);
+  const auto& grid = PF_PICK_CPU(update_kernels<Real>).grid;
+  parallel_for(0, p.planes * p.height, std::max<int64_t>(1, kGrain / p.width),
+               [&](int64_t begin, int64_t end) {
+                 const Scratch<Real> line(p.width + 2 * term.term().radius_x);
+                 grid(term.term(), p.height, p.width, p.values, begin, end, line.data(), p.output);
+               });
+}
+
+template void grid_filter_cpu(const GridParams<float>&);
+template void grid_filter_cpu(const GridParams<double>&);
 template void mean_field_cpu(const MeanFieldParams<float>&);
 template void mean_field_cpu(const MeanFieldParams<double>&);
 

@@ -8,6 +8,7 @@
 #include "core/torch_glue.h"
 #include "core/workspace.h"
 #include "ops/dense_crf/dense_crf.h"
+#include "ops/dense_crf/dense_crf_memory.h"
 
 namespace pyfast {
 namespace {
@@ -51,16 +52,6 @@ void check(LatticeError error) {
 }
 
 // --- the lattice ---
-
-struct ScratchLattice final : LatticeMemory {
-  explicit ScratchLattice(int64_t most) : memory(most) {}
-  int32_t* allocate(int64_t count) override {
-    words = count;
-    return memory.data();
-  }
-  Scratch<int32_t> memory;
-  int64_t words = 0;
-};
 
 struct TensorLattice final : LatticeMemory {
   explicit TensorLattice(const Tensor& like) : like(like), tensor(like) {}
@@ -322,25 +313,45 @@ struct CrfTerms {
   CrfKernel<Real> kernels[2];
 };
 
+// Images [image, image + count): one with a lattice of its own, or all with the one that is given.
 template <class Real>
-void run_image(const CrfRequest& r, int64_t image, Real* marginals) {
+MeanFieldParams<Real> mean_field_params(const CrfRequest& r, int64_t image, int64_t count,
+                                        const CrfTerms<Real>& terms, Real* marginals,
+                                        Real* history) {
+  const int64_t first = image * r.labels() * r.points();
+  MeanFieldParams<Real> p;
+  p.batch = count, p.labels = r.labels(), p.height = r.height(), p.width = r.width();
+  p.iterations = r.iterations;
+  p.unary = data<Real>(r.unary) + first;
+  p.marginals = marginals + first;
+  if (history != nullptr) p.history = history + first;
+  p.history_step = r.unary.numel();
+  p.kernel_count = 2;
+  p.kernels[0] = terms.kernels[0], p.kernels[1] = terms.kernels[1];
+  return p;
+}
+
+template <class Real>
+void run_image(const CrfRequest& r, int64_t image, Real* marginals, Real* history) {
   LatticeParams<Real> lattice;
   lattice.dims = static_cast<int>(r.dims()), lattice.batch = 1, lattice.points = r.points();
   lattice.closed = r.closed;
   const Scratch<Real> features(r.dims() * r.points());
   write_features(r, image, features.data());
   lattice.features = features.data();
-  ScratchLattice memory(most_lattice_words(lattice));
-  check(build_lattice_cpu(lattice, memory));
-  const CrfTerms<Real> terms(r, image, memory.memory.data());
-  MeanFieldParams<Real> p;
-  p.batch = 1, p.labels = r.labels(), p.height = r.height(), p.width = r.width();
-  p.iterations = r.iterations;
-  p.unary = data<Real>(r.unary) + image * r.labels() * r.points();
-  p.marginals = marginals + image * r.labels() * r.points();
-  p.kernel_count = 2;
-  p.kernels[0] = terms.kernels[0], p.kernels[1] = terms.kernels[1];
-  mean_field_cpu(p);
+  const auto run = [&](const int32_t* words) {
+    const CrfTerms<Real> terms(r, image, words);
+    mean_field_cpu(mean_field_params(r, image, 1, terms, marginals, history));
+  };
+  if (r.closed) {
+    HeapLattice memory;
+    check(build_lattice_cpu(lattice, memory));
+    run(memory.memory.get());
+  } else {
+    ScratchLattice memory(most_lattice_words(lattice));
+    check(build_lattice_cpu(lattice, memory));
+    run(memory.memory.data());
+  }
 }
 
 // On a GPU: all at once, or one after another where they differ in more than their pixels.
@@ -379,11 +390,73 @@ Tensor dense_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
     run_on_device_of(
         unary,
         [&] {
-          for (int64_t b = 0; b < r.batch(); ++b) run_image(r, b, result<Real>(marginals));
+          for (int64_t b = 0; b < r.batch(); ++b)
+            run_image<Real>(r, b, result<Real>(marginals), nullptr);
         },
         [&](auto stream) { return run_images(r, result<Real>(marginals), stream, &error); });
     check(error);
     return marginals;
+  });
+}
+
+// The same with what each iteration starts from, (T, B, L, H, W), for the gradient. `lattice` is of
+// all images, or empty: each makes its own.
+std::tuple<Tensor, Tensor> dense_crf_steps(const Tensor& unary, const Tensor& image,
+                                           const Tensor& sigmas, const Tensor& weights,
+                                           const Tensor& compatibility, const Tensor& lattice,
+                                           int64_t iterations, int64_t normalization,
+                                           int64_t method) {
+  const CrfRequest r =
+      checked_crf(unary, image, sigmas, weights, compatibility, iterations, normalization, method);
+  const bool is_given = lattice.numel() > 0;
+  STD_TORCH_CHECK(
+      lattice.dim() == 1 && lattice.scalar_type() == ScalarType::Int && lattice.is_contiguous(),
+      "lattice must be what gaussian_lattice returned, or empty");
+  STD_TORCH_CHECK(unary.is_cpu() && lattice.is_cpu(), "dense_crf_steps runs on the CPU");
+  STD_TORCH_CHECK(
+      !is_given || (weights.size(0) == 1 && sigmas.size(0) == 1 && compatibility.size(0) == 1),
+      "with a lattice all images have the same parameters");
+  return dispatch_real(unary, [&](auto zero) {
+    using Real = decltype(zero);
+    const auto dtype = unary.scalar_type();
+    Tensor marginals = empty(unary, dtype, {r.batch(), r.labels(), r.height(), r.width()});
+    Tensor history =
+        empty(unary, dtype, {iterations, r.batch(), r.labels(), r.height(), r.width()});
+    if (marginals.numel() == 0) return std::make_tuple(marginals, history);
+    Real *to = result<Real>(marginals), *steps = result<Real>(history);
+    if (!is_given) {
+      for (int64_t b = 0; b < r.batch(); ++b) run_image<Real>(r, b, to, steps);
+      return std::make_tuple(marginals, history);
+    }
+    const auto sizes = lattice_sizes(data<int32_t>(lattice));
+    STD_TORCH_CHECK(lattice.numel() == lattice_words(sizes) && sizes.batch == r.batch() &&
+                        sizes.points == r.points() && sizes.dims == r.dims() &&
+                        sizes.real == sizeof(Real),
+                    "lattice must be that of these images");
+    const CrfTerms<Real> terms(r, 0, data<int32_t>(lattice));
+    mean_field_cpu(mean_field_params(r, 0, r.batch(), terms, to, steps));
+    return std::make_tuple(marginals, history);
+  });
+}
+
+// K~ values (B, C, H, W) for a Gaussian on the pixel grid.
+Tensor gaussian_grid(const Tensor& values, const Tensor& sigma, int64_t normalization) {
+  STD_TORCH_CHECK(values.dim() == 4 && values.is_cpu(), "values must be (B, C, H, W) on the CPU");
+  check_alike(sigma, values);
+  STD_TORCH_CHECK(sigma.numel() == 1 && normalization >= 0 && normalization < 4, "wrong options");
+  const Tensor dense = as_contiguous(values), one = as_contiguous(sigma);
+  return dispatch_real(values, [&](auto zero) {
+    using Real = decltype(zero);
+    Tensor output = empty(values, values.scalar_type(),
+                          {values.size(0), values.size(1), values.size(2), values.size(3)});
+    GridParams<Real> p;
+    p.planes = values.size(0) * values.size(1), p.height = values.size(2), p.width = values.size(3);
+    p.sigma_x = p.sigma_y = *data<Real>(one);
+    STD_TORCH_CHECK(p.sigma_x > 0 && p.sigma_x < 1e30, "sigma must be positive and finite");
+    p.normalization = static_cast<Normalization>(normalization);
+    p.values = data<Real>(dense), p.output = result<Real>(output);
+    grid_filter_cpu(p);
+    return output;
   });
 }
 
@@ -402,6 +475,11 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def(
       "dense_crf(Tensor unary, Tensor image, Tensor sigmas, Tensor weights, Tensor compatibility, "
       "int iterations, int normalization, int method) -> Tensor");
+  m.def(
+      "dense_crf_steps(Tensor unary, Tensor image, Tensor sigmas, Tensor weights, Tensor "
+      "compatibility, Tensor lattice, int iterations, int normalization, int method) -> (Tensor, "
+      "Tensor)");
+  m.def("gaussian_grid(Tensor values, Tensor sigma, int normalization) -> Tensor");
   m.def("gaussian_exact(Tensor values, Tensor features, float cutoff) -> Tensor");
   m.def(
       "gaussian_exact_backward(Tensor grad, Tensor values, Tensor features, float cutoff) -> "
@@ -420,5 +498,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
 PF_REGISTER(CPU)
 PF_REGISTER(CUDA)
 #undef PF_REGISTER
+STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) {
+  m.impl("dense_crf_steps", TORCH_BOX(&dense_crf_steps));
+  m.impl("gaussian_grid", TORCH_BOX(&gaussian_grid));
+}
 
 }  // namespace pyfast

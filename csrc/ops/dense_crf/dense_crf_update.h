@@ -17,8 +17,14 @@ struct LabelGroups {
       : count(static_cast<int>((labels + kGroupChannels - 1) / kGroupChannels)),
         last_blocks(static_cast<int>((labels - (count - 1) * kGroupChannels + kBlockChannels - 1) /
                                      kBlockChannels)) {}
+  // One channel is enough for two labels: the difference of their probabilities.
+  static LabelGroups of_difference() {
+    LabelGroups groups(1);
+    groups.last_blocks = 0;
+    return groups;
+  }
   int blocks(int group) const { return group + 1 < count ? kMostBlocks : last_blocks; }
-  int64_t channels() const { return (count - 1) * kGroupChannels + last_blocks * kBlockChannels; }
+  int64_t channels() const { return (count - 1) * kGroupChannels + row_size(last_blocks); }
 
   int count, last_blocks;
 };
@@ -47,6 +53,8 @@ struct Update {
   int64_t batch = 0, labels = 0, height = 0, width = 0;
   const Real* unary = nullptr;       // (B, L, N)
   const uint8_t* unknown = nullptr;  // (B * N,): no energy is known
+  Real* logits = nullptr;            // (B * N, channels): -unary by rows, or null
+  bool known_logits = false;         // they are there already
   const S* from = nullptr;           // (B * N, channels) by groups
   S* to = nullptr;                   // the same, or null
   Real* planes = nullptr;            // (B, L, N), or null
@@ -60,8 +68,10 @@ int64_t update_scratch(const Update<S>& u) {
   int64_t radius = 0;
   for (int t = 0; t < u.terms; ++t)
     radius = radius > u.term[t].radius_x ? radius : u.term[t].radius_x;
-  return 2 * kTile * LabelGroups(u.labels).channels() + (kTile + 2 * radius) * kGroupChannels +
-         2 * radius + kTile;
+  const int64_t pair = 2 * (u.width + 2 * radius);
+  const int64_t all =
+      2 * kTile * LabelGroups(u.labels).channels() + (kTile + 2 * radius) * kGroupChannels;
+  return pair > all ? pair : all;
 }
 
 template <class S>
@@ -72,6 +82,11 @@ struct UpdateKernels {
                        int64_t end, uint8_t* unknown);
   // Rows [begin, end) of all images.
   void (*update)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);
+  // The same for two labels under Potts, by the difference of their probabilities.
+  void (*update_pair)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);
+  // A Gaussian on the pixel grid by itself: rows [begin, end) of all planes (planes, H, W).
+  void (*grid)(const UpdateTerm<Real, S>&, int64_t height, int64_t width, const Real* values,
+               int64_t begin, int64_t end, Real* scratch, Real* output);
 };
 
 #define PF_DECLARE(level)                   \

@@ -217,7 +217,13 @@ void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scra
     for (int64_t x = 0; x < u.width; x += kTile) {
       const int64_t count = u.width - x < kTile ? u.width - x : kTile;
       const Run run{row / u.height, row % u.height, x, count, row * u.width + x};
-      read_unary(u, run, channels, tile);
+      if (u.known_logits) {
+        std::memcpy(tile, u.logits + run.first * channels, count * channels * sizeof(Real));
+      } else {
+        read_unary(u, run, channels, tile);
+        if (u.logits != nullptr)
+          std::memcpy(u.logits + run.first * channels, tile, count * channels * sizeof(Real));
+      }
       for (int t = 0; t < u.terms; ++t) {
         if (u.term[t].cost == nullptr) {
           add_sums(u, u.term[t], run, channels, tile, line);
@@ -232,8 +238,128 @@ void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scra
     }
 }
 
+// --- one channel ---
+
+// line (radius, width, radius) = what the columns of a plane sum up to at row y, between zeros.
 template <class S>
-const UpdateKernels<S> kUpdateKernels = {find_unknown<Accumulator<S>>, update<S>};
+void sum_columns(const UpdateTerm<Accumulator<S>, S>& t, int64_t height, int64_t width,
+                 const S* plane, int64_t y, Accumulator<S>* line) {
+  using Real = Accumulator<S>;
+  const int64_t radius = t.radius_x;
+  for (int64_t i = 0; i < width + 2 * radius; ++i) line[i] = 0;
+  Real* sums = line + radius;
+  const int64_t top = y - t.radius_y > 0 ? y - t.radius_y : 0;
+  const int64_t bottom = y + t.radius_y < height ? y + t.radius_y + 1 : height;
+  for (int64_t r = top; r < bottom; ++r) {
+    const Real tap = t.taps_y[r - y + t.radius_y] * t.pre_y[r];
+    const S* row = plane + r * width;
+#pragma omp simd
+    for (int64_t x = 0; x < width; ++x) sums[x] += tap * widen(row[x]);
+  }
+#pragma omp simd
+  for (int64_t x = 0; x < width; ++x) sums[x] *= t.pre_x[x];
+}
+
+// Adds to `out` the sum along the line.
+template <class Real, class S>
+void sum_line(const UpdateTerm<Real, S>& t, int64_t width, int64_t y, const Real* line, Real* out) {
+  constexpr int64_t kStep = 64;
+  for (int64_t start = 0; start < width; start += kStep) {
+    const int64_t count = width - start < kStep ? width - start : kStep;
+    Real sums[kStep] = {};
+    for (int64_t k = 0; k <= 2 * t.radius_x; ++k) {
+      const Real tap = t.taps_x[k];
+      const Real* from = line + start + k;
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) sums[i] += tap * from[i];
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < count; ++i)
+      out[start + i] += t.post_y[y] * t.post_x[start + i] * sums[i];
+  }
+}
+
+template <class S>
+void grid(const UpdateTerm<Accumulator<S>, S>& t, int64_t height, int64_t width,
+          const Accumulator<S>* values, int64_t begin, int64_t end, Accumulator<S>* scratch,
+          Accumulator<S>* output) {
+  using Real = Accumulator<S>;
+  if constexpr (sizeof(S) == sizeof(Real)) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t plane = row / height;
+      sum_columns<S>(t, height, width, values + plane * height * width, row % height, scratch);
+      Real* out = output + row * width;
+      for (int64_t x = 0; x < width; ++x) out[x] = 0;
+      sum_line(t, width, row % height, scratch, out);
+    }
+  }
+}
+
+// The logit of label 0 against label 1 of a row.
+template <class S>
+void read_difference(const Update<S>& u, int64_t row, Accumulator<S>* logits) {
+  using Real = Accumulator<S>;
+  const int64_t points = u.height * u.width, image = row / u.height;
+  const Real* first = u.unary + image * 2 * points + row % u.height * u.width;
+  const Real* second = first + points;
+  const auto clamped = [](Real x) {
+    x = x < -kHuge ? Real(-kHuge) : x;
+    return x > kHuge ? Real(kHuge) : x;
+  };
+  for (int64_t x = 0; x < u.width; ++x)
+    logits[x] =
+        u.unknown[row * u.width + x] != 0 ? Real(0) : clamped(second[x]) - clamped(first[x]);
+}
+
+template <class S>
+void update_pair(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scratch) {
+  using Real = Accumulator<S>;
+  using V = Vec<Real, 8>;
+  const int64_t points = u.height * u.width;
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t image = row / u.height, y = row % u.height, first = row * u.width;
+    Real *logits = scratch, *line = scratch + u.width;
+    if (u.known_logits) {
+      std::memcpy(logits, u.logits + first, u.width * sizeof(Real));
+    } else {
+      read_difference(u, row, logits);
+      if (u.logits != nullptr) std::memcpy(u.logits + first, logits, u.width * sizeof(Real));
+    }
+    for (int k = 0; k < u.terms; ++k) {
+      const auto& t = u.term[k];
+      if (t.lattice == nullptr) {
+        sum_columns<S>(t, u.height, u.width, u.from + image * points, y, line);
+        sum_line(t, u.width, y, line, logits);
+        continue;
+      }
+      for (int64_t x = 0; x < u.width; ++x) {
+        Real sum = 0;
+        for (int64_t e = (first + x) * t.corner_count; e < (first + x + 1) * t.corner_count; ++e)
+          sum += t.weights[e] * widen(t.lattice[t.corners[e]]);
+        logits[x] += t.post[first + x] * sum;
+      }
+    }
+    Real* planes = u.planes == nullptr ? nullptr : u.planes + image * 2 * points + y * u.width;
+    for (int64_t x = 0; x < u.width; x += 8) {
+      const int count = static_cast<int>(u.width - x < 8 ? u.width - x : 8);
+      V d = {};
+      for (int i = 0; i < count; ++i) d[i] = logits[x + i];
+      d = d < -86 ? V{} - 86 : d;
+      d = d > 86 ? V{} + 86 : d;
+      const V second = 1 / (1 + fast_exp(d)), other = 1 / (1 + fast_exp(-d));
+      for (int i = 0; i < count; ++i) {
+        if (u.to != nullptr) u.to[first + x + i] = narrow<S>(other[i] - second[i]);
+        if (planes == nullptr) continue;
+        planes[x + i] = other[i];
+        planes[points + x + i] = second[i];
+      }
+    }
+  }
+}
+
+template <class S>
+const UpdateKernels<S> kUpdateKernels = {find_unknown<Accumulator<S>>, update<S>, update_pair<S>,
+                                         grid<S>};
 
 }  // namespace
 
