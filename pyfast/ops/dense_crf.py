@@ -466,7 +466,10 @@ def _dense_crf(
     normalization: str,
     method: str,
 ) -> Tensor:
-    if method != "exact" and normalization != "none" and unary.is_cpu:
+    tensors = [t for t in (unary, image, compatibility, *numbers.values()) if isinstance(t, Tensor)]
+    # On a GPU a gradient comes from the filters.
+    is_served = unary.is_cpu or not (_is_mapped(tensors) or _wants_gradient(tensors))
+    if method != "exact" and normalization != "none" and is_served:
         return _fused(unary, image, numbers, compatibility, iterations, normalization, method)
     flat = unary.flatten(2)
     sigmas = numbers["bilateral_sigma_xy"], numbers["bilateral_sigma_rgb"]
@@ -503,11 +506,11 @@ def _fused(
     arguments = unary, image, sigmas, weights, _symmetric(compatibility)[None]
     options = iterations, NORMALIZATIONS.index(normalization), METHODS.index(method)
     try:
-        is_differentiated = torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments)
-        if not is_differentiated and not is_transformed():
+        is_mapped = _is_mapped(arguments)
+        if not is_mapped and not _wants_gradient(arguments):
             return operators.dense_crf(*arguments, *options)
         lattice = torch.empty(0, dtype=torch.int32, device=unary.device)
-        if not checks.is_hidden(unary) and not is_transformed():
+        if not is_mapped and not torch.compiler.is_compiling():
             # Made here, it serves the gradient too.
             features = pixel_features(image.detach(), sigmas.detach())
             lattice = operators.build_lattice(features, method == "closed").words
@@ -518,6 +521,17 @@ def _fused(
         features = _bilateral_features(image, xy, rgb)
         check = checks.check_spread, "dense_crf", features
         raise checks.explained("dense_crf", error, *check) from None
+
+
+def _wants_gradient(tensors: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _is_mapped(tensors: Sequence[Tensor]) -> bool:
+    """Whether a transform of torch.func or a level of dual tensors is at work, in eager mode."""
+    if torch.compiler.is_compiling():
+        return False
+    return is_transformed() or any(map(checks.is_hidden, tensors))
 
 
 def _pixel_grid(like: Tensor, sigma: float | Tensor, normalization: str) -> _Filter:
