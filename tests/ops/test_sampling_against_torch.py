@@ -397,6 +397,30 @@ def test_coordinates_that_are_not_numbers_give_what_torch_gives(mode, padding, a
     )
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [1, 3, 17])
+def test_odd_coordinates_of_volumes(mode, padding, dtype, channels):
+    """As in images, on every axis; torch's volumes differ from its images here."""
+    input = torch.arange(1, 1 + channels * 5**3, dtype=dtype).view(1, channels, 5, 5, 5)
+    grid = torch.full((1, 3, len(ODD), 1, 3), -1.0, dtype=dtype)
+    for axis in range(3):
+        grid[0, axis, :, 0, axis] = torch.tensor(ODD, dtype=dtype)
+    result = pyfast.grid_sample(input, grid, mode, padding, True)[0, ..., 0]
+    lost, infinite = result[..., 0], result[..., 1:3]
+    if padding == "zeros":
+        assert (result[..., 1:] == 0).all()
+        assert lost.isnan().all() if mode == "bilinear" else (lost == 0).all()
+        return
+    assert (lost == input[0, :, :1, 0, 0]).all()
+    assert infinite.isfinite().all()
+    if padding == "border":
+        last = torch.stack([input[0, :, 0, 0, 4], input[0, :, 0, 4, 0], input[0, :, 4, 0, 0]], 1)
+        assert (infinite[..., 0] == last).all()
+        assert (infinite[..., 1] == lost).all()
+
+
 @every_option
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_odd_thetas(mode, padding, align_corners, dtype):
