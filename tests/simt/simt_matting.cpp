@@ -110,12 +110,12 @@ PYBIND11_MODULE(simt_matting, module) {
     p.most_iterations = most_iterations;
     std::vector<pyfast::MattingReport> reports(size_t(p.image.batch * vectors));
     p.reports = reports.data();
-    const pyfast::MattingProgress progress{[](void* context, int64_t iteration, double) {
-                                             return iteration >=
-                                                    *static_cast<const int64_t*>(context);
-                                           },
-                                           &stop_after};
+    pyfast::MattingProgress progress{[](void* context, int64_t iteration, double, double) {
+                                       return iteration >= *static_cast<const int64_t*>(context);
+                                     },
+                                     &stop_after};
     simt::TestMemory memory;
+    if (stop_after < 0) progress = {};  // nobody listens
     const int error = kernels::launch_solve(p, progress, memory, nullptr);
     py::list result;
     for (const auto& report : reports)

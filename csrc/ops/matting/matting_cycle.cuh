@@ -33,6 +33,7 @@ struct MattingState {
   double rz, alpha, beta;
   double rr, reference, target;  // squares of norms: of r, of r at x = 0, and where to stop
   double scale;                  // of the preconditioner's input: keeps floats near 1
+  double change;                 // the norm of that of x in the last iteration
   int64_t iterations;
   int plain;  // without levels: rounding can cost them their definiteness where pixels are few
   int done;

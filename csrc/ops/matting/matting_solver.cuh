@@ -18,6 +18,7 @@ struct MattingSummary {
   int running;         // systems that are not done
   int most_unknown;    // pixels of an image
   double residual;     // the largest, relative
+  double change;       // of x in the last iteration, no pixel's is larger
   int64_t iterations;  // the largest number of them
 };
 
@@ -189,7 +190,7 @@ __global__ void __launch_bounds__(kMattingThreads)
 __global__ void __launch_bounds__(kMattingThreads)
     settle_direction(const double* of_rr, const double* of_rz, unsigned blocks,
                      int64_t most_iterations, MattingState* states) {
-  double rr[1], rz[1];
+  double rr[2], rz[1];
   add_partial_sums_of_system(of_rr, blocks, rr);
   add_partial_sums_of_system(of_rz, blocks, rz);
   if (threadIdx.x != 0) return;
@@ -197,6 +198,7 @@ __global__ void __launch_bounds__(kMattingThreads)
   if (state.done != 0) return;
   ++state.iterations;
   state.rr = rr[0];
+  state.change = sqrt(rr[1]);
   state.beta = state.rz > 0 ? rz[0] / state.rz : 0;
   state.rz = rz[0];
   // Also where something is not a number.
@@ -245,13 +247,15 @@ __global__ void __launch_bounds__(kMattingThreads)
 __global__ void __launch_bounds__(kMattingThreads)
     step(const MattingPixels pixels, const MattingState* states, double* partial_sums) {
   const UnknownPixel unknown(pixels, pixels.vectors);
-  Sums<1> of_r{};
+  Sums<2> of_r{};  // squares of r and of the change of x
   if (unknown.number >= 0) {
     const MattingState& state = states[unknown.system];
     const int64_t at = unknown.plane + unknown.pixel;
     double r = pixels.r[unknown.compact];
     if (state.alpha != 0) {
-      pixels.x[at] += state.alpha * pixels.p[at];
+      const double change = state.alpha * pixels.p[at];
+      pixels.x[at] += change;
+      of_r.value[1] = change * change;
       r -= state.alpha * pixels.ap[unknown.compact];
       pixels.r[unknown.compact] = r;
     }
@@ -261,7 +265,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     pixels.guess[at] = pixels.omega[unknown.image] *
                        pixels.inverse[int64_t{unknown.image} * pixels.most + unknown.number] * rhs;
   }
-  write_block_sum<kMattingThreads>(of_r, partial_sums + blockIdx.x);
+  write_block_sum<kMattingThreads>(of_r, partial_sums + 2 * int64_t{blockIdx.x});
 }
 
 __device__ __forceinline__ double relative_residual(const MattingState& state) {
@@ -272,11 +276,13 @@ __device__ __forceinline__ double relative_residual(const MattingState& state) {
 __global__ void summarise(const MattingState* states, int systems, MattingSummary* summary) {
   summary->running = 0;
   summary->residual = 0;
+  summary->change = 0;
   summary->iterations = 0;
   for (int k = 0; k < systems; ++k) {
     const double residual = relative_residual(states[k]);
     summary->running += states[k].done == 0;
     if (residual > summary->residual) summary->residual = residual;
+    if (states[k].change > summary->change) summary->change = states[k].change;
     if (states[k].iterations > summary->iterations) summary->iterations = states[k].iterations;
   }
 }
@@ -584,9 +590,11 @@ class MattingSolver {
       if (const int error = look(&summary)) return error;
       const bool asked_to_stop =
           summary.iterations > 0 && progress_.report != nullptr &&
-          progress_.report(progress_.context, summary.iterations, summary.residual);
+          progress_.report(progress_.context, summary.iterations, summary.residual, summary.change);
       if (summary.running == 0 || asked_to_stop) return cudaSuccess;
-      for (int k = 0; k < kIterationsPerLook; ++k)
+      // Who listens hears of each iteration.
+      const int count = progress_.report != nullptr ? 1 : kIterationsPerLook;
+      for (int k = 0; k < count; ++k)
         if (const int error = iterations.run(stream_)) return error;
     }
   }
