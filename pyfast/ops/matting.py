@@ -18,6 +18,7 @@ TPAMI 30 (2), equation 12.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from torch import Tensor
 from pyfast._native import _C
 from pyfast.ops import _matting_checks as checks
 from pyfast.ops import _matting_operators as operators
+from pyfast.ops._matting_eigs import smallest_eigenpairs
 from pyfast.ops._matting_reference import matting_energy_reference, matting_laplacian_reference
 
 __all__ = [
@@ -301,8 +303,6 @@ class MattingLaplacian:
         Reference: Levin, Rav-Acha, Lischinski 2008, Spectral Matting, IEEE TPAMI 30 (10); Knyazev
         2001, Toward the Optimal Preconditioned Eigensolver, SIAM J. Sci. Comput. 23 (2).
         """
-        from scipy.sparse.linalg import LinearOperator, lobpcg
-
         op = "MattingLaplacian.eigs"
         checks.expect_count(op, "k", k)
         pixels = self.shape[0]
@@ -312,34 +312,26 @@ class MattingLaplacian:
         constant = np.full((pixels, 1), pixels**-0.5)
         if k == 1:
             return np.zeros(1), constant
-        start = np.random.default_rng(0).standard_normal((pixels, k - 1))
-        shift = np.full(pixels, self.epsilon)
 
-        def iterate(cycle: Any) -> Any:
-            def apply(r: Any) -> Any:
-                return cycle(np.ascontiguousarray(r.T)).T
+        def product(rows: Any) -> Any:
+            v = torch.from_numpy(rows).view(-1, *self.image.shape[-2:])
+            return self.matvec(v.to(self.image.device)).cpu().view(-1, pixels).numpy()
 
-            preconditioner = LinearOperator(
-                self.shape, matvec=apply, matmat=apply, dtype=np.float64
-            )
-            return lobpcg(
-                self.aslinearoperator(),
-                start,
-                M=preconditioner,
-                Y=constant,
-                tol=tol,
-                maxiter=maxiter,
-                largest=False,
-            )
-
-        values, vectors = _C.with_matting_preconditioner(
-            self.image.cpu().numpy(), shift, self.epsilon, self.radius, iterate
+        values, vectors, residual = _C.with_matting_preconditioner(
+            self.image.cpu().numpy(),
+            np.full(pixels, self.epsilon),
+            self.epsilon,
+            self.radius,
+            lambda cycle: smallest_eigenpairs(product, cycle, pixels, k - 1, tol, maxiter),
         )
-        order = np.argsort(values)
-        return (
-            np.concatenate([[0.0], values[order]]),
-            np.hstack([constant, vectors[:, order]]),
-        )
+        if residual > tol:
+            warnings.warn(
+                f"{op}: residuals are up to {residual:.1e} after {maxiter} iterations, tol was "
+                f"{tol:.1e}",
+                UserWarning,
+                stacklevel=2,
+            )
+        return np.concatenate([[0.0], values]), np.hstack([constant, vectors.T])
 
     def to_scipy(self) -> Any:
         """The matrix as a `scipy.sparse.csr_array`."""

@@ -71,3 +71,20 @@ def test_smallest_eigenvalues_agree_with_shift_and_invert():
     with pytest.raises(ValueError, match="k up to 96"):
         laplacian.eigs(97)
     assert laplacian.eigs(1)[1].shape == (480, 1)
+
+
+@pytest.mark.parametrize("is_flat", [False, True])
+def test_a_fifth_of_all_eigenvalues_where_many_are_the_same(is_flat):
+    marks = torch.full((8, 10), 0.5) if is_flat else (torch.rand(8, 10) > 0.5).double()
+    laplacian = pyfast.MattingLaplacian(marks)
+    values, vectors = laplacian.eigs(16, tol=1e-8)
+    expected = np.linalg.eigvalsh(laplacian.to_scipy().toarray())[:16]
+    np.testing.assert_allclose(values, expected, atol=1e-9)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(16), atol=1e-9)
+
+
+def test_eigenvalues_that_are_not_there_yet_warn():
+    laplacian = pyfast.MattingLaplacian(torch.rand(3, 12, 15))
+    with pytest.warns(UserWarning, match=r"eigs: residuals are up to .* after 1 iterations"):
+        _, vectors = laplacian.eigs(5, maxiter=1)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(5), atol=1e-9)
