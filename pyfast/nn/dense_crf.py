@@ -4,13 +4,14 @@ References: Krähenbühl, Koltun: Efficient Inference in Fully Connected CRFs wi
 Potentials, 2011. Zheng et al.: Conditional Random Fields as Recurrent Neural Networks, 2015.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pyfast.ops._checks import expect_choice, expect_count, expect_tensor, shape_error
+from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._checks import HALVES, expect_choice, expect_count, expect_tensor, shape_error
 from pyfast.ops.dense_crf import METHODS, NORMALIZATIONS, dense_crf
 
 
@@ -100,6 +101,8 @@ class DenseCRF(nn.Module):
     ) -> None:
         super().__init__()
         expect_count("DenseCRF", "num_labels", num_labels)
+        if not isinstance(learn, Iterable):
+            raise TypeError(f"DenseCRF: expected learn to be a sequence of names, got {learn!r}")
         learn = (learn,) if isinstance(learn, str) else tuple(learn)
         for name in learn:
             expect_choice("DenseCRF", "learn", name, LEARNABLE)
@@ -119,6 +122,10 @@ class DenseCRF(nn.Module):
             if tuple(compatibility.shape) != (num_labels, num_labels):
                 shape = f"({num_labels}, {num_labels})"
                 raise shape_error("DenseCRF", "compatibility", shape, compatibility)
+            if not compatibility.is_floating_point():
+                raise TypeError(
+                    f"DenseCRF: expected compatibility of floats, got {compatibility.dtype}"
+                )
             start = compatibility.detach().clone()
         elif "compatibility" in learn:
             start = -torch.eye(num_labels)
@@ -150,6 +157,8 @@ class DenseCRF(nn.Module):
         expect_tensor("DenseCRF", "unary", unary)
         if unary.dim() != 4 or unary.shape[1] != self.num_labels:
             raise shape_error("DenseCRF", "unary", f"(B, {self.num_labels}, H, W)", unary)
+        if unary.dtype in HALVES and is_autocast_on(unary.device.type):
+            unary = unary.float()
         places, colours, gaussian = self.sigmas.to(unary.dtype).unbind()
         bilateral_weight, gaussian_weight = self.weights.to(unary.dtype).unbind()
         matrix = self.compatibility

@@ -25,8 +25,10 @@ def expect_count(op: str, name: str, value: Any) -> None:
         raise ValueError(f"{op}: expected {name} not to be negative, got {value}")
 
 
-def expect_number(op: str, name: str, value: Any, *, positive: bool = False) -> None:
-    """Raises unless `value` is a finite number, or a tensor without dimensions."""
+def expect_number(
+    op: str, name: str, value: Any, *, positive: bool = False, dtype: torch.dtype | None = None
+) -> None:
+    """Raises unless `value` is a finite number, or a tensor without dimensions; so in `dtype`."""
     if isinstance(value, Tensor):
         if value.dim() != 0 or not value.is_floating_point():
             raise TypeError(
@@ -41,6 +43,20 @@ def expect_number(op: str, name: str, value: Any, *, positive: bool = False) -> 
     if not math.isfinite(value) or (positive and value <= 0):
         kind = "positive and finite" if positive else "finite"
         raise ValueError(f"{op}: expected {name} to be {kind}, got {value}")
+    if dtype is not None:
+        range = torch.finfo(dtype)
+        if abs(value) > range.max or (positive and value < range.tiny):
+            size = "small" if abs(value) < 1 else "large"
+            raise ValueError(f"{op}: expected {name} not to be too {size} for {dtype}, got {value}")
+
+
+def as_list(op: str, name: str, value: Any) -> list[Any]:
+    """The items of `value`; raises TypeError where it has none."""
+    if isinstance(value, str) or not hasattr(value, "__iter__"):
+        raise TypeError(
+            f"{op}: expected {name} to be a number or a sequence of them, got {value!r}"
+        )
+    return list(value)
 
 
 def expect_real(op: str, **tensors: Any) -> None:
@@ -201,7 +217,7 @@ def check_dense_crf(
     check_labels(op, "unary", unary, 4, "(B, L, H, W)")
     check_image(op, image, unary)
     for name, value in numbers.items():
-        expect_number(op, name, value, positive=name.find("sigma") >= 0)
+        expect_number(op, name, value, positive=name.find("sigma") >= 0, dtype=unary.dtype)
     check_compatibility(op, compatibility, unary)
     expect_count(op, "iterations", iterations)
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)

@@ -12,7 +12,8 @@ features f are positions and colours, each divided by its sigma. Three methods s
 With r = K 1, `normalization` makes K~ of the kernel matrix K: "none" K; "before" K diag(1/r);
 "after" diag(1/r) K; "symmetric" diag(r^-1/2) K diag(r^-1/2).
 
-Tensors are of float32 or float64 and may have any strides. Results are the same bits in every run,
+Tensors are of float32 or float64 and may have any strides; under autocast energies may be in half
+precision and all is computed in float32. Results are the same bits in every run,
 for any number of threads.
 
 References: Krähenbühl, Koltun 2011, Efficient Inference in Fully Connected CRFs with Gaussian Edge
@@ -25,6 +26,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any, TypeAlias
 
 import torch
@@ -33,7 +35,8 @@ from torch import Tensor
 from pyfast.ops import _dense_crf_checks as checks
 from pyfast.ops import _dense_crf_operators as operators
 from pyfast.ops._autograd import _is_transformed as is_transformed
-from pyfast.ops._checks import expect_choice
+from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._checks import HALVES, expect_choice
 from pyfast.ops._dense_crf_gradient import grid_matrix, pixel_features
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
 from pyfast.ops._dense_crf_reference import (
@@ -97,7 +100,8 @@ def spatial_features(
     """
     op = "spatial_features"
     checks.check_size(op, size)
-    sigmas = [sigma] * len(size) if isinstance(sigma, (int, float, Tensor)) else list(sigma)
+    is_one = isinstance(sigma, (Real, Tensor))
+    sigmas = [sigma] * len(size) if is_one else checks.as_list(op, "sigma", sigma)
     checks.check_sigmas(op, sigmas, len(size))
     axes = [torch.arange(n, dtype=dtype, device=device) for n in size]
     grid = reversed(torch.meshgrid(*axes, indexing="ij"))
@@ -250,13 +254,19 @@ class GaussianFilter:
         return operators.gaussian_filter(values, self.features, *self._lattice, transposed)
 
     def _mass(self) -> Tensor:
-        """(B, 1, N), raw; kept unless it has a gradient."""
+        """(B, 1, N), raw; kept unless it has a gradient, here or where that is asked for later."""
         if self._raw_mass is not None:
             return self._raw_mass
         mass = self._raw(torch.ones_like(self.features[:, :1]), False)
-        if not mass.requires_grad and not checks.is_hidden(mass):
+        if not self.features.requires_grad and self._may_keep(mass):
             self._raw_mass = mass
         return mass
+
+    def _may_keep(self, tensor: Tensor) -> bool:
+        """Whether `tensor` serves wherever the features do."""
+        if checks.is_hidden(tensor) or tensor.requires_grad:
+            return False
+        return not tensor.is_inference() or self.features.is_inference()
 
     def _scale(self) -> Tensor | float:
         """From raw to true sums: (B, 1, 1)."""
@@ -268,7 +278,10 @@ class GaussianFilter:
             chosen = torch.arange(0, points, math.ceil(points / _SAMPLES), device=features.device)
             exact = torch.cat([_row_sums(features, part) for part in chosen.split(16)], 1)
             mass = self._mass().detach()[:, 0, chosen]
-            self._scales = (exact.sum(1) / mass.sum(1))[:, None, None]
+            scales = (exact.sum(1) / mass.sum(1))[:, None, None]
+            if not self._may_keep(scales):
+                return scales
+            self._scales = scales
         return self._scales
 
 
@@ -321,6 +334,15 @@ def mean_field(
         tensor([[0, 0]])
     """
     op = "mean_field"
+    if _is_cast(unary):
+        with torch.autocast(unary.device.type, enabled=False):
+            return mean_field(
+                _wide(unary),
+                kernels,
+                compatibility=_wide(compatibility),
+                iterations=iterations,
+                normalization=normalization,
+            )
     checks.expect_real(op, unary=unary)
     checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
     checks.check_compatibility(op, compatibility, unary)
@@ -330,6 +352,15 @@ def mean_field(
         return _mean_field(unary, filters, _symmetric_or_none(compatibility), iterations)
     except NotImplementedError as error:
         raise NotImplementedError(f"{op}: {error}") from None
+
+
+def _is_cast(unary: Any) -> bool:
+    """Whether autocast is on, under which all is computed in float32 as without it."""
+    return isinstance(unary, Tensor) and is_autocast_on(unary.device.type)
+
+
+def _wide(tensor: Any) -> Any:
+    return tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in HALVES else tensor
 
 
 def _filters(
@@ -441,6 +472,21 @@ def dense_crf(
         tensor([[[0, 0]]])
     """
     op = "dense_crf"
+    if _is_cast(unary):
+        with torch.autocast(unary.device.type, enabled=False):
+            return dense_crf(
+                _wide(unary),
+                image,
+                bilateral_sigma_xy=bilateral_sigma_xy,
+                bilateral_sigma_rgb=bilateral_sigma_rgb,
+                bilateral_weight=bilateral_weight,
+                gaussian_sigma=gaussian_sigma,
+                gaussian_weight=gaussian_weight,
+                compatibility=_wide(compatibility),
+                iterations=iterations,
+                normalization=normalization,
+                method=method,
+            )
     numbers = {
         "bilateral_sigma_xy": bilateral_sigma_xy,
         "bilateral_sigma_rgb": bilateral_sigma_rgb,
@@ -589,6 +635,15 @@ def crf_free_energy(
         tensor([-0.6931])
     """
     op = "crf_free_energy"
+    if _is_cast(unary):
+        with torch.autocast(unary.device.type, enabled=False):
+            return crf_free_energy(
+                _wide(marginals),
+                _wide(unary),
+                kernels,
+                compatibility=_wide(compatibility),
+                normalization=normalization,
+            )
     checks.expect_real(op, marginals=marginals, unary=unary)
     checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
     checks.check_same_shape(op, "marginals", marginals, unary)

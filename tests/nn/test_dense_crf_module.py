@@ -165,6 +165,8 @@ def test_iterations_may_change_after_training() -> None:
             r"compatibility of shape \(3, 3\), got \(2, 2\)",
         ),
         ((3,), {"compatibility": [[1]]}, TypeError, "compatibility to be a torch.Tensor"),
+        ((3,), {"compatibility": torch.ones(3, 3).long()}, TypeError, "compatibility of floats"),
+        ((3, None), {}, TypeError, "learn to be a sequence of names, got None"),
     ],
 )
 def test_bad_arguments_are_explained(arguments, options, error, text) -> None:
@@ -175,6 +177,15 @@ def test_bad_arguments_are_explained(arguments, options, error, text) -> None:
 def test_another_number_of_labels_is_explained() -> None:
     with pytest.raises(ValueError, match=r"DenseCRF: expected unary of shape \(B, 4, H, W\)"):
         DenseCRF(4)(*scene())
+
+
+def test_it_follows_a_network_under_autocast() -> None:
+    crf = DenseCRF(4)
+    unary, image = scene()
+    unary = torch.randn(len(image), 4, *unary.shape[2:]).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        marginals = crf(unary, image)
+    assert marginals.equal(crf(unary.float(), image))
 
 
 def test_one_thing_to_learn_may_be_a_word() -> None:

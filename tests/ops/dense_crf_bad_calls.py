@@ -26,6 +26,11 @@ def of_crf():
         for value in (0.0, -1.0, float("nan"), float("inf")):
             match = f"dense_crf: expected {name} to be positive and finite, got {value}"
             yield BadCall(f"{name} of {value}", crf(**{name: value}), ValueError, match)
+        for value, size in ((1e-300, "small"), (1e300, "large")):
+            match = f"dense_crf: expected {name} not to be too {size} for torch.float32"
+            yield BadCall(f"{name} of {value}", crf(**{name: value}), ValueError, match)
+    match = "dense_crf: expected bilateral_weight not to be too large for torch.float32"
+    yield BadCall("weight of 1e300", crf(bilateral_weight=1e300), ValueError, match)
     for name in ("bilateral_weight", "gaussian_weight"):
         match = f"dense_crf: expected {name} to be finite, got nan"
         yield BadCall(f"{name} of NaN", crf(**{name: float("nan")}), ValueError, match)

@@ -110,6 +110,56 @@ def test_without_normalization_sums_have_the_scale_of_the_gaussian():
     assert kernel.num_vertices > 0
 
 
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_a_filter_that_was_used_without_gradients_has_them_later(mode, normalization):
+    values = torch.rand(1, 2, 30)
+
+    def gradients(used_before):
+        features = torch.rand(1, 2, 30, generator=torch.Generator().manual_seed(0))
+        kernel = pyfast.GaussianFilter(features.requires_grad_())
+        if used_before:
+            with mode():
+                kernel.filter(values, normalization)
+        inputs = values.clone().requires_grad_()
+        kernel.filter(inputs, normalization).square().sum().backward()
+        return features.grad, inputs.grad
+
+    for used, fresh in zip(gradients(True), gradients(False), strict=True):
+        assert used.equal(fresh)
+
+
+@pytest.mark.parametrize("normalization", ["none", "symmetric"])
+def test_a_filter_of_inference_serves_training(normalization):
+    kernel = pyfast.GaussianFilter(torch.rand(1, 2, 30))
+    values = torch.rand(1, 2, 30, requires_grad=True)
+    with torch.inference_mode():
+        expected = kernel.filter(values, normalization)
+    kernel.filter(values, normalization).sum().backward()
+    assert kernel.filter(values, normalization).equal(expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"normalization": "none"}, {"method": "exact"}])
+def test_autocast_changes_nothing(options):
+    unary, image = torch.randn(1, 3, 6, 7), 255 * torch.rand(1, 3, 6, 7)
+    costs = torch.rand(3, 3)
+    kernels = [(pyfast.GaussianFilter(torch.rand(1, 2, 42)), 3.0)]
+    flat = unary.bfloat16().float()
+
+    def call(unary, costs):
+        marginals = pyfast.dense_crf(unary, image, compatibility=costs, **options)
+        others = pyfast.mean_field(unary.flatten(2), kernels, compatibility=costs)
+        energy = pyfast.crf_free_energy(others, unary.flatten(2), kernels, compatibility=costs)
+        return marginals, others, energy
+
+    expected = call(flat, costs)
+    for given in (flat, unary.bfloat16()):
+        with torch.autocast("cpu", torch.bfloat16):
+            found = call(given, costs)
+        for each, other in zip(found, expected, strict=True):
+            assert each.equal(other)
+
+
 def test_a_cutoff_changes_little():
     torch.manual_seed(0)
     features, values = 3 * torch.randn(1, 5, 700), torch.rand(1, 3, 700)
