@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -33,6 +32,7 @@ __all__ = [
 ]
 
 MOST_RADIUS = 8
+MOST_EPSILON = 1e300
 MOST_CUDA_CHANNELS = 7
 MOST_CHANNELS = 16  # of an image whose systems are solved
 _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
@@ -53,8 +53,9 @@ def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> 
     """Raises unless a window of `radius` fits an image (H, W) of `size`, and `epsilon` is good."""
     if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
         raise TypeError(f"{op}: expected epsilon to be a number, got {epsilon!r}")
-    if not 0 < epsilon < math.inf:
-        raise ValueError(f"{op}: expected epsilon to be positive, got {epsilon}")
+    if not 0 < epsilon < MOST_EPSILON:
+        kind = "positive" if epsilon < 1 else "positive and finite"
+        raise ValueError(f"{op}: expected epsilon to be {kind}, got {epsilon}")
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
         raise TypeError(f"{op}: expected radius to be an integer, got {radius!r}")
     if not 1 <= radius <= MOST_RADIUS:
@@ -103,6 +104,12 @@ def expect_zero_sum(op: str, rhs: Tensor) -> None:
             f"{op}: expected rhs that sums to 0 where there is no diag, got a sum of "
             f"{float(sums.max()):.3g}"
         )
+
+
+def expect_finite(op: str, name: str, tensor: Tensor) -> None:
+    """Raises where a value is NaN or infinite, if there are values to look at."""
+    if shows_values(tensor) and not bool(tensor.isfinite().all()):
+        raise ValueError(f"{op}: expected {name} to be finite, got NaN or infinity")
 
 
 def read_diagonal(op: str, diag: Any, height: int, width: int) -> Tensor:

@@ -205,8 +205,8 @@ class MattingLaplacian:
 
         Raises:
             TypeError: an argument is of another type than above.
-            ValueError: a shape does not fit, `diag` is negative or zero everywhere, or there is
-                none and `rhs` does not sum to 0.
+            ValueError: a shape does not fit, a number is NaN or infinite, `diag` is negative or
+                zero everywhere, or there is none and `rhs` does not sum to 0.
 
         Warns:
             RuntimeWarning: `rtol` was not reached; x is the last iterate.
@@ -226,6 +226,8 @@ class MattingLaplacian:
         guess = torch.zeros_like(vectors) if x0 is None else self._as_planes(op, "x0", x0)
         if guess.shape != vectors.shape:
             raise checks.shape_error(op, "x0", str(tuple(rhs.shape)), x0)
+        checks.expect_finite(op, "rhs", vectors)
+        checks.expect_finite(op, "x0", guess)
         height, width = self.image.shape[-2:]
         if diag is None:
             checks.expect_zero_sum(op, vectors)

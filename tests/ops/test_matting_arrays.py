@@ -42,6 +42,13 @@ def test_matrix_and_solution():
     assert report[0, 0, 2] == 1
 
 
+def test_what_is_no_number_does_not_converge():
+    image, ones = RANDOM.random((1, 3, 6, 7)), np.ones((1, 1, 6, 7))
+    _, report = _C.matting_solve(np.nan * ones, 0 * ones, image, ones[0], 0 * ones[0])
+    assert report[0, 0, 2] == 0
+    assert np.isnan(report[0, 0, 1])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [

@@ -165,6 +165,14 @@ def test_operator_multiplies_in_every_shape():
     torch.testing.assert_close(laplacian.diagonal(), dense.diagonal())
 
 
+@pytest.mark.parametrize("name", ["rhs", "x0"])
+def test_numbers_that_are_none_are_not_solved_for(name):
+    laplacian, ones = pyfast.MattingLaplacian(torch.rand(3, 5, 6)), torch.ones(5, 6)
+    given = {"rhs": ones, "x0": ones, name: torch.full((5, 6), float("nan"))}
+    with pytest.raises(ValueError, match=f"solve: expected {name} to be finite"):
+        laplacian.solve(diag=ones, **given)
+
+
 def test_operator_is_differentiable():
     image = torch.rand(3, 5, 5)
     v = torch.rand(25, dtype=torch.float64, requires_grad=True)

@@ -95,7 +95,7 @@ class Solver {
     double squares = hierarchy_.advance(0, &state.change);
     ThreadChoice threads;
     for (;; ++report.iterations) {
-      report.residual = scale > 0 ? std::sqrt(squares / scale) : 0;
+      report.residual = scale == 0 ? 0 : std::sqrt(squares / scale);  // NaN of what is not finite
       report.converged = report.residual <= p_.tolerance;
       const MattingProgress& progress = matting_progress();
       const bool stops =
