@@ -151,7 +151,8 @@ def _check_sampler(
     expect_floats(op, half=True, **{image_name: image, name: places})
     batch, sides = places.shape[0], _SIDES[dims]
     if image.dim() != dims + 2 or image.shape[0] not in (1, batch):
-        raise shape_error(op, image_name, f"({batch}, C, {sides}) or (1, C, {sides})", image)
+        shared = f" or (1, C, {sides})" if batch != 1 else ""
+        raise shape_error(op, image_name, f"({batch}, C, {sides}){shared}", image)
     if min(image.shape[2:]) <= 0 or max(image.shape[2:]) > _LARGEST_INPUT:
         wanted = f"(N, C, {sides}) with {sides.replace(', W', ' and W')} from 1 to 2**24"
         raise shape_error(op, image_name, wanted, image)

@@ -75,6 +75,7 @@ CALLS = {
     "compat 5 x 5": (gaussian(3, np.ones((5, 5))), ValueError, "compat"),
     "compat of three dimensions": (gaussian(3, np.ones((L, L, 1))), ValueError, "compat"),
     "compat NaN": (gaussian(3, NAN), ValueError, "compat"),
+    "compat beyond float32": (gaussian(3, 1e39), ValueError, "compat to be finite in float32"),
     "compat none": (gaussian(3, None), TypeError, "compat"),
     "kernel 7": (gaussian(3, kernel=7), ValueError, "kernel"),
     "normalization 9": (gaussian(3, normalization=9), ValueError, "normalization"),

@@ -168,7 +168,9 @@ class DenseCRF:
         if found.ndim == 2:
             cost = (found + found.T) / 2
         else:
-            cost = np.diag(found if found.ndim else np.full(labels, -found))
+            cost = np.diag(found if found.ndim else np.full(labels, -float(found)))
+        if np.abs(cost).max() > np.finfo(np.float32).max:
+            raise error(function, "compat", "to be finite in float32", compat)
         return cost.astype(np.float32), how
 
     def inference(self, niter: int) -> MatrixXf:
