@@ -109,6 +109,14 @@ def test_what_is_wrong_is_said_and_nothing_written(
     assert not (files / "out.png").exists()
 
 
+def test_pictures_of_one_name_do_not_overwrite_each_other(files: Path) -> None:
+    (files / "images" / "a.png").write_bytes((files / "images" / "a.jpg").read_bytes())
+    code, output = call("matte", files / "images", files / "out", "-t", files / "trimaps")
+    assert code == 2
+    assert "a.jpg, a.png would be written" in output
+    assert not (files / "out").exists()
+
+
 def test_a_failure_in_a_folder_does_not_stop_the_others(files: Path) -> None:
     no_background(files / "trimaps" / "a.png")
     code, output = call("matte", files / "images", files / "out", "-t", files / "trimaps")

@@ -93,6 +93,10 @@ def jobs(image: Path, output: Path, trimap: Path | None, scribbles: Path | None)
     missing = [path.name for path in images if path.stem not in known]
     if missing:
         raise typer.BadParameter(f"{marks}: there are no marks for {', '.join(missing)}")
+    stems = [path.stem for path in images]
+    twice = [path.name for path in images if stems.count(path.stem) > 1]
+    if twice:
+        raise typer.BadParameter(f"{image}: {', '.join(twice)} would be written to one file")
     output.mkdir(parents=True, exist_ok=True)
     return [Job(path, known[path.stem], output / f"{path.stem}.png") for path in images]
 
