@@ -463,6 +463,20 @@ def test_gradients_sample_by_sample(mapped):
             torch.testing.assert_close(all_of_them[k], alone, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("sigma", [2.8, 3.0, 7.5, 60.0, 1e9])
+@pytest.mark.parametrize("labels", [3, 40])
+def test_a_wide_gaussian_by_fewer_places(sigma, labels):
+    torch.manual_seed(0)
+    unary = torch.randn(2, labels, 33, 140)
+    image = torch.zeros(2, 1, 33, 140)
+    for normalization in ("before", "after", "symmetric"):
+        options = {"bilateral_weight": 0.0, "gaussian_sigma": sigma, "iterations": 2}
+        options["normalization"] = normalization
+        expected = pyfast.dense_crf(unary.double(), image.double(), **options)
+        actual = pyfast.dense_crf(unary, image, **options)
+        torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-4)
+
+
 def test_a_lattice_gradient_points_where_that_of_the_definition_does():
     torch.manual_seed(0)
     low = torch.nn.functional.interpolate(255 * torch.rand(1, 3, 6, 6), (24, 24), mode="bilinear")

@@ -20,6 +20,12 @@ constexpr int64_t kGrain = 4096;  // points or vertices for one thread
 // Beyond so many standard deviations a Gaussian counts as 0.
 constexpr double kTapReach = 3.8, kTapReachDouble = 9;
 
+// The sigma, in steps, from which on a wide Gaussian passes through every step-th pixel only: what
+// a component that these cannot tell from another one has left of it then is
+// exp(-(pi sigma / step)^2 / 2), 6e-5.
+constexpr double kShrunkSigma = 1.4;
+constexpr double kRootOfPi = 1.7724538509055160;
+
 // The part of K~ that comes before K, or after it.
 template <class Real>
 Real normalizer(Normalization kind, bool before, Real mass) {
@@ -54,9 +60,14 @@ class Term {
     kernel.lattice != nullptr ? prepare_lattice(largest) : prepare_grid();
   }
 
-  // K applied to what `from` holds, where that needs a lattice.
+  // What has to be done with all that `from` holds before the update: the sweep through a lattice,
+  // or the first half of a wide Gaussian.
+  void prepare(const S* from) { kernel_.lattice != nullptr ? sweep(from) : shrink(from); }
+
+  const UpdateTerm<Real, S>& term() const { return term_; }
+
+ private:
   void sweep(const S* from) {
-    if (kernel_.lattice == nullptr) return;
     const int64_t points = p_.batch * p_.points();
     for (int g = 0; g < groups_.count; ++g) {
       const int64_t first = int64_t{g} * kGroupChannels;
@@ -71,9 +82,24 @@ class Term {
     }
   }
 
-  const UpdateTerm<Real, S>& term() const { return term_; }
+  void shrink(const S* from) {
+    if (!shrunk_) return;
+    const int64_t rows = term_.y.places, points = p_.points(), places = rows * term_.x.places;
+    for (int g = 0; g < groups_.count; ++g) {
+      const int64_t first = int64_t{g} * kGroupChannels * p_.batch;
+      const int blocks = groups_.blocks(g);
+      const int64_t row = row_size(blocks);
+      const int64_t grain = std::max<int64_t>(1, kGrain / (p_.width * term_.y.step));
+      for (int64_t b = 0; b < p_.batch; ++b)
+        parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+          const Scratch<Real> line(p_.width * row);
+          PF_PICK_CPU(update_kernels<S>)
+              .shrink(term_, blocks, from + first * points + b * points * row, begin, end,
+                      line.data(), shrunk_->data() + first * places + b * places * row);
+        });
+    }
+  }
 
- private:
   void copy_cost() {
     const int64_t channels = groups_.channels();
     cost_.emplace(p_.labels * channels);
@@ -138,32 +164,72 @@ class Term {
   }
 
   void prepare_grid() {
-    grid_.emplace(3 * (p_.height + p_.width) + 2 * (p_.height + p_.width) + 2);
+    const int64_t values = measure_axis(kernel_.sigma_x, p_.width, term_.x) +
+                           measure_axis(kernel_.sigma_y, p_.height, term_.y);
+    grid_.emplace(values);
     Real* next = grid_->data();
-    prepare_axis(kernel_.sigma_x, p_.width, factor(), next, term_.radius_x, term_.taps_x,
-                 term_.pre_x, term_.post_x);
-    prepare_axis(kernel_.sigma_y, p_.height, Real(1), next, term_.radius_y, term_.taps_y,
-                 term_.pre_y, term_.post_y);
+    prepare_axis(kernel_.sigma_x, factor(), next, term_.x);
+    prepare_axis(kernel_.sigma_y, Real(1), next, term_.y);
+    if (term_.x.step == 1 && term_.y.step == 1) return;
+    shrunk_.emplace(p_.batch * term_.y.places * term_.x.places * groups_.channels());
+    term_.shrunk = shrunk_->data();
+  }
+
+  // So much wider than the image a Gaussian is 1.
+  static double effective_sigma(double sigma, int64_t length) {
+    return std::min(sigma, 100.0 * length);
+  }
+
+  // Finds the sizes of an axis; returns how many values it points to.
+  int64_t measure_axis(double sigma, int64_t length, GridAxis<Real>& axis) const {
+    sigma = effective_sigma(sigma, length);
+    axis.length = axis.places = length;
+    // One channel, and double precision, go by taps alone.
+    if (sizeof(Real) == 4 && groups_.last_blocks > 0)
+      axis.step = std::max<int64_t>(1, static_cast<int64_t>(sigma / kShrunkSigma));
+    if (axis.step > 1) {
+      axis.radius = static_cast<int64_t>(std::ceil(kTapReach * sigma * std::sqrt(0.5)));
+      axis.radius_before = axis.radius;
+      axis.margin = axis.radius / axis.step;
+      axis.places = (length - 1 + axis.radius) / axis.step + axis.margin + 1;
+    } else {
+      const double reach = (sizeof(Real) == 4 ? kTapReach : kTapReachDouble) * sigma;
+      axis.radius = std::min<int64_t>(static_cast<int64_t>(std::ceil(reach)), length - 1);
+    }
+    return (2 * axis.radius + 1) + 1 + 2 * length;
   }
 
   // The row sums of a separable Gaussian are a product too.
-  void prepare_axis(double sigma, int64_t length, Real factor, Real*& next, int64_t& radius,
-                    const Real*& taps, const Real*& pre, const Real*& post) const {
-    const double reach = (sizeof(Real) == 4 ? kTapReach : kTapReachDouble) * sigma;
-    radius = std::min<int64_t>(static_cast<int64_t>(std::ceil(std::min(reach, 1e9))), length - 1);
-    Real* tap = next;
-    for (int64_t k = -radius; k <= radius; ++k)
-      tap[k + radius] = static_cast<Real>(std::exp(-0.5 * (k / sigma) * (k / sigma)));
-    Real *before = tap + 2 * radius + 1, *after = before + length;
-    next = after + length;
+  void prepare_axis(double sigma, Real factor, Real*& next, GridAxis<Real>& axis) const {
+    const int64_t length = axis.length;
+    sigma = effective_sigma(sigma, length);
+    double height = 1;
+    if (axis.step > 1) {
+      sigma *= std::sqrt(0.5);
+      height = std::sqrt(axis.step / (sigma * kRootOfPi));
+    }
+    Real *tap = next, *one = tap + 2 * axis.radius + 1, *pre = one + 1, *post = pre + length;
+    next = post + length;
+    for (int64_t k = -axis.radius; k <= axis.radius; ++k)
+      tap[k + axis.radius] = static_cast<Real>(height * std::exp(-0.5 * (k / sigma) * (k / sigma)));
+    *one = 1;
+    axis.taps = tap, axis.taps_before = axis.step > 1 ? tap : one;
+    axis.pre = pre, axis.post = post;
+    Scratch<double> sums(axis.places);  // what a place gets from pixels of 1
+    for (int64_t place = 0; place < axis.places; ++place) {
+      const int64_t here = axis.pixel(place), radius = axis.radius_before;
+      sums.data()[place] = 0;
+      for (int64_t x = std::max<int64_t>(0, here - radius);
+           x <= std::min(length - 1, here + radius); ++x)
+        sums.data()[place] += axis.taps_before[x - here + radius];
+    }
     for (int64_t x = 0; x < length; ++x) {
       double mass = 0;
-      for (int64_t k = std::max(-radius, -x); k <= std::min(radius, length - 1 - x); ++k)
-        mass += tap[k + radius];
-      before[x] = normalizer(kernel_.normalization, true, static_cast<Real>(mass));
-      after[x] = factor * normalizer(kernel_.normalization, false, static_cast<Real>(mass));
+      for (int64_t place = axis.first(x); place <= axis.last(x); ++place)
+        mass += tap[axis.pixel(place) - x + axis.radius] * sums.data()[place];
+      pre[x] = normalizer(kernel_.normalization, true, static_cast<Real>(mass));
+      post[x] = factor * normalizer(kernel_.normalization, false, static_cast<Real>(mass));
     }
-    taps = tap, pre = before, post = after;
   }
 
   const MeanFieldParams<Real>& p_;
@@ -172,7 +238,7 @@ class Term {
   std::optional<Real> weight_;  // of Potts
   LatticeView<Real> view_;
   UpdateTerm<Real, S> term_;
-  std::optional<Scratch<Real>> cost_, list_weights_, post_, grid_;
+  std::optional<Scratch<Real>> cost_, list_weights_, post_, grid_, shrunk_;
   std::optional<Scratch<S>> lattice_, aside_;
 };
 
@@ -214,7 +280,7 @@ class MeanField {
       }
     for (int64_t t = 0; t < p_.iterations; ++t) {
       const bool is_last = t + 1 == p_.iterations;
-      for (Term<S>& term : terms) term.sweep(from);
+      for (Term<S>& term : terms) term.prepare(from);
       update.from = from;
       update.to = is_last ? nullptr : to;
       update.planes = is_last                 ? p_.marginals
@@ -322,7 +388,7 @@ void grid_filter_cpu(const GridParams<Real>& p) {
   const auto& grid = PF_PICK_CPU(update_kernels<Real>).grid;
   parallel_for(0, p.planes * p.height, std::max<int64_t>(1, kGrain / p.width),
                [&](int64_t begin, int64_t end) {
-                 const Scratch<Real> line(p.width + 2 * term.term().radius_x);
+                 const Scratch<Real> line(p.width + 2 * term.term().x.radius);
                  grid(term.term(), p.height, p.width, p.values, begin, end, line.data(), p.output);
                });
 }

@@ -29,6 +29,29 @@ struct LabelGroups {
   int count, last_blocks;
 };
 
+// A Gaussian along one axis of the pixel grid. A wide one is a Gaussian of sigma / sqrt 2 twice,
+// and between the two every `step`th place is enough, place c at pixel step * (c - margin); some
+// lie outside. A narrow one has step 1, and pixels are places.
+template <class Real>
+struct GridAxis {
+  int64_t length = 0, places = 0, step = 1, margin = 0;
+  int64_t radius = 0;                                  // of the taps from places to pixels
+  int64_t radius_before = 0;                           // of those from pixels to places
+  const Real *taps = nullptr, *taps_before = nullptr;  // (2 radius + 1), symmetric
+  const Real *pre = nullptr, *post = nullptr;  // what pixels are multiplied by before and after
+
+  // Places within reach of a pixel, [first, last].
+  int64_t first(int64_t pixel) const {
+    const int64_t from = pixel - radius + margin * step;
+    return from > 0 ? (from + step - 1) / step : 0;
+  }
+  int64_t last(int64_t pixel) const {
+    const int64_t place = (pixel + radius) / step + margin;
+    return place < places ? place : places - 1;
+  }
+  int64_t pixel(int64_t place) const { return step * (place - margin); }
+};
+
 // One pairwise term. Energies fall by post * (sum of neighbours), or grow by cost times that.
 template <class Real, class S>
 struct UpdateTerm {
@@ -40,11 +63,9 @@ struct UpdateTerm {
   const int32_t* corners = nullptr;  // (B * N, d + 1)
   const Real* weights = nullptr;
   const Real* post = nullptr;  // (B * N,)
-  // The Gaussian: taps (2 radius + 1), and what rows and columns are multiplied by before and
-  // after.
-  int64_t radius_x = 0, radius_y = 0;
-  const Real *taps_x = nullptr, *taps_y = nullptr;
-  const Real *pre_x = nullptr, *pre_y = nullptr, *post_x = nullptr, *post_y = nullptr;
+  // The Gaussian, and the values at its places where these are not the pixels.
+  GridAxis<Real> x, y;
+  const Real* shrunk = nullptr;  // (B * places, channels) by groups
 };
 
 template <class S>
@@ -65,12 +86,16 @@ struct Update {
 // Values of scratch memory that a thread needs.
 template <class S>
 int64_t update_scratch(const Update<S>& u) {
-  int64_t radius = 0;
-  for (int t = 0; t < u.terms; ++t)
-    radius = radius > u.term[t].radius_x ? radius : u.term[t].radius_x;
-  const int64_t pair = 2 * (u.width + 2 * radius);
-  const int64_t all =
-      2 * kTile * LabelGroups(u.labels).channels() + (kTile + 2 * radius) * kGroupChannels;
+  int64_t places = 0, width = 0;  // of a line of places along a tile, or of a row of one channel
+  for (int t = 0; t < u.terms; ++t) {
+    const GridAxis<typename Update<S>::Real>& axis = u.term[t].x;
+    const int64_t reached = (kTile + 2 * axis.radius) / axis.step + 2;
+    places = reached > places ? reached : places;
+    const int64_t padded = u.width + 2 * axis.radius;
+    width = padded > width ? padded : width;
+  }
+  const int64_t pair = u.width + width;
+  const int64_t all = 2 * kTile * LabelGroups(u.labels).channels() + places * kGroupChannels;
   return pair > all ? pair : all;
 }
 
@@ -84,7 +109,11 @@ struct UpdateKernels {
   void (*update)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);
   // The same for two labels under Potts, by the difference of their probabilities.
   void (*update_pair)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);
-  // A Gaussian on the pixel grid by itself: rows [begin, end) of all planes (planes, H, W).
+  // The first half of a wide Gaussian, from `rows` of an image (H, W, row) to rows [begin, end) of
+  // places (places, row); scratch (W, row).
+  void (*shrink)(const UpdateTerm<Real, S>&, int blocks, const S* rows, int64_t begin, int64_t end,
+                 Real* scratch, Real* shrunk);
+  // A narrow Gaussian on the pixel grid by itself: rows [begin, end) of all planes (planes, H, W).
   void (*grid)(const UpdateTerm<Real, S>&, int64_t height, int64_t width, const Real* values,
                int64_t begin, int64_t end, Real* scratch, Real* output);
 };

@@ -81,33 +81,70 @@ void add_lattice(const UpdateTerm<Accumulator<S>, S>& t, const S* lattice, const
   }
 }
 
-// Adds a Gaussian sum over the pixels around: down the columns into `line`, then along it.
 template <class S, int kBlocks>
-void add_grid(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const S* from,
-              const Run& run, int64_t stride, Accumulator<S>* tile, Accumulator<S>* line) {
+void shrink_rows(const UpdateTerm<Accumulator<S>, S>& t, const S* rows, int64_t begin, int64_t end,
+                 Accumulator<S>* line, Accumulator<S>* shrunk) {
   using Real = Accumulator<S>;
   using R = Row<Real, kBlocks>;
   constexpr int64_t kRow = R::kChannels;
-  const int64_t radius = t.radius_x;
-  const int64_t top = run.y - t.radius_y > 0 ? run.y - t.radius_y : 0;
-  const int64_t bottom = run.y + t.radius_y < u.height ? run.y + t.radius_y + 1 : u.height;
-  for (int64_t i = -radius; i < run.count + radius; ++i) {
-    const int64_t x = run.x + i;
-    R sum = R::zeros();
-    if (x >= 0 && x < u.width) {
-      const S* column = from + (run.image * u.height * u.width + x) * kRow;
-      for (int64_t y = top; y < bottom; ++y)
-        sum.add(t.taps_y[y - run.y + t.radius_y] * t.pre_y[y],
-                R::load(column + y * u.width * kRow));
-      sum.multiply(t.pre_x[x]);
+  const auto clipped = [](const GridAxis<Real>& axis, int64_t place, int64_t* from, int64_t* to) {
+    const int64_t here = axis.pixel(place), radius = axis.radius_before;
+    *from = here - radius > 0 ? here - radius : 0;
+    *to = here + radius < axis.length ? here + radius + 1 : axis.length;
+    return axis.taps_before + radius - here;
+  };
+  int64_t from, to;
+  for (int64_t place_y = begin; place_y < end; ++place_y) {
+    const Real* taps = clipped(t.y, place_y, &from, &to);
+    for (int64_t x = 0; x < t.x.length; ++x) {
+      R sum = R::zeros();
+      for (int64_t y = from; y < to; ++y)
+        sum.add(taps[y] * t.y.pre[y], R::load(rows + (y * t.x.length + x) * kRow));
+      sum.multiply(t.x.pre[x]);
+      sum.store(line + x * kRow);
     }
-    sum.store(line + (i + radius) * kRow);
+    for (int64_t place = 0; place < t.x.places; ++place) {
+      taps = clipped(t.x, place, &from, &to);
+      R sum = R::zeros();
+      for (int64_t x = from; x < to; ++x) sum.add(taps[x], R::load(line + x * kRow));
+      sum.store(shrunk + (place_y * t.x.places + place) * kRow);
+    }
+  }
+}
+
+template <class S>
+void shrink(const UpdateTerm<Accumulator<S>, S>& t, int blocks, const S* rows, int64_t begin,
+            int64_t end, Accumulator<S>* scratch, Accumulator<S>* shrunk) {
+  with_blocks(blocks, [&](auto count) {
+    shrink_rows<S, decltype(count)::value>(t, rows, begin, end, scratch, shrunk);
+  });
+}
+
+// Adds a Gaussian sum over the places around, `from` (places, row) of an image: down the columns
+// into `line`, then along it.
+template <bool kShrunk, int kBlocks, class From, class Real, class S>
+void add_grid(const UpdateTerm<Real, S>& t, const From* from, const Run& run, int64_t stride,
+              Real* tile, Real* line) {
+  using R = Row<Real, kBlocks>;
+  constexpr int64_t kRow = R::kChannels;
+  const int64_t left = t.x.first(run.x), right = t.x.last(run.x + run.count - 1);
+  const int64_t top = t.y.first(run.y), bottom = t.y.last(run.y);
+  for (int64_t x = left; x <= right; ++x) {
+    R sum = R::zeros();
+    for (int64_t y = top; y <= bottom; ++y) {
+      const Real tap = t.y.taps[t.y.pixel(y) - run.y + t.y.radius];
+      sum.add(kShrunk ? tap : tap * t.y.pre[y], R::load(from + (y * t.x.places + x) * kRow));
+    }
+    if constexpr (!kShrunk) sum.multiply(t.x.pre[x]);
+    sum.store(line + (x - left) * kRow);
   }
   for (int64_t i = 0; i < run.count; ++i) {
+    const int64_t x = run.x + i, last = t.x.last(x);
     R sum = R::zeros();
-    for (int64_t k = 0; k <= 2 * radius; ++k) sum.add(t.taps_x[k], R::load(line + (i + k) * kRow));
+    for (int64_t k = t.x.first(x); k <= last; ++k)
+      sum.add(t.x.taps[t.x.pixel(k) - x + t.x.radius], R::load(line + (k - left) * kRow));
     R row = R::load(tile + i * stride);
-    row.add(t.post_x[run.x + i] * t.post_y[run.y], sum);
+    row.add(t.x.post[x] * t.y.post[run.y], sum);
     row.store(tile + i * stride);
   }
 }
@@ -121,8 +158,15 @@ void add_sums(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const 
     with_blocks(groups.blocks(g), [&](auto blocks) {
       constexpr int kBlocks = decltype(blocks)::value;
       if (t.lattice == nullptr) {
-        const S* from = u.from + first * u.batch * u.height * u.width;
-        add_grid<S, kBlocks>(u, t, from, run, channels, tile + first, line);
+        constexpr int64_t kRow = kBlocks * kBlock;
+        const int64_t points = u.height * u.width, places = t.y.places * t.x.places;
+        if (t.shrunk == nullptr) {
+          const S* from = u.from + first * u.batch * points + run.image * points * kRow;
+          add_grid<false, kBlocks>(t, from, run, channels, tile + first, line);
+        } else {
+          const auto* from = t.shrunk + first * u.batch * places + run.image * places * kRow;
+          add_grid<true, kBlocks>(t, from, run, channels, tile + first, line);
+        }
       } else {
         const S* lattice = t.lattice + first * (t.vertices + 1);
         if (t.corner_count == 6) {
@@ -245,19 +289,19 @@ template <class S>
 void sum_columns(const UpdateTerm<Accumulator<S>, S>& t, int64_t height, int64_t width,
                  const S* plane, int64_t y, Accumulator<S>* line) {
   using Real = Accumulator<S>;
-  const int64_t radius = t.radius_x;
+  const int64_t radius = t.x.radius;
   for (int64_t i = 0; i < width + 2 * radius; ++i) line[i] = 0;
   Real* sums = line + radius;
-  const int64_t top = y - t.radius_y > 0 ? y - t.radius_y : 0;
-  const int64_t bottom = y + t.radius_y < height ? y + t.radius_y + 1 : height;
+  const int64_t top = y - t.y.radius > 0 ? y - t.y.radius : 0;
+  const int64_t bottom = y + t.y.radius < height ? y + t.y.radius + 1 : height;
   for (int64_t r = top; r < bottom; ++r) {
-    const Real tap = t.taps_y[r - y + t.radius_y] * t.pre_y[r];
+    const Real tap = t.y.taps[r - y + t.y.radius] * t.y.pre[r];
     const S* row = plane + r * width;
 #pragma omp simd
     for (int64_t x = 0; x < width; ++x) sums[x] += tap * widen(row[x]);
   }
 #pragma omp simd
-  for (int64_t x = 0; x < width; ++x) sums[x] *= t.pre_x[x];
+  for (int64_t x = 0; x < width; ++x) sums[x] *= t.x.pre[x];
 }
 
 // Adds to `out` the sum along the line.
@@ -267,15 +311,15 @@ void sum_line(const UpdateTerm<Real, S>& t, int64_t width, int64_t y, const Real
   for (int64_t start = 0; start < width; start += kStep) {
     const int64_t count = width - start < kStep ? width - start : kStep;
     Real sums[kStep] = {};
-    for (int64_t k = 0; k <= 2 * t.radius_x; ++k) {
-      const Real tap = t.taps_x[k];
+    for (int64_t k = 0; k <= 2 * t.x.radius; ++k) {
+      const Real tap = t.x.taps[k];
       const Real* from = line + start + k;
 #pragma omp simd
       for (int64_t i = 0; i < count; ++i) sums[i] += tap * from[i];
     }
 #pragma omp simd
     for (int64_t i = 0; i < count; ++i)
-      out[start + i] += t.post_y[y] * t.post_x[start + i] * sums[i];
+      out[start + i] += t.y.post[y] * t.x.post[start + i] * sums[i];
   }
 }
 
@@ -359,7 +403,7 @@ void update_pair(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>*
 
 template <class S>
 const UpdateKernels<S> kUpdateKernels = {find_unknown<Accumulator<S>>, update<S>, update_pair<S>,
-                                         grid<S>};
+                                         shrink<S>, grid<S>};
 
 }  // namespace
 
