@@ -199,14 +199,6 @@ inline V larger(const V& a, const V& b) {
   return a > b ? a : b;
 }
 
-template <class Real>
-inline Real largest_lane(const Vec<Real, 8>& v) {
-  const Real* x = reinterpret_cast<const Real*>(&v);
-  Real best = x[0];
-  for (int l = 1; l < 8; ++l) best = x[l] > best ? x[l] : best;
-  return best;
-}
-
 // Rows become probabilities.
 template <class Real>
 void softmax(Real* tile, int64_t count, int64_t channels) {
@@ -215,14 +207,14 @@ void softmax(Real* tile, int64_t count, int64_t channels) {
     Real* row = tile + i * channels;
     V most = load<V>(row);
     for (int64_t c = 8; c < channels; c += 8) most = larger(most, load<V>(row + c));
-    const Real top = largest_lane<Real>(most);
+    const V top = join_lanes(most, larger<V>);
     V sum = {};
     for (int64_t c = 0; c < channels; c += 8) {
       const V e = fast_exp(load<V>(row + c) - top);
       store(row + c, e);
       sum += e;
     }
-    const Real scale = 1 / add_lanes<Real>(sum);
+    const V scale = 1 / join_lanes(sum, [](const V& a, const V& b) { return a + b; });
     for (int64_t c = 0; c < channels; c += 8) store(row + c, load<V>(row + c) * scale);
   }
 }

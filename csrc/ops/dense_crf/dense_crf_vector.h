@@ -121,10 +121,17 @@ inline Vec<T, kBlock> fold(const Vec<T, kWide>& v) {
   }
 }
 
+// All lanes are join(lanes).
+template <class V, class Join>
+inline V join_lanes(V v, const Join& join) {
+  v = join(v, __builtin_shufflevector(v, v, 4, 5, 6, 7, 0, 1, 2, 3));
+  v = join(v, __builtin_shufflevector(v, v, 2, 3, 0, 1, 6, 7, 4, 5));
+  return join(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
+}
+
 template <class T>
 inline T add_lanes(const Vec<T, kBlock>& v) {
-  const T* x = reinterpret_cast<const T*>(&v);
-  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+  return join_lanes(v, [](const auto& a, const auto& b) { return a + b; })[0];
 }
 
 // kBlocks * 8 channels of one point or vertex.
