@@ -86,15 +86,15 @@ class _Lattice:
             grad, values, self.features, self.words, *self.sizes
         )
 
-    def back(self, grad: Tensor, marginals: Tensor, sums: Tensor, of_features: bool) -> Tensor:
-        """K~' grad; `sums` are K D marginals. Adds to the gradient in the features."""
+    def back(self, grad: Tensor, marginals: Tensor, sums: Tensor | None) -> Tensor:
+        """K~' grad. With `sums`, K D marginals, adds to the gradient in the features."""
         scaled = grad * self.after
         returned = self.raw(scaled, True)
-        if of_features:
+        if sums is not None:
             self.add(scaled, marginals * self.before)
             self.grad_after += (grad * sums).sum(1, keepdim=True)
             self.grad_before += (marginals * returned).sum(1, keepdim=True)
-        return returned * self.before
+        return returned.mul_(self.before)
 
     def finish(self) -> Tensor:
         """The gradient in the features, that of the normaliser included."""
@@ -148,6 +148,7 @@ def dense_crf_backward(
     method: int,
     of_features: bool,
     of_sigma: bool,
+    of_weights: bool = True,
 ) -> tuple[Tensor, ...]:
     """Gradients in unary, image, sigmas, weights and compatibility, of their shapes.
 
@@ -165,6 +166,7 @@ def dense_crf_backward(
         method: its number.
         of_features: whether the image or a sigma of the bilateral kernel has a gradient.
         of_sigma: whether the sigma of the Gaussian has one.
+        of_weights: whether weights or the compatibility have one. What has none may be 0.
     """
     batch, labels, *size = unary.shape
     features = pixel_features(image, sigmas)
@@ -178,25 +180,30 @@ def dense_crf_backward(
     grad_weights = weights.new_zeros(batch, 2)
     grad_costs = compatibility.new_zeros(batch, labels, labels)
 
+    aside = torch.empty_like(g)
+
     def through_softmax(g: Tensor, q: Tensor) -> Tensor:
-        b = q * (g - (g * q).sum(1, keepdim=True))
+        """q (g - sum g q), in the place of g."""
+        b = g.sub_(torch.mul(g, q, out=aside).sum(1, keepdim=True)).mul_(q)
         grad_unary.sub_(b)
         return b
 
     steps = [*history.flatten(3), marginals.flatten(2)]
+    g = g.clone()
     for t in reversed(range(len(steps) - 1)):
         b, q = through_softmax(g, steps[t + 1]), steps[t]
         cost = compatibility.mT @ b
-        sums = lattice.raw(q * lattice.before, False)
-        by_colour, by_place = sums * lattice.after, grid.apply(q)
-        grad_weights[:, 0] -= (cost * by_colour).sum((1, 2))
-        grad_weights[:, 1] -= (cost * by_place).sum((1, 2))
-        grad_costs -= b @ (w[:, 0] * by_colour + w[:, 1] * by_place).mT
-        g = lattice.back(-w[:, 0] * cost, q, sums, of_features)
-        to_grid = -w[:, 1] * cost
+        sums = lattice.raw(q * lattice.before, False) if of_features or of_weights else None
+        if of_weights and sums is not None:
+            by_colour, by_place = sums * lattice.after, grid.apply(q)
+            grad_weights[:, 0] -= torch.mul(cost, by_colour, out=aside).sum((1, 2))
+            grad_weights[:, 1] -= torch.mul(cost, by_place, out=aside).sum((1, 2))
+            grad_costs -= b @ by_colour.mul_(w[:, 0]).add_(by_place.mul_(w[:, 1])).mT
+        to_grid = torch.mul(cost, -w[:, 1], out=b)
         if of_sigma:
             grid.add(to_grid, q)
-        g = g + grid.apply(to_grid, transposed=True)
+        g = lattice.back(cost.mul_(-w[:, 0]), q, sums if of_features else None)
+        g += grid.apply(to_grid, transposed=True)
     through_softmax(g, steps[0])
 
     def of(parameter: Tensor, gradient: Tensor) -> Tensor:
@@ -224,8 +231,8 @@ def _register() -> Any:
     library.define(
         "dense_crf_steps_backward(Tensor grad, Tensor unary, Tensor image, Tensor sigmas, Tensor "
         "weights, Tensor compatibility, Tensor lattice, Tensor marginals, Tensor history, int "
-        "normalization, int method, bool of_features, bool of_sigma) -> (Tensor, Tensor, Tensor, "
-        "Tensor, Tensor)"
+        "normalization, int method, bool of_features, bool of_sigma, bool of_weights=True) -> "
+        "(Tensor, Tensor, Tensor, Tensor, Tensor)"
     )
     library.impl("dense_crf_steps_backward", dense_crf_backward, "CPU")
     return library

@@ -180,9 +180,9 @@ def _setup_steps(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
 def _backward_of_steps(ctx: Any, grad: Tensor | None, _: Any) -> tuple[Any, ...]:
     if grad is None:
         return (None,) * 9
-    _, of_image, of_sigmas, *_ = ctx.needs_input_grad
-    options = ctx.normalization, ctx.method, of_image or of_sigmas, of_sigmas
-    grads = _steps_backward(grad, *ctx.saved_tensors, *options)
+    _, of_image, of_sigmas, *of_weights = ctx.needs_input_grad[:5]
+    wanted = of_image or of_sigmas, of_sigmas, any(of_weights)
+    grads = _steps_backward(grad, *ctx.saved_tensors, ctx.normalization, ctx.method, *wanted)
     needed = zip(grads, ctx.needs_input_grad, strict=False)
     return *(g if is_needed else None for g, is_needed in needed), *(None,) * 4
 

@@ -433,7 +433,7 @@ def test_opcheck_of_dense_crf():
     none = torch.empty(0, dtype=torch.int32)
     *tensors, iterations, normalization, method = arguments
     steps = torch.ops.pyfast.dense_crf_steps(*tensors, none, iterations, normalization, method)
-    saved = unary, *tensors, none, *steps, normalization, method, True, True
+    saved = unary, *tensors, none, *steps, normalization, method, True, True, True
     torch.library.opcheck(torch.ops.pyfast.dense_crf_steps_backward.default, saved)
     leaves = [t.detach().requires_grad_() for t in tensors]
     options = none, iterations, normalization, method
