@@ -123,6 +123,7 @@ def test_a_fixed_matrix_of_costs() -> None:
 
 
 def test_it_is_a_layer() -> None:
+    torch.manual_seed(0)  # from some weights the marginals start certain and wrong, beyond learning
     image = scene()[1]
     network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1))
     crf = DenseCRF(3)
