@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/vectors.h"
 #include "ops/dense_crf/dense_crf_math.h"
 
 #if defined(__F16C__)
@@ -12,13 +13,6 @@
 
 namespace pyfast {
 namespace PF_ISA {
-
-template <class T, int N>
-struct VecOf {
-  typedef T type __attribute__((vector_size(N * sizeof(T))));
-};
-template <class T, int N>
-using Vec = typename VecOf<T, N>::type;
 
 template <class T, class I, int N, int kMantissa, int kBias>
 struct VectorOps {
@@ -55,10 +49,6 @@ inline V load(const void* from) {
   V value;
   std::memcpy(&value, from, sizeof(value));
   return value;
-}
-template <class V>
-inline void store(void* to, const V& value) {
-  std::memcpy(to, &value, sizeof(value));
 }
 
 // N values that are stored as S, widened.
