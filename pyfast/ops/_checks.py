@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
@@ -140,3 +140,16 @@ def expect_size(op: str, size: Any, ranks: Sequence[int] = (2, 4)) -> tuple[int,
 def shape_error(op: str, name: str, wanted: str, value: torch.Tensor) -> ValueError:
     """For the caller to raise."""
     return ValueError(f"{op}: expected {name} of shape {wanted}, got {tuple(value.shape)}")
+
+
+def explained(
+    op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
+) -> Exception:
+    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
+    try:
+        check(*args, **kwargs)
+    except (TypeError, ValueError) as explanation:
+        return explanation
+    if isinstance(error, NotImplementedError):
+        return NotImplementedError(f"{op}: {error}")
+    return error

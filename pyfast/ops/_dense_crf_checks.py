@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -223,17 +223,6 @@ def check_dense_crf(
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)
     expect_choice(op, "method", method, METHODS)
     check_point_count(op, unary.shape[0] * unary.shape[2] * unary.shape[3], image.shape[1] + 2)
-
-
-def explained(op: str, error: Exception, check: Callable[..., None], *args: Any) -> Exception:
-    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
-    try:
-        check(*args)
-    except (TypeError, ValueError) as explanation:
-        return explanation
-    if isinstance(error, NotImplementedError):
-        return NotImplementedError(f"{op}: {error}")
-    return error
 
 
 def check_kernels(op: str, kernels: Any) -> None:

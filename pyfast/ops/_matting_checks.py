@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ __all__ = [
     "expect_choice",
     "expect_count",
     "expect_tensor",
-    "explained",
     "read_image",
     "read_known",
     "shape_error",
@@ -36,17 +34,6 @@ MOST_EPSILON = 1e300
 MOST_CUDA_CHANNELS = 7
 MOST_CHANNELS = 16  # of an image whose systems are solved
 _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
-
-
-def explained(
-    op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
-) -> Exception:
-    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
-    try:
-        check(*args, **kwargs)
-    except (TypeError, ValueError) as explanation:
-        return explanation
-    return error
 
 
 def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> None:

@@ -7,7 +7,7 @@ asks here what the mistake was. Each check raises for the first thing that it fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -25,19 +25,6 @@ from pyfast.ops._sampling_operators import MODES, PADDING_MODES
 
 _LARGEST_INPUT = 2**24  # pixels on a side: more of them a float32 position cannot tell apart
 _SIDES = {2: "H, W", 3: "D, H, W"}
-
-
-def explained(
-    op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
-) -> Exception:
-    """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
-    try:
-        check(*args, **kwargs)
-    except (TypeError, ValueError) as explanation:
-        return explanation
-    if isinstance(error, NotImplementedError):
-        return NotImplementedError(f"{op}: {error}")
-    return error
 
 
 def check_affine_grid(theta: Any, size: Any, align_corners: Any) -> None:

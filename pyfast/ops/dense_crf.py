@@ -36,7 +36,7 @@ from pyfast.ops import _dense_crf_checks as checks
 from pyfast.ops import _dense_crf_operators as operators
 from pyfast.ops._autograd import _is_transformed as is_transformed
 from pyfast.ops._autograd import is_autocast_on
-from pyfast.ops._checks import HALVES, expect_choice
+from pyfast.ops._checks import HALVES, expect_choice, explained
 from pyfast.ops._dense_crf_gradient import grid_matrix, pixel_features
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
 from pyfast.ops._dense_crf_reference import (
@@ -192,7 +192,7 @@ class GaussianFilter:
         try:
             self._lattice = operators.build_lattice(features, method == "closed")
         except RuntimeError as error:
-            raise checks.explained(op, error, checks.check_spread, op, features) from None
+            raise explained(op, error, checks.check_spread, op, features) from None
 
     @property
     def num_vertices(self) -> int:
@@ -566,7 +566,7 @@ def _fused(
             raise
         features = _bilateral_features(image, xy, rgb)
         check = checks.check_spread, "dense_crf", features
-        raise checks.explained("dense_crf", error, *check) from None
+        raise explained("dense_crf", error, *check) from None
 
 
 def _wants_gradient(tensors: Sequence[Tensor]) -> bool:

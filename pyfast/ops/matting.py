@@ -28,6 +28,7 @@ from torch import Tensor
 from pyfast._native import _C
 from pyfast.ops import _matting_checks as checks
 from pyfast.ops import _matting_operators as operators
+from pyfast.ops._checks import explained
 from pyfast.ops._matting_eigs import smallest_eigenpairs
 from pyfast.ops._matting_reference import matting_energy_reference, matting_laplacian_reference
 
@@ -89,7 +90,7 @@ def matting_energy(v: Tensor, image: Tensor, epsilon: float = 1e-7, radius: int 
         return energy if batched else energy[0]
     except Exception as error:
         check = checks.check_energy
-        raise checks.explained("matting_energy", error, check, v, image, epsilon, radius) from None
+        raise explained("matting_energy", error, check, v, image, epsilon, radius) from None
 
 
 def matting_laplacian(

@@ -28,7 +28,7 @@ from torch import Tensor
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
 from pyfast.ops._autograd import is_autocast_on
-from pyfast.ops._checks import HALVES, expect_size
+from pyfast.ops._checks import HALVES, expect_size, explained
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
     affine_grid_reference,
@@ -110,7 +110,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         return operators.affine_grid(theta, *sides, corners)
     except Exception as error:
         check = checks.check_affine_grid
-        raise checks.explained("affine_grid", error, check, theta, size, align_corners) from None
+        raise explained("affine_grid", error, check, theta, size, align_corners) from None
 
 
 def grid_sample(
@@ -150,7 +150,7 @@ def grid_sample(
         return operators.grid_sample(input, places, *options)
     except Exception as error:
         check, asked = checks.check_grid_sample, (mode, padding_mode, align_corners)
-        raise checks.explained("grid_sample", error, check, input, grid, *asked) from None
+        raise explained("grid_sample", error, check, input, grid, *asked) from None
 
 
 def affine_grid_sample(
@@ -200,7 +200,7 @@ def affine_grid_sample(
         return _fused(op, input, theta, size, *options)
     except Exception as error:
         check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
-        raise checks.explained(op, error, check, op, input, "theta", theta, *asked) from None
+        raise explained(op, error, check, op, input, "theta", theta, *asked) from None
 
 
 def homography_grid_sample(
@@ -252,7 +252,7 @@ def homography_grid_sample(
         return _fused(op, input, matrix, size, *options)
     except Exception as error:
         check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
-        raise checks.explained(op, error, check, op, input, "matrix", matrix, *asked) from None
+        raise explained(op, error, check, op, input, "matrix", matrix, *asked) from None
 
 
 def _fused(
@@ -325,7 +325,7 @@ def warp_affine(
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
-        raise checks.explained(op, error, check, op, image, *asked) from None
+        raise explained(op, error, check, op, image, *asked) from None
 
 
 def warp_perspective(
@@ -376,7 +376,7 @@ def warp_perspective(
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
-        raise checks.explained(op, error, check, op, image, *asked) from None
+        raise explained(op, error, check, op, image, *asked) from None
 
 
 def _inverse(matrix: Tensor) -> Tensor:
@@ -449,4 +449,4 @@ def warp(
         return operators.flow_sample(image, places, *options)
     except Exception as error:
         check, asked = checks.check_warp, (mode, padding_mode, align_corners)
-        raise checks.explained("warp", error, check, image, flow, *asked) from None
+        raise explained("warp", error, check, image, flow, *asked) from None
