@@ -141,3 +141,46 @@ def test_features_that_make_no_lattice():
         _C.gaussian_lattice(features[0])
     with pytest.raises(ValueError, match="below 2"):
         _C.gaussian_lattice(np.broadcast_to(np.float32(0), (1, 2, 30000 * 30000)))
+
+
+def edited(lattice, position, value):
+    """A copy with one 32-bit word changed; the position counts from the end where it is negative."""
+    copy = lattice.copy()
+    copy.view(np.int32)[position] = value
+    return copy
+
+
+HEADER_WORDS = 7  # the others of the header are not in use
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_edited_lattice_is_refused_or_computed_with(dtype):
+    values, features = arrays(dtype)
+    lattice = _C.gaussian_lattice(features)
+    words = len(lattice.view(np.int32))
+    places = [*range(HEADER_WORDS), *GENERATOR.integers(HEADER_WORDS, words, 300)]
+    refused = 0
+    for place in places:
+        for value in (-1, -(2**31), 2**31 - 1, 0x40000000, lattice.view(np.int32)[place] + 1):
+            spoilt = edited(lattice, place, value)
+            try:
+                _C.gaussian_filter(values, spoilt)
+            except ValueError as error:
+                assert "gaussian_lattice returned" in str(error) or "points" in str(error)
+                refused += 1
+    # Indices are most of the words, and weights of points may be anything.
+    assert refused > len(places)
+
+
+def test_an_edited_lattice_is_refused_by_torchs_operators():
+    values, features = (torch.from_numpy(array) for array in arrays())
+    lattice = pyfast.GaussianFilter(features)._lattice
+    for place in (2, 3, 20, len(lattice.words) // 2):
+        spoilt = lattice._replace(words=lattice.words.clone())
+        spoilt.words[place] = 2**31 - 1
+        filtered = (torch.ops.pyfast.gaussian_filter, (values, features))
+        sloped = (torch.ops.pyfast.gaussian_filter_backward, (values, values, features))
+        for op, tensors in (filtered, sloped):
+            options = (False,) if op is filtered[0] else ()
+            with pytest.raises(RuntimeError, match="lattice"):
+                op(*tensors, *spoilt, *options)

@@ -60,6 +60,11 @@ struct LatticeView {
 
 struct LatticeSizes {
   int64_t dims, batch, points, vertices, slabs, real;
+
+  bool operator==(const LatticeSizes& o) const {
+    return dims == o.dims && batch == o.batch && points == o.points && vertices == o.vertices &&
+           slabs == o.slabs && real == o.real;
+  }
 };
 
 // Words of a lattice: its arrays one after another, each from a multiple of 16 words on.
@@ -212,6 +217,9 @@ LatticeError build_lattice_cpu(const LatticeParams<Real>& params, LatticeMemory&
 // An upper bound for `words`.
 template <class Real>
 int64_t most_lattice_words(const LatticeParams<Real>& params);
+// Whether `length` words that came from outside are a lattice that kernels can work on.
+template <class Real>
+bool is_lattice(const int32_t* words, int64_t length);
 template <class Real>
 void filter_cpu(const FilterParams<Real>& params);
 template <class Real>

@@ -43,15 +43,9 @@ const int32_t* words_of(const ArrayView& array, int64_t first) {
 // The sizes of what a caller says is a lattice.
 template <class Real>
 LatticeSizes checked_lattice(const ArrayView& array, int64_t first, int64_t length) {
-  constexpr int64_t kItems = kLatticeHeader * 4 / sizeof(Real);
-  if (length >= kItems) {
-    const LatticeSizes sizes = lattice_sizes(words_of<Real>(array, first));
-    const bool plausible = sizes.dims >= 1 && sizes.dims <= kMostFeatures && sizes.batch >= 0 &&
-                           sizes.points >= 0 && sizes.vertices >= 0 && sizes.slabs >= 0 &&
-                           sizes.real == sizeof(Real);
-    if (plausible && lattice_words(sizes) * 4 == length * static_cast<int64_t>(sizeof(Real)))
-      return sizes;
-  }
+  const int32_t* words = words_of<Real>(array, first);
+  if (is_lattice<Real>(words, length * static_cast<int64_t>(sizeof(Real) / 4)))
+    return lattice_sizes(words);
   throw std::invalid_argument("expected " + array.name +
                               " to be what gaussian_lattice returned, for this dtype");
 }

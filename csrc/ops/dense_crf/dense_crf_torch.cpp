@@ -94,7 +94,17 @@ void check_values(const Tensor& values) {
   STD_TORCH_CHECK(values.dim() == 3, "values must be (B, C, N)");
 }
 
-// What a lattice is known by without a look at its memory.
+// Raises unless a lattice on the CPU is whole, and one of `sizes`.
+void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes, int64_t reach) {
+  const int32_t* words = data<int32_t>(lattice);
+  STD_TORCH_CHECK(sizes.real == 8 ? is_lattice<double>(words, lattice.size(0))
+                                  : is_lattice<float>(words, lattice.size(0)),
+                  "lattice must be what gaussian_lattice returned, unedited");
+  STD_TORCH_CHECK(lattice_sizes(words) == sizes && words[kWordReach] == reach,
+                  "lattice and values must have the same batch, points and dtype");
+}
+
+// What a lattice is known by without a look at its memory; on the CPU its memory is looked at too.
 LatticeSizes checked_lattice(const Tensor& lattice, const Tensor& values, int64_t dims,
                              int64_t vertices, int64_t slabs, int64_t reach) {
   STD_TORCH_CHECK(lattice.dim() == 1 && lattice.scalar_type() == ScalarType::Int &&
@@ -106,14 +116,7 @@ LatticeSizes checked_lattice(const Tensor& lattice, const Tensor& values, int64_
   STD_TORCH_CHECK(dims >= 1 && dims <= kMostFeatures && vertices >= 0 && slabs >= 0 && reach >= 1 &&
                       lattice.size(0) == lattice_words(sizes),
                   "lattice and values must have the same batch, points and dtype");
-  if (lattice.is_cpu()) {
-    const int32_t* header = data<int32_t>(lattice);
-    STD_TORCH_CHECK(header[kWordDims] == dims && header[kWordBatch] == sizes.batch &&
-                        header[kWordPoints] == sizes.points && header[kWordVertices] == vertices &&
-                        header[kWordSlabs] == slabs && header[kWordReal] == sizes.real &&
-                        header[kWordReach] == reach,
-                    "lattice and values must have the same batch, points and dtype");
-  }
+  if (lattice.is_cpu()) expect_lattice(lattice, sizes, reach);
   return sizes;
 }
 
@@ -428,12 +431,13 @@ std::tuple<Tensor, Tensor> dense_crf_steps(const Tensor& unary, const Tensor& im
       for (int64_t b = 0; b < r.batch(); ++b) run_image<Real>(r, b, to, steps);
       return std::make_tuple(marginals, history);
     }
-    const auto sizes = lattice_sizes(data<int32_t>(lattice));
-    STD_TORCH_CHECK(lattice.numel() == lattice_words(sizes) && sizes.batch == r.batch() &&
-                        sizes.points == r.points() && sizes.dims == r.dims() &&
-                        sizes.real == sizeof(Real),
-                    "lattice must be that of these images");
-    const CrfTerms<Real> terms(r, 0, data<int32_t>(lattice));
+    STD_TORCH_CHECK(lattice.size(0) >= kLatticeHeader, "lattice must be that of these images");
+    const int32_t* words = data<int32_t>(lattice);
+    const LatticeSizes found = lattice_sizes(words);
+    expect_lattice(lattice,
+                   {r.dims(), r.batch(), r.points(), found.vertices, found.slabs, sizeof(Real)},
+                   words[kWordReach]);
+    const CrfTerms<Real> terms(r, 0, words);
     mean_field_cpu(mean_field_params(r, 0, r.batch(), terms, to, steps));
     return std::make_tuple(marginals, history);
   });
