@@ -1,6 +1,7 @@
 #include "core/array_view.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace pyfast {
@@ -16,6 +17,14 @@ Bytes bytes_of(const ArrayView& a) {
     (reach < 0 ? begin : end) += reach;
   }
   return {begin, end};
+}
+
+template <class Real>
+bool is_finite(const ArrayView& a, size_t dimension, const Real* at) {
+  if (dimension == a.shape.size()) return std::isfinite(*at);
+  for (int64_t i = 0; i < a.shape[dimension]; ++i)
+    if (!is_finite(a, dimension + 1, at + i * a.strides[dimension])) return false;
+  return true;
 }
 
 }  // namespace
@@ -87,6 +96,13 @@ void expect_contiguous(const ArrayView& array) {
   if (!array.is_contiguous())
     throw std::invalid_argument("expected " + array.name + " to be C-contiguous, got strides " +
                                 to_text(array.strides) + " for shape " + to_text(array.shape));
+}
+
+void expect_finite(const ArrayView& array) {
+  dispatch(array.dtype, [&](auto real) {
+    if (!is_finite(array, 0, array.as<const decltype(real)>()))
+      throw std::invalid_argument("expected " + array.name + " to be finite, got NaN or infinity");
+  });
 }
 
 }  // namespace pyfast

@@ -72,6 +72,9 @@ const Real* contiguous(const ArrayView& array, std::vector<Real>& copy) {
   return copy.data();
 }
 
+// Raises unless no element, in any order, is NaN or infinite; for arrays on the CPU.
+void expect_finite(const ArrayView& array);
+
 // body(float{}) or body(double{})
 template <class Body>
 void dispatch(DType dtype, const Body& body) {

@@ -47,6 +47,8 @@ def test_pixels_last_are_read_and_written_where_they_lie():
         (lambda: _C.foreground(IMAGE[0], ALPHA), ValueError, r"image of shape \(N, C, H, W\)"),
         (lambda: _C.foreground(IMAGE, IMAGE), ValueError, r"alpha of shape \(1, 1, 20, 30\)"),
         (lambda: _C.foreground(IMAGE, ALPHA.astype(np.float32)), TypeError, "alpha of"),
+        (lambda: _C.foreground(IMAGE * np.nan, ALPHA), ValueError, "image to be finite"),
+        (lambda: _C.foreground(IMAGE, ALPHA + np.inf), ValueError, "alpha to be finite"),
         (lambda: _C.foreground(IMAGE, ALPHA, 0), ValueError, "regularization to be positive"),
         (lambda: _C.foreground(IMAGE, ALPHA, "1"), TypeError, "regularization to be a number"),
         (lambda: _C.foreground(IMAGE, ALPHA, True), TypeError, "regularization to be a number"),

@@ -42,11 +42,25 @@ def test_matrix_and_solution():
     assert report[0, 0, 2] == 1
 
 
-def test_what_is_no_number_does_not_converge():
-    image, ones = RANDOM.random((1, 3, 6, 7)), np.ones((1, 1, 6, 7))
-    _, report = _C.matting_solve(np.nan * ones, 0 * ones, image, ones[0], 0 * ones[0])
-    assert report[0, 0, 2] == 0
-    assert np.isnan(report[0, 0, 1])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["rhs", "x", "image", "diagonal"])
+def test_the_solver_refuses_what_is_no_number(name, value):
+    ones = np.ones((1, 1, 6, 7))
+    call = {"rhs": ones, "x": 0 * ones, "image": RANDOM.random((1, 3, 6, 7)), "diagonal": ones[0]}
+    call[name] = call[name].copy()
+    call[name][..., 2, 3] = value
+    with pytest.raises(ValueError, match=f"matting_solve: expected {name} to be finite"):
+        _C.matting_solve(*call.values(), 0 * ones[0])
+
+
+def test_a_first_guess_goes_where_zeros_are_the_solution():
+    image, x = RANDOM.random((1, 3, 12, 13)), RANDOM.random((1, 1, 12, 13))
+    known = np.zeros((1, 12, 13))
+    known[:, 0], x[:, :, 0] = 1, 0
+    solution, report = _C.matting_solve(0 * x, x, image, 0 * known, known, 1e-4)
+    assert report[0, 0, 0] > 0
+    assert report[0, 0, 2] == 1
+    np.testing.assert_allclose(solution, 0, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
                                 std::to_string(gradient_weight));
   expect_count("small_iterations", small_iterations);
   expect_count("big_iterations", big_iterations);
+  expect_finite(image);
+  expect_finite(alpha);
   const ArrayView foreground = call.result(image, image.shape);
   const ArrayView background = call.result(image, image.shape);
   dispatch(image.dtype, [&](auto real) {

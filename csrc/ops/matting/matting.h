@@ -93,7 +93,8 @@ struct MattingSolveParams {
   const double* diagonal = nullptr;  // (batch, height, width), at least 0, or null: zeros
   const double* rhs = nullptr;       // (batch, vectors, height, width), or null: zeros
   double* x = nullptr;               // the same: in, values of known pixels and first guess; out
-  double tolerance = 1e-7;           // of the residual, relative to that of x = 0 in unknown pixels
+  // Of the residual, relative to that of x = 0 in unknown pixels, or to the first where that is 0.
+  double tolerance = 1e-7;
   int64_t most_iterations = 1000;
   MattingReport* reports = nullptr;  // (batch, vectors)
 };

@@ -135,6 +135,7 @@ void matting_solve(ArrayCall& call, const ArrayView& rhs, const ArrayView& x,
     expect_alike(*each, image);
     if (each->shape != plane) throw shape_error(*each, to_text(plane));
   }
+  for (const ArrayView* each : {&image, &diagonal, &rhs, &x}) expect_finite(*each);
   const ArrayView solution = call.result(x, x.shape);
   const ArrayView report = call.result(x, {batch, vectors, 3});
   expect_contiguous(solution);

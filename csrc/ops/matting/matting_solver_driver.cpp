@@ -72,8 +72,9 @@ class Solver {
     const FineLevel& fine = hierarchy_.fine();
     if (fine.table.count == 0) return report;
     const FineVectors& v = hierarchy_.vectors();
-    const double scale = find_scale(rhs, x);
-    find_residual(rhs, x);
+    const double of_zero = find_scale(rhs, x), of_guess = find_residual(rhs, x);
+    // Where x = 0 solves the system, the first residual is what to measure by.
+    const double scale = of_zero > 0 ? of_zero : of_guess;
     std::fill_n(v.p, fine.grid_size(), 0.0);
     std::fill_n(v.q, fine.block_size(), 0.0);
     hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { v.x[place] = x[pixel]; });
