@@ -1,7 +1,17 @@
 """Modules on the operators of `pyfast.ops`."""
 
+from pyfast.nn.aspp import ASPP
+from pyfast.nn.context_module import ContextModule
 from pyfast.nn.dense_crf import DenseCRF
+from pyfast.nn.dilate import dilate_
 from pyfast.nn.spatial_transformer import SpatialTransformer
 from pyfast.nn.thin_plate_spline import ThinPlateSplineGrid
 
-__all__ = ["DenseCRF", "SpatialTransformer", "ThinPlateSplineGrid"]
+__all__ = [
+    "ASPP",
+    "ContextModule",
+    "DenseCRF",
+    "SpatialTransformer",
+    "ThinPlateSplineGrid",
+    "dilate_",
+]

@@ -2,7 +2,9 @@
 (`*_reference`) and what the dispatcher must know of them."""
 
 from pyfast.ops.alpha import estimate_alpha
+from pyfast.ops.aspp import aspp_concat, aspp_sum
 from pyfast.ops.compositing import composite, cutout
+from pyfast.ops.context_module import context_module
 from pyfast.ops.dense_crf import (
     GaussianFilter,
     bilateral_features,
@@ -32,8 +34,11 @@ __all__ = [
     "MattingLaplacian",
     "affine_grid",
     "affine_grid_sample",
+    "aspp_concat",
+    "aspp_sum",
     "bilateral_features",
     "composite",
+    "context_module",
     "crf_free_energy",
     "cutout",
     "dense_crf",

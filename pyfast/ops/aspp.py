@@ -1,0 +1,129 @@
+"""Atrous spatial pyramid pooling: convolutions of one input at several dilations, side by side.
+
+Reference: Chen, Papandreou, Kokkinos, Murphy, Yuille: DeepLab, 2016, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyfast.ops._branches import read_branches, same_padding
+from pyfast.ops._checks import shape_error
+
+
+def aspp_sum(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    rates: Sequence[int],
+) -> Tensor:
+    """The sum of dilated convolutions of one input, as in the head of DeepLab v2.
+
+    Every branch is padded so that the result has the size of the input.
+
+    Args:
+        input: features, (N, C, H, W), of any float dtype.
+        weights: one for each branch, (O, C, kernel, kernel), sides of kernels odd.
+        biases: one for each branch, (O,) or None; or None for none at all.
+        rates: dilation of each branch, positive. DeepLab v2 has 6, 12, 18, 24.
+
+    Returns:
+        (N, O, H, W).
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: shapes, devices or the number of branches do not fit.
+
+    Differentiable in input, weights and biases.
+
+    Reference: Chen et al. 2016, section 3.2.
+
+    Example:
+        >>> input = torch.ones(1, 2, 9, 9)
+        >>> weights = [torch.ones(1, 2, 3, 3)] * 2
+        >>> aspp_sum(input, weights, None, [1, 2])[0, 0, 4, 4]
+        tensor(36.)
+    """
+    weights, biases, rates = read_branches(
+        "aspp_sum", input, weights, biases, rates, "rates", chained=False
+    )
+    for i, weight in enumerate(weights):
+        if weight.shape[0] != weights[0].shape[0]:
+            wanted = f"({weights[0].shape[0]}, ...) like weights[0]"
+            raise shape_error("aspp_sum", f"weights[{i}]", wanted, weight)
+    return aspp_sum_reference(input, weights, biases, rates)
+
+
+def aspp_concat(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    rates: Sequence[int],
+) -> Tensor:
+    """Dilated convolutions of one input, their channels one after another, as in DeepLab v3.
+
+    Every branch is padded so that the result has the size of the input. A kernel of 1 x 1 has no
+    dilation: its rate may be any.
+
+    Args:
+        input: features, (N, C, H, W), of any float dtype.
+        weights: one for each branch, (O_i, C, kernel, kernel), sides of kernels odd.
+        biases: one for each branch, (O_i,) or None; or None for none at all.
+        rates: dilation of each branch, positive.
+
+    Returns:
+        (N, sum of O_i, H, W).
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: shapes, devices or the number of branches do not fit.
+
+    Differentiable in input, weights and biases.
+
+    Reference: Chen, Papandreou, Schroff, Adam 2017, Rethinking Atrous Convolution, section 3.3.
+
+    Example:
+        >>> input = torch.ones(1, 2, 9, 9)
+        >>> weights = [torch.ones(3, 2, 1, 1), torch.ones(4, 2, 3, 3)]
+        >>> aspp_concat(input, weights, None, [1, 2]).shape
+        torch.Size([1, 7, 9, 9])
+    """
+    branches = read_branches("aspp_concat", input, weights, biases, rates, "rates", chained=False)
+    return aspp_concat_reference(input, *branches)
+
+
+def aspp_sum_reference(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    rates: Sequence[int],
+) -> Tensor:
+    """The definition of `aspp_sum`."""
+    return torch.stack(_branches(input, weights, biases, rates)).sum(0)
+
+
+def aspp_concat_reference(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    rates: Sequence[int],
+) -> Tensor:
+    """The definition of `aspp_concat`."""
+    return torch.cat(_branches(input, weights, biases, rates), 1)
+
+
+def _branches(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    rates: Sequence[int],
+) -> list[Tensor]:
+    of_branches = [None] * len(weights) if biases is None else biases
+    return [
+        F.conv2d(input, weight, bias, padding=same_padding(weight, rate), dilation=rate)
+        for weight, bias, rate in zip(weights, of_branches, rates, strict=True)
+    ]

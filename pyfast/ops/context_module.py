@@ -1,0 +1,82 @@
+"""A stack of dilated convolutions whose view doubles from layer to layer.
+
+Reference: Yu, Koltun: Multi-Scale Context Aggregation by Dilated Convolutions, 2016, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyfast.ops._branches import read_branches, same_padding
+from pyfast.ops._checks import expect_choice
+
+PADDINGS = ("layer", "front")
+
+
+def context_module(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    dilations: Sequence[int],
+    padding: Literal["layer", "front"] = "layer",
+) -> Tensor:
+    """Dilated convolutions one after another, with a ReLU after each but the last.
+
+    Args:
+        input: scores or features, (N, C, H, W), of any float dtype.
+        weights: one for each layer, (outputs, inputs, kernel, kernel), sides of kernels odd.
+        biases: one for each layer, (outputs,) or None; or None for none at all.
+        dilations: of each layer, positive.
+        padding: where the zeros are that keep the size: "layer" around the input of every layer,
+            "front" all of them around the input of the first one, so that later layers see what
+            became of them. The nets of Yu and Koltun for Pascal VOC have the second, with 33
+            zeros, their other nets the first.
+
+    Returns:
+        (N, outputs of the last layer, H, W).
+
+    Raises:
+        TypeError: an argument is of another type than above.
+        ValueError: shapes, devices or the number of layers do not fit.
+
+    Differentiable in input, weights and biases.
+
+    Reference: Yu, Koltun 2016, table 1.
+
+    Example:
+        >>> import torch
+        >>> input = torch.ones(1, 2, 9, 9)
+        >>> weights = [torch.ones(2, 2, 3, 3), torch.ones(1, 2, 1, 1)]
+        >>> context_module(input, weights, None, [2, 1])[0, 0, 4, 4]
+        tensor(36.)
+    """
+    weights, biases, dilations = read_branches(
+        "context_module", input, weights, biases, dilations, "dilations", chained=True
+    )
+    expect_choice("context_module", "padding", padding, PADDINGS)
+    return context_module_reference(input, weights, biases, dilations, padding)
+
+
+def context_module_reference(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None] | None,
+    dilations: Sequence[int],
+    padding: str = "layer",
+) -> Tensor:
+    """The definition of `context_module`."""
+    margins = [same_padding(weight, rate) for weight, rate in zip(weights, dilations, strict=True)]
+    if padding == "front":
+        rows, columns = (sum(sides) for sides in zip(*margins, strict=True))
+        input = F.pad(input, (columns, columns, rows, rows))
+        margins = [(0, 0)] * len(margins)
+    for i, (weight, rate, margin) in enumerate(zip(weights, dilations, margins, strict=True)):
+        bias = None if biases is None else biases[i]
+        input = F.conv2d(input, weight, bias, padding=margin, dilation=rate)
+        if i + 1 < len(weights):
+            input = F.relu(input)
+    return input
