@@ -1,0 +1,29 @@
+"""Models by name: build, train, use, save and check them.
+
+Nothing heavy is imported before it is used: training and metrics bring their own packages.
+"""
+
+from pyfast.zoo import backbones
+from pyfast.zoo.claims import Claim, Measured, claim, verify
+from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
+from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
+from pyfast.zoo.system import Config, Model, System
+
+__all__ = [
+    "Claim",
+    "Config",
+    "Measured",
+    "Model",
+    "ModelCard",
+    "System",
+    "backbones",
+    "claim",
+    "create_model",
+    "from_pretrained",
+    "info",
+    "list_models",
+    "register",
+    "save_pretrained",
+    "shipped_weights",
+    "verify",
+]

@@ -1,0 +1,7 @@
+"""Networks that others stand on, with features by name."""
+
+from pyfast.zoo.backbones._backbone import Backbone, BackboneConfig
+from pyfast.zoo.backbones.resnet import ResNet, ResNetConfig
+from pyfast.zoo.backbones.vgg import VGG, VGGConfig
+
+__all__ = ["VGG", "Backbone", "BackboneConfig", "ResNet", "ResNetConfig", "VGGConfig"]

@@ -1,0 +1,102 @@
+"""VGG: small convolutions, many of them.
+
+Reference: Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition,
+2015, arXiv 1409.1556, table 1, columns D and E.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pyfast.zoo.backbones._backbone import Backbone, BackboneConfig
+from pyfast.zoo.registry import register
+
+CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+PAPER = "Simonyan, Zisserman 2015, arXiv 1409.1556"
+
+
+@dataclass(frozen=True)
+class VGGConfig(BackboneConfig):
+    """Settings of a VGG.
+
+    Args:
+        depth: 16 or 19 layers with weights.
+        pooling: "max" as published, or "average" as neural style prefers it.
+    """
+
+    depth: int = 19
+    pooling: str = "max"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.depth not in CONVOLUTIONS or self.pooling not in ("max", "average"):
+            raise ValueError(
+                "expected depth 16 or 19 and pooling max or average, "
+                f"got {self.depth} and {self.pooling}"
+            )
+
+    @classmethod
+    def tiny(cls) -> VGGConfig:
+        return cls(width=4, classes=10)
+
+
+@register(
+    "vgg16",
+    summary="VGG with 16 layers",
+    task="backbone",
+    paper=PAPER,
+    layouts=("torchvision_vgg16",),
+    licence="BSD-3-Clause",
+    defaults={"depth": 16},
+)
+@register(
+    "vgg19",
+    summary="VGG with 19 layers",
+    task="backbone",
+    paper=PAPER,
+    layouts=("torchvision_vgg19", "leongatys_vgg19_conv"),
+    licence="BSD-3-Clause",
+    defaults={"depth": 19},
+)
+class VGG(Backbone):
+    """VGG-16 or VGG-19, with nodes conv1_1, relu1_1, ..., pool5."""
+
+    Config = VGGConfig
+
+    def __init__(self, config: VGGConfig) -> None:
+        super().__init__(config)
+        pool = nn.MaxPool2d if config.pooling == "max" else nn.AvgPool2d
+        self.features = nn.Sequential()
+        inner, last = 3, []
+        for block, count in enumerate(CONVOLUTIONS[config.depth], start=1):
+            outer = config.width * min(2 ** (block - 1), 8)
+            for index in range(1, count + 1):
+                self.features.add_module(
+                    f"conv{block}_{index}", nn.Conv2d(inner, outer, 3, padding=1)
+                )
+                self.features.add_module(f"relu{block}_{index}", nn.ReLU())
+                inner = outer
+            self.features.add_module(f"pool{block}", pool(2))
+            last.append(f"relu{block}_{count}")
+        self.stages = tuple(last)
+        if self.has_classifier():
+            hidden = 64 * config.width
+            self.pool = nn.AdaptiveAvgPool2d(7)
+            self.fc6 = nn.Linear(49 * inner, hidden)
+            self.fc7 = nn.Linear(hidden, hidden)
+            self.fc8 = nn.Linear(hidden, config.classes)
+        self._initialise()
+
+    def steps(self) -> Iterator[tuple[str, nn.Module]]:
+        return self.features.named_children()
+
+    def classify(self, features: Tensor) -> Tensor:
+        value = self.pool(features).flatten(1)
+        for layer in (self.fc6, self.fc7):
+            value = nn.functional.dropout(torch.relu(layer(value)), training=self.training)
+        logits: Tensor = self.fc8(value)
+        return logits

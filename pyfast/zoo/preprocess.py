@@ -1,0 +1,45 @@
+"""From pictures to what the weights of others were trained on."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """Subtracts a mean and divides by a spread, in the order and range of the weights.
+
+    Args:
+        mean: for red, green and blue, of values in [0, 1].
+        std: likewise.
+        scale: what the result is multiplied by.
+        bgr: whether the network takes blue first.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    scale: float = 1.0
+    bgr: bool = False
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """What the network takes.
+
+        Args:
+            image: red, green, blue in [0, 1], (..., 3, H, W).
+        """
+        mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        result = (image - mean) / std * self.scale
+        return result.flip(-3) if self.bgr else result
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """The picture that gives these inputs, not clamped."""
+        if self.bgr:
+            inputs = inputs.flip(-3)
+        mean, std = (inputs.new_tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        return inputs / self.scale * std + mean
+
+
+PREPROCESS = {
+    "imagenet": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "gatys": Preprocess(mean=(0.48501961, 0.45795686, 0.40760392), scale=255.0, bgr=True),
+}

@@ -1,0 +1,111 @@
+"""What every model of the zoo is: a config, networks, and what trains and uses them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from pyfast.train.updates import Update
+
+BACKENDS = ("pyfast", "torch")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The settings of a model: numbers, words, booleans, None, and tuples of these.
+
+    Args:
+        backend: "pyfast", or "torch": the same weights on PyTorch's own operators, to compare with
+            and to export.
+    """
+
+    backend: str = "pyfast"
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend}")
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """What one core verifies in a minute."""
+        return cls()
+
+    @classmethod
+    def paper(cls) -> Self:
+        """The published settings."""
+        return cls()
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary that `json` writes; `from_json` gives the config back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The config whose `to_json` this is."""
+        return cls(**{name: _tuples(value) for name, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+class Model(nn.Module):
+    """A network that a config describes.
+
+    Attributes:
+        config: the settings it was built with.
+        origin: where loaded weights come from: source, licence, layout. Travels with them.
+    """
+
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.origin: dict[str, str] = {}
+
+    @abstractmethod
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
+        """Inputs that `forward` takes, for tests and export; on the device of the weights."""
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+class System(Model):
+    """A paper's networks with the losses, the schedule and the data that train them.
+
+    Networks are children (`self.critic = ...`); a loss calls them through `self`, since a trainer
+    may wrap them. `forward` is what a user wants of the trained system, on tensors; the verb of the
+    task (`classify`, `segment`, `translate`, `sample`, `stylize`, `matte`) is the same for people:
+    without gradients and in evaluation mode.
+    """
+
+    @abstractmethod
+    def updates(self) -> Sequence[Update]:
+        """Which networks learn from which loss, and when."""
+
+    @abstractmethod
+    def dataset(self, split: str = "train") -> Dataset[Any]:
+        """Data that comes with a package, as the losses take it: "train" or "test"."""
+
+    def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Metrics over batches of `dataset("test")`."""
+        return {}
+
+    def training_state(self) -> dict[str, Any]:
+        """What a resumed run needs beside weights and optimisers, such as a pool of images."""
+        return {}
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Takes back what `training_state` gave."""

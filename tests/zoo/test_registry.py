@@ -1,0 +1,79 @@
+"""Models by name."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from pyfast import zoo
+from pyfast.zoo.registry import configure
+
+
+def test_lists_by_wildcard_task_operator_and_layout(toy):
+    assert zoo.list_models("toy*") == ["toy", "toy_wide"]
+    assert zoo.list_models(task="toys") == ["toy", "toy_wide"]
+    assert zoo.list_models(op="grid_sample", task="toys") == ["toy"]
+    assert zoo.list_models(loads="torchvision_vgg*") == ["vgg16", "vgg19"]
+    assert zoo.list_models("nothing*") == []
+
+
+def test_a_name_has_forms_and_fixes_fields(toy):
+    assert zoo.create_model("toy").config.width == 8
+    assert zoo.create_model("toy.tiny").config.width == 2
+    assert zoo.create_model("toy_wide.tiny").config.width == 16
+    assert zoo.create_model("toy_wide", width=3).config.width == 3
+    assert zoo.create_model("toy", rate=1).config.rate == 1
+
+
+def test_config_survives_json(toy):
+    config = configure("toy", sizes=(3, 4, 5))
+    assert toy.Config.from_json(json.loads(json.dumps(config.to_json()))) == config
+    assert zoo.create_model("toy", config, width=5).config.sizes == (3, 4, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "error", "message"),
+    [
+        ("tyo", {}, ValueError, "did you mean toy"),
+        ("toy.large", {}, ValueError, "tiny, paper"),
+        ("toy", {"widht": 3}, ValueError, "did you mean width.*width, rate, sizes"),
+        ("toy", {"width": "3"}, TypeError, "width of type int like 8, got '3'"),
+        ("toy", {"width": True}, TypeError, "width"),
+        ("toy", {"backend": "jax"}, ValueError, "pyfast, torch"),
+        ("toy", {"config": zoo.Config()}, TypeError, "ToyConfig"),
+    ],
+)
+def test_mistakes_are_answered_with_what_there_is(toy, name, overrides, error, message):
+    with pytest.raises(error, match=message):
+        zoo.create_model(name, **overrides)
+
+
+def test_a_name_belongs_to_one_class(toy):
+    with pytest.raises(ValueError, match="toy"):
+        zoo.register("toy", summary="", task="")(zoo.backbones.VGG)
+    with pytest.raises(ValueError, match="dot"):
+        zoo.register("toy.small", summary="", task="")(toy)
+
+
+def test_device_and_dtype(toy):
+    assert zoo.create_model("toy", device="meta").device.type == "meta"
+    assert zoo.create_model("toy", dtype=torch.float64).first.weight.dtype == torch.float64
+
+
+def test_card(toy):
+    card = zoo.info("toy.tiny")
+    assert card.parameters == {"tiny": 8, "paper": 80}  # the tied weight counts once
+    assert card.ops == ("grid_sample",)
+    assert card.settings["width"] == 8
+
+
+def test_import_brings_nothing_heavy():
+    code = """
+import sys, pyfast.zoo
+heavy = {"lightning_fabric", "torchmetrics", "sklearn", "skimage", "torchvision", "onnx"}
+found = heavy & set(sys.modules)
+sys.exit(f"imported {sorted(found)}" if found else 0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
