@@ -26,6 +26,9 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
       case Route::kWide:
         forward_wide(p, n, tile, memory);
         break;
+      case Route::kPacked:
+        forward_packed(p, n, tile, memory);
+        break;
       case Route::kFew:
         with_stencil(p, [&](auto stencil) {
           with_few(p.channels, [&](auto few) {

@@ -20,6 +20,7 @@ enum class Route {
             // channels the driver repacks an image for kWide
   kFew,   // the same, 2 to 4 channels that are contiguous like their pixels: a row of taps at once
   kWide,  // more contiguous channels: each pixel is read where it lies, all its channels at once
+  kPacked,   // the same, from an image that the driver has packed into planes of the output
   kNearest,  // one read for each output, nothing to gain from a box
 };
 

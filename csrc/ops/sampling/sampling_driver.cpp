@@ -2,6 +2,7 @@
 // and everything is added up in the order of the tiles, so that the bits do not depend on the
 // number of threads.
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "core/cpu_dispatch.h"
@@ -64,6 +65,7 @@ template <class T>
 TaskSize task_size(const SamplingParams<T>& p, const SamplingPlan& plan) {
   const auto aligned = [](int64_t size) { return ceil_div(size, 64) * 64; };
   if (plan.route == Route::kWide) return {0, aligned(p.channels), aligned(p.channels)};
+  if (plan.route == Route::kPacked) return {0, kRun * kPixelLanes, 0};
   if (plan.route != Route::kPlanar) return {0, 0, 0};
   const int64_t lanes = std::max(group_of(p.channels, 0).lanes, 4);  // one is spread over four
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
@@ -236,14 +238,18 @@ void backward_image(const SamplingParams<T>& p) {
 }
 
 template <class T>
-void forward(const SamplingParams<T>& p) {
-  const SamplingPlan plan = make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w);
+void forward(const SamplingParams<T>& p, const SamplingPlan& plan) {
   const int64_t work = int64_t{plan.tile_rows} * plan.tile_columns * p.channels / plan.groups;
   parallel_for(0, p.batch * plan.groups * plan.tiles(), std::max<int64_t>(1, kGrain / work),
                [&](int64_t begin, int64_t end) {
                  const TaskScratch<T> memory(p, plan);
                  kernels<T>().forward(p, plan, begin, end, memory.task());
                });
+}
+
+template <class T>
+void forward(const SamplingParams<T>& p) {
+  forward(p, make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w));
 }
 
 // --- many channels, plane after plane: brought into pixels, so that one load serves 16 of them ---
@@ -314,13 +320,22 @@ SamplingParams<Accumulator<T>> in_pixels(const SamplingParams<T>& p) {
 
 template <class T>
 void forward_in_pixels(const SamplingParams<T>& p) {
-  const PixelImage<Accumulator<T>> input({p.channels, p.in_d, p.in_h, p.in_w});
-  const PixelImage<Accumulator<T>> output({p.channels, p.out_d, p.out_h, p.out_w});
+  using Real = Accumulator<T>;
+  const PixelImage<Real> input({p.channels, p.in_d, p.in_h, p.in_w});
   auto q = in_pixels(p);
   q.input = input.from(p.input);
-  q.output = output.view();
-  forward(q);
-  output.to(p.output);
+  if constexpr (std::is_same_v<T, Real>) {
+    q.output = p.output;
+    q.channels = p.channels;
+    SamplingPlan plan = make_plan(q, q.input.c, q.input.w);
+    plan.route = Route::kPacked;
+    forward(q, plan);
+  } else {
+    const PixelImage<Real> output({p.channels, p.out_d, p.out_h, p.out_w});
+    q.output = output.view();
+    forward(q);
+    output.to(p.output);
+  }
 }
 
 template <class T>

@@ -128,6 +128,27 @@ inline void load_triples(const T* from, Vec<Real, 4> pixel[4]) {
   pixel[3] = __builtin_shufflevector(c, Vec<Real, 4>{}, 1, 2, 3, 4);
 }
 
+// Lane k of the result is value 3 * k + kPlace of three registers.
+template <int kPlace, class V, int... kLane>
+inline V every_third(const V& a, const V& b, const V& c, Indices<kLane...>) {
+  constexpr int n = sizeof...(kLane);
+  const V first =
+      __builtin_shufflevector(a, b, (3 * kLane + kPlace < 2 * n ? 3 * kLane + kPlace : 0)...);
+  return __builtin_shufflevector(first, c,
+                                 (3 * kLane + kPlace < 2 * n ? kLane : 3 * kLane + kPlace - n)...);
+}
+
+// As many points of three coordinates as a register has lanes, a coordinate a register.
+template <class Real, int kStep = kNative<Real>>
+inline void load_points(const Real* from, Vec<Real, kStep> point[3]) {
+  const auto a = load<kStep>(from), b = load<kStep>(from + kStep),
+             c = load<kStep>(from + 2 * kStep);
+  constexpr FirstIndices<kStep> lanes{};
+  point[0] = every_third<0>(a, b, c, lanes);
+  point[1] = every_third<1>(a, b, c, lanes);
+  point[2] = every_third<2>(a, b, c, lanes);
+}
+
 template <bool kAdd, class T>
 inline void put(T* to, const Vec<Accumulator<T>, 4>& value) {
   store(to, kAdd ? load<4>(to) + value : value);

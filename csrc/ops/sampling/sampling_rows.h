@@ -93,12 +93,12 @@ void grid_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int co
     }
     return;
   }
+  constexpr int kStep = kNative<Real>;
   int done = 0;
   if (at.p.dims == 3 && field.w == 3 && field.c == 1)
-    for (; done + 4 <= count; done += 4) {
-      Vec<Real, 4> point[4];
-      load_triples(g + 3 * done, point);
-      transpose4<Real>(point[0], point[1], point[2], point[3]);
+    for (; done + kStep <= count; done += kStep) {
+      Vec<Real, kStep> point[3];
+      load_points(g + 3 * done, point);
       for (int a = 0; a < 3; ++a)
         store(out->at[a] + to + done, point[a] * at.scale(a).scale + at.scale(a).shift);
     }

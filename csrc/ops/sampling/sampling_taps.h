@@ -239,6 +239,15 @@ void gradient_run(const SamplingParams<T>& p, int64_t n, int64_t c, const Tile& 
   for (int k = count; k < round_up_to_slack(count); ++k) line[k] = 0;
 }
 
+// Adds the halves of a register in two places.
+template <class Real>
+inline void add_pairs(Real* a, Real* b, const Vec<Real, 4>& value) {
+  Vec<Real, 4> sum = __builtin_shufflevector(load<2>(a), load<2>(b), 0, 1, 2, 3);
+  sum += value;
+  store(a, Vec<Real, 2>(__builtin_shufflevector(sum, sum, 0, 1)));
+  store(b, Vec<Real, 2>(__builtin_shufflevector(sum, sum, 2, 3)));
+}
+
 // Adds a run's gradients to channels [first, first + channels) of grad_input. Neighbouring samples
 // overlap, and a row of taps that is loaded before the overlapping one has left the store buffer
 // stalls: so samples are taken from four parts of the run in turns.
@@ -252,7 +261,16 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
   alignas(64) Real line[kRoom];
   const auto spread = [&](Real* plane, int k) {
     const auto x = load<S::kTaps>(weights.x[k]);
-    if (places.state[k] == kInside && view.w == 1) {
+    if (S::kTaps == 2 && places.state[k] == kInside && view.w == 1) {
+      const auto of_row = load<4>(weights.row[k]) * line[k];
+      const Vec<Real, 4> both = __builtin_shufflevector(x, x, 0, 1, 0, 1);
+      Real* to = plane + places.offset[k];
+      add_pairs<Real>(to, to + places.row[1],
+                      both * __builtin_shufflevector(of_row, of_row, 0, 0, 1, 1));
+      to += places.row[2];
+      add_pairs<Real>(to, to + places.row[1],
+                      both * __builtin_shufflevector(of_row, of_row, 2, 2, 3, 3));
+    } else if (places.state[k] == kInside && view.w == 1) {
       for (int row = 0; row < S::kRows; ++row) {
         Real* to = plane + places.offset[k] + places.row[row];
         store(to, load<S::kTaps>(to) + x * (line[k] * weights.row[k][row]));

@@ -74,9 +74,9 @@ bool can_stream(const SamplingParams<T>& p) {
 }
 
 // Pointers and weights are copied first: the compiler cannot know that what is stored is neither.
-template <bool kStream, int kCount, class T, class Real>
+template <bool kStream, int kCount, class T, class Real, class Out>
 void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCount],
-                 int64_t channels, T* out) {
+                 int64_t channels, Out* out) {
   constexpr int kStep = kNative<Real>;
   const TapPointers<kCount, const T> from = taps;
   Vec<Real, kStep> factor[kCount];
@@ -85,7 +85,7 @@ void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCo
   for (; c + kStep <= channels; c += kStep) {
     auto sum = load<kStep>(from.at[0] + c) * factor[0];
     for (int t = 1; t < kCount; ++t) sum += load<kStep>(from.at[t] + c) * factor[t];
-    if constexpr (kStream && std::is_same_v<T, Real>) {
+    if constexpr (kStream && std::is_same_v<Out, Real>) {
       stream(out + c, sum);
     } else {
       store(out + c, sum);
@@ -94,7 +94,31 @@ void blend_pixel(const TapPointers<kCount, const T>& taps, const Real weight[kCo
   for (; c < channels; ++c) {
     Real sum = widen(from.at[0][c]) * weight[0];
     for (int t = 1; t < kCount; ++t) sum += widen(from.at[t][c]) * weight[t];
-    out[c] = narrow<T>(sum);
+    out[c] = narrow<Out>(sum);
+  }
+}
+
+// The same where all taps lie in the image and its channels fill whole registers: then the taps of
+// a row are neighbours, and neither pointers nor products of weights go through memory.
+template <bool kStream, class S, class T, class Real, class Out>
+[[gnu::always_inline]] inline void blend_inside(const T* first, const int64_t row[S::kRows],
+                                                int64_t step, const Real x[S::kTaps],
+                                                const Real of_row[S::kRows], int64_t channels,
+                                                Out* out) {
+  constexpr int kStep = kNative<Real>;
+  for (int64_t c = 0; c < channels; c += kStep) {
+    Vec<Real, kStep> sum{};
+    for (int r = 0; r < S::kRows; ++r) {
+      const T* line = first + row[r] + c;
+      auto value = load<kStep>(line) * x[0];
+      for (int t = 1; t < S::kTaps; ++t) value += load<kStep>(line + t * step) * x[t];
+      sum += value * of_row[r];
+    }
+    if constexpr (kStream && std::is_same_v<Out, Real>) {
+      stream(out + c, sum);
+    } else {
+      store(out + c, sum);
+    }
   }
 }
 
@@ -150,34 +174,73 @@ void multiply_pixel(const TapPointers<kCount, const T>& taps, const Real* grad, 
   }
 }
 
+// Samples a run's channels [first, first + channels); pixel k of it is written at out_of(i, j, k).
+template <bool kStream, class S, class T, class Real, class OutOf>
+void blend_run(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run, int64_t first,
+               int64_t channels, const T* zeros, const OutOf& out_of) {
+  const auto& p = at.p;
+  const T* image = p.input.at(input_of(p, at.n), first, 0, 0);
+  const TapPlaces<S> places(at, run, p.input);
+  const TapWeights<S, Real> weights(run);
+  const bool whole = channels % kNative<Real> == 0;
+  for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
+    if (S::kDims == 2) prefetch_pixel<false>(places, k + kAhead, run.count, channels, image);
+    auto* out = out_of(i, j, k);
+    if (whole && places.state[k] == kInside) {
+      blend_inside<kStream, S>(image + places.offset[k], places.row, p.input.w, weights.x[k],
+                               weights.row[k], channels, out);
+      return;
+    }
+    Real weight[S::kCount];
+    weights_of(weights, k, weight);
+    const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
+    blend_pixel<kStream, S::kCount>(taps, weight, channels, out);
+  });
+}
+
 template <class T, class Real>
 void forward_wide(const SamplingParams<T>& p, int64_t n, const Tile& tile,
                   const TaskMemory<Real>& memory) {
   T* zeros = reinterpret_cast<T*>(memory.aside);
   std::memset(zeros, 0, sizeof(T) * p.channels);
-  const T* image = p.input.at(input_of(p, n), 0, 0, 0);
   const Places<T> at(p, n);
   const bool streams = can_stream<T, Real>(p);
+  const auto out_of = [&](int64_t i, int64_t j, int) {
+    return p.output.at(n, 0, tile.plane, i, j);
+  };
   with_stencil(p, [&](auto stencil) {
     using S = decltype(stencil);
     for_each_run<false>(at, tile, [&](int r, int, const Run<Real>& run) {
-      const TapPlaces<S> places(at, run, p.input);
-      const TapWeights<S, Real> weights(run);
-      for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
-        Real weight[S::kCount];
-        weights_of(weights, k, weight);
-        const auto taps = pointers_of<S, T, const T>(at, run, places, k, p.input, image, zeros);
-        prefetch_pixel<false>(places, k + kAhead, run.count, p.channels, image);
-        T* out = p.output.at(n, 0, tile.plane, i, j);
-        if (streams) {
-          blend_pixel<true, S::kCount>(taps, weight, p.channels, out);
-        } else {
-          blend_pixel<false, S::kCount>(taps, weight, p.channels, out);
-        }
-      });
+      if (streams) {
+        blend_run<true, S>(at, tile, r, run, 0, p.channels, zeros, out_of);
+      } else {
+        blend_run<false, S>(at, tile, r, run, 0, p.channels, zeros, out_of);
+      }
     });
   });
   if (streams) end_of_stream();
+}
+
+// From an image whose pixels have lanes to spare (see SamplingKernels::pack) into planes.
+template <class T, class Real>
+void forward_packed(const SamplingParams<T>& p, int64_t n, const Tile& tile,
+                    const TaskMemory<Real>& memory) {
+  const Places<T> at(p, n);
+  const T zeros[kPixelLanes] = {};
+  const auto out_of = [&](int64_t, int64_t, int k) { return memory.line + k * kPixelLanes; };
+  with_stencil(p, [&](auto stencil) {
+    using S = decltype(stencil);
+    for_each_run<false>(at, tile, [&](int r, int rows, const Run<Real>& run) {
+      for (int64_t c = 0; c < p.channels; c += kPixelLanes) {
+        blend_run<false, S>(at, tile, r, run, c, kPixelLanes, zeros, out_of);
+        const int64_t used = p.channels - c < kPixelLanes ? p.channels - c : kPixelLanes;
+        for (int row = 0; row < rows; ++row)
+          scatter_pixels<kPixelLanes, false>(
+              memory.line + row * tile.columns * kPixelLanes, p.output.c, p.output.w, used,
+              tile.columns, p.output.at(n, c, tile.plane, tile.top + r + row, tile.left));
+      }
+    });
+  });
 }
 
 // Channels of a pixel of the incoming gradient, contiguous and wide.
