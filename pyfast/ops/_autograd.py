@@ -90,6 +90,11 @@ def is_autocast_on(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
+def is_in_transform() -> bool:
+    """Whether a transform of `torch.func`, vmap too, or a level of dual tensors is active."""
+    return forward_ad._current_level >= 0 or _functorch.peek_interpreter_stack() is not None
+
+
 def _is_transformed() -> bool:
     """Whether grad, vjp, jvp or a level of dual tensors is active; vmap alone is not."""
     if forward_ad._current_level >= 0:

@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 
 import pyfast
+from pyfast.ops._aspp_operators import aspp_by_products
+from pyfast.ops._autograd import is_in_transform
 from pyfast.ops.aspp import aspp_concat_reference, aspp_sum_reference
 from pyfast.testing import BadCall, OpCase, check_op, checks
 
@@ -85,6 +87,39 @@ def cases():
             **common,
         )
 
+    def products(batch, size):
+        return (
+            torch.randn(batch, 5, size + 2, size, dtype=torch.float64),
+            *(torch.randn(3, 5, k, 3, dtype=torch.float64) for k in (3, 3, 1)),
+        )
+
+    def of_weights(function):
+        return lambda input, *weights: function(input, weights, (1, 3, 2))
+
+    yield OpCase(
+        op="aspp_sum",
+        name="products",
+        function=of_weights(outside_of_transforms),
+        reference=of_weights(
+            lambda input, weights, rates: aspp_sum_reference(input, weights, None, rates)
+        ),
+        inputs=products,
+        operators=(
+            "pyfast::aspp_sum",
+            "pyfast::aspp_sum_input_gradient",
+            "pyfast::aspp_sum_weight_gradient",
+        ),
+        differentiable=tuple(range(4)),
+        autocast=None,
+    )
+
+
+def outside_of_transforms(input, weights, rates):
+    """The operators for inputs of any size, where `aspp_sum` would take them for large ones."""
+    if is_in_transform():
+        return aspp_sum_reference(input, weights, None, rates)
+    return aspp_by_products(input, weights, rates)
+
 
 CASES = list(cases())
 
@@ -105,13 +140,15 @@ def test_promise(case, promise, device):
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 50), (33, 33)])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_sum_of_four_rates_equals_four_convolutions(size, channels_last):
-    """DeepLab v2's rates, some of which reach over the whole picture."""
+@pytest.mark.parametrize("channels", [40, 256])
+def test_sum_of_four_rates_equals_four_convolutions(size, channels_last, channels):
+    """DeepLab v2's rates, some of which reach over the whole picture; by convolutions and, of many
+    channels, by products."""
     rates = (6, 12, 18, 24)
-    input = torch.randn(2, 40, *size, dtype=torch.float64)
+    input = torch.randn(2, channels, *size, dtype=torch.float64)
     if channels_last:
         input = input.contiguous(memory_format=torch.channels_last)
-    weights = [torch.randn(5, 40, 3, 3, dtype=torch.float64) for _ in rates]
+    weights = [torch.randn(5, channels, 3, 3, dtype=torch.float64) for _ in rates]
     biases = [torch.randn(5, dtype=torch.float64) for _ in rates]
     expected = sum(
         F.conv2d(input, weight, bias, padding=rate, dilation=rate)
