@@ -4,6 +4,7 @@ Nothing heavy is imported before it is used: training and metrics bring their ow
 """
 
 from pyfast.zoo import backbones
+from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
 from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
@@ -22,6 +23,7 @@ __all__ = [
     "from_pretrained",
     "info",
     "list_models",
+    "load_checkpoint",
     "register",
     "save_pretrained",
     "shipped_weights",

@@ -1,0 +1,124 @@
+"""How the files of others name what is in them: a layout is a few lines of this table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from pyfast.zoo.backbones.vgg import CONVOLUTIONS
+from pyfast.zoo.registry import configure
+
+# Older files lack this counter, and nothing that runs needs it.
+COUNTER = "num_batches_tracked"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way to name the weights of a model.
+
+    Attributes:
+        name: how users ask for it.
+        model: registered name of what it is for.
+        source: the repository that writes such files.
+        licence: of the source, with the notice that must travel.
+        renames: (pattern, replacement), all applied in order to every key.
+        settings: fields of the model's config that this layout fixes.
+        sizes: fields that are read off: the key of a tensor and the axis whose length it is.
+        drop: pattern of keys that carry nothing.
+        classes: what a file that holds a whole pickled module calls the module's classes.
+    """
+
+    name: str
+    model: str
+    source: str
+    licence: str
+    renames: tuple[tuple[str, str], ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    drop: str = ""
+    classes: tuple[str, ...] = ()
+
+    def rename(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weights under the model's own names."""
+        return {
+            self._rename(key): value
+            for key, value in state.items()
+            if not (self.drop and re.search(self.drop, key))
+        }
+
+    def config(self, state: Mapping[str, Tensor]) -> Any:
+        """The config of the model that such weights are of."""
+        sizes = {
+            name: state[key].shape[axis]
+            for name, (key, axis) in self.sizes.items()
+            if key in state and state[key].dim() > axis
+        }
+        return configure(self.model, **self.settings, **sizes)
+
+    def likeness(self, state: Iterable[str], names: Iterable[str]) -> float:
+        """How well the file's keys are the model's: shared ones over all, in [0, 1]."""
+        found = {
+            self._rename(key) for key in state if not (self.drop and re.search(self.drop, key))
+        }
+        found = {key for key in found if not key.endswith(COUNTER)}
+        known = {key for key in names if not key.endswith(COUNTER)}
+        return len(found & known) / max(len(found | known), 1)
+
+    def _rename(self, key: str) -> str:
+        for pattern, replacement in self.renames:
+            key = re.sub(pattern, replacement, key)
+        return key
+
+
+def _vgg_by_index(depth: int) -> Iterator[tuple[str, str]]:
+    index = 0
+    for block, count in enumerate(CONVOLUTIONS[depth], start=1):
+        for number in range(1, count + 1):
+            yield rf"^features\.{index}\.", f"features.conv{block}_{number}."
+            index += 2
+        index += 1
+    yield from ((rf"^classifier\.{i}\.", f"fc{6 + i // 3}.") for i in (0, 3, 6))
+
+
+_VISION = "BSD-3-Clause, Copyright (c) Soumith Chintala 2016, all rights reserved"
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        *(
+            Layout(
+                f"torchvision_vgg{depth}",
+                model=f"vgg{depth}",
+                source="pytorch/vision",
+                licence=_VISION,
+                renames=tuple(_vgg_by_index(depth)),
+                settings={"preprocess": "imagenet"},
+                sizes={"classes": ("classifier.6.weight", 0)},
+            )
+            for depth in (16, 19)
+        ),
+        *(
+            Layout(
+                f"torchvision_resnet{depth}",
+                model=f"resnet{depth}",
+                source="pytorch/vision",
+                licence=_VISION,
+                settings={"preprocess": "imagenet"},
+                sizes={"classes": ("fc.weight", 0)},
+            )
+            for depth in (50, 101)
+        ),
+        Layout(
+            "leongatys_vgg19_conv",
+            model="vgg19",
+            source="leongatys/PytorchNeuralStyleTransfer",
+            licence="MIT, Copyright (c) 2021 Leon Gatys",
+            renames=((r"^conv", "features.conv"),),
+            settings={"preprocess": "gatys", "classes": 0},
+        ),
+    )
+}

@@ -1,0 +1,88 @@
+"""Writes expected.json: what the reference repositories' own source computes.
+
+    python tests/checkpoints/make_expected.py TORCHVISION NOTEBOOK
+
+TORCHVISION is a folder that holds `models/vgg.py` and `models/resnet.py` of pytorch/vision; of what
+they import of their package, nothing that computes, stand-ins take the place. NOTEBOOK is
+`NeuralStyleTransfer.ipynb` of leongatys/PytorchNeuralStyleTransfer, of which the cell with the
+network is run. No source is kept here.
+"""
+
+import json
+import sys
+import types
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import torch
+from reference_numbers import digest, fill, uniform
+
+SHAPE = (1, 3, 64, 64)
+# Names of the notebook's outputs and of our nodes.
+NODES = {"r11": "relu1_1", "r22": "relu2_2", "r34": "relu3_4", "r42": "relu4_2", "p5": "pool5"}
+
+
+def torchvision_source(folder: Path, name: str) -> dict:
+    """The names that a file of torchvision's models defines, run beside stand-ins."""
+    source = (folder / "models" / f"{name}.py").read_text()
+    package = "standin.models"
+    for module in (
+        "standin",
+        package,
+        "standin.transforms._presets",
+        "standin.utils",
+        f"{package}._api",
+        f"{package}._meta",
+        f"{package}._utils",
+    ):
+        sys.modules[module] = MagicMock()
+    sys.modules[f"{package}._api"].WeightsEnum = type(
+        "WeightsEnum", (), {"verify": staticmethod(lambda weights: weights)}
+    )
+    sys.modules[f"{package}._api"].register_model = lambda *_, **__: lambda function: function
+    sys.modules[f"{package}._utils"].handle_legacy_interface = lambda *_, **__: (
+        lambda function: function
+    )
+    sys.modules[f"{package}._utils"]._ovewrite_named_param = lambda *_: None
+    module = types.ModuleType(f"{package}.{name}")
+    module.__package__ = package
+    exec(compile(source, name, "exec"), module.__dict__)
+    return module.__dict__
+
+
+def notebook_network(path: Path) -> torch.nn.Module:
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    (source,) = (cell for cell in cells if "class VGG(" in cell)
+    names: dict = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional}
+    exec(source, names)
+    return names["VGG"]()
+
+
+@torch.no_grad()
+def record(model: torch.nn.Module, call) -> dict:
+    state = {key: fill(key, tuple(value.shape)) for key, value in model.state_dict().items()}
+    model.load_state_dict(state)
+    return {
+        "keys": {key: list(value.shape) for key, value in state.items()},
+        "outputs": {name: digest(value) for name, value in call(model.eval()).items()},
+    }
+
+
+def main(torchvision: Path, notebook: Path) -> None:
+    image = uniform("input", SHAPE)
+    expected = {}
+    for file, names in (("vgg", ("vgg16", "vgg19")), ("resnet", ("resnet50", "resnet101"))):
+        source = torchvision_source(torchvision, file)
+        for name in names:
+            model = source[name]()
+            expected[f"torchvision_{name}"] = record(model, lambda m: {"output": m(image)})
+    expected["leongatys_vgg19_conv"] = record(
+        notebook_network(notebook),
+        lambda m: dict(zip(NODES.values(), m(image, list(NODES)), strict=True)),
+    )
+    lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in expected.items())
+    Path(__file__).with_name("expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:]))
