@@ -16,8 +16,9 @@ from pyfast.ops._autograd import is_in_transform
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import FLOATS, shape_error
 
-# Where one product with all taps' weights has been measured as faster than a convolution each.
-LEAST_INPUTS, MOST_OUTPUTS = 256, 32
+# Where one product with all taps' weights has been measured as faster than a convolution each
+# (benchmarks/ops/bench_aspp.py). Convolutions take outputs by 16 and are best there.
+LEAST_INPUTS, MOST_OUTPUTS, BLOCK_OF_OUTPUTS = 256, 24, 16
 
 
 def aspp_sum(
@@ -76,6 +77,7 @@ def _is_taken(input: Tensor, weights: Sequence[Tensor]) -> bool:
         and input.dtype in FLOATS
         and input.shape[1] >= LEAST_INPUTS
         and weights[0].shape[0] <= MOST_OUTPUTS
+        and weights[0].shape[0] % BLOCK_OF_OUTPUTS != 0
         and not is_in_transform()
         and not torch.is_autocast_enabled("cpu")
     )
