@@ -200,7 +200,7 @@ void add_matting(py::module_& m) {
         return pyfast::with_progress(pyfast::matting_progress(), callback, body);
       },
       "Calls body() while solves of this thread call callback(iteration, residual, change), which "
-      "ends them by returning something.",
+      "ends them by returning something; with None in its place signals alone end them.",
       "callback"_a, "body"_a);
 }
 

@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <chrono>
 #include <exception>
 #include <optional>
 #include <string>
@@ -271,19 +272,31 @@ class PythonCall final : public ArrayCall {
 
 // Calls `body()` while `listener`, reached through a plain function, hears of its progress. What
 // `callback` returns, if it is not None, ends the work; so do its errors, which are raised then.
+// Without a callback only signals end it, such as that of Ctrl-C, unless somebody listens already.
 template <class Listener>
 py::object with_progress(Listener& listener, const py::object& callback, const py::object& body) {
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kPatience{100};  // whoever holds the lock may keep it
   struct Context {
     const py::object& callback;
     std::exception_ptr error;
+    Clock::time_point looked = Clock::now();
   } context{callback, nullptr};
   const Listener before = listener;
+  if (callback.is_none() && before.report != nullptr) return body();
   listener.context = &context;
+  listener.of_each = !callback.is_none();
   listener.report = [](void* data, auto... progress) {
     auto& c = *static_cast<Context*>(data);
+    if (c.error) return true;
+    if (c.callback.is_none()) {
+      if (Clock::now() - c.looked < kPatience) return false;
+      c.looked = Clock::now();
+    }
     const py::gil_scoped_acquire lock;
     try {
-      if (!c.callback(progress...).is_none()) return true;
+      if (!c.callback.is_none()) return !c.callback(progress...).is_none();
+      if (PyErr_CheckSignals() != 0) throw py::error_already_set();
     } catch (py::error_already_set&) {
       c.error = std::current_exception();
     }

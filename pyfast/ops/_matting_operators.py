@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast._native import _C
 from pyfast.ops import _matting_reference as reference
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._vmap import fold_vmap
@@ -224,7 +224,15 @@ def _solve_backward(ctx: Any, grad: Tensor | None, unused: Tensor | None) -> tup
     )
 
 
-solve = differentiable(_ops.matting_solve.default, _setup_solve, _solve_backward)
+_solve = differentiable(_ops.matting_solve.default, _setup_solve, _solve_backward)
+
+
+def solve(*arguments: Any) -> tuple[Tensor, Tensor]:
+    """`matting_solve`, which Ctrl-C ends within some iterations."""
+    if torch.compiler.is_compiling():
+        return _solve(*arguments)  # type: ignore[no-any-return]
+    return _C.with_matting_progress(None, lambda: _solve(*arguments))  # type: ignore[no-any-return]
+
 
 fold_vmap(_ops.matting_solve.default, like=(None,) * 2)
 fold_vmap(_ops.matting_energy.default, like=(None,) * 3)

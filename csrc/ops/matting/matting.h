@@ -81,6 +81,7 @@ struct MattingReport {
 struct MattingProgress {
   bool (*report)(void* context, int64_t iteration, double residual, double change) = nullptr;
   void* context = nullptr;  // `report` null: nobody asks
+  bool of_each = true;      // false: to hear of some iterations is enough
 };
 // Whom solves of this thread report to.
 MattingProgress& matting_progress();

@@ -592,8 +592,8 @@ class MattingSolver {
           summary.iterations > 0 && progress_.report != nullptr &&
           progress_.report(progress_.context, summary.iterations, summary.residual, summary.change);
       if (summary.running == 0 || asked_to_stop) return cudaSuccess;
-      // Who listens hears of each iteration.
-      const int count = progress_.report != nullptr ? 1 : kIterationsPerLook;
+      const bool of_each = progress_.report != nullptr && progress_.of_each;
+      const int count = of_each ? 1 : kIterationsPerLook;
       for (int k = 0; k < count; ++k)
         if (const int error = iterations.run(stream_)) return error;
     }
