@@ -152,4 +152,6 @@ def explained(
         return explanation
     if isinstance(error, NotImplementedError):
         return NotImplementedError(f"{op}: {error}")
+    if "aoti_torch_empty" in str(error):
+        return torch.OutOfMemoryError(f"{op}: there is no memory for a result of this size")
     return error

@@ -104,3 +104,9 @@ def test_an_unknown_instruction_set_is_named():
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert "PYFAST_CPU_CAPABILITY: expected one of baseline" in done.stderr
     assert "got 'sse9'" in done.stderr
+
+
+def test_a_result_that_memory_cannot_hold_is_said_in_words():
+    image, theta = torch.rand(1, 1, 4, 4), torch.eye(2, 3)[None]
+    with pytest.raises(torch.OutOfMemoryError, match="affine_grid_sample: there is no memory"):
+        pyfast.affine_grid_sample(image, theta, (10**6, 10**6))
