@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
 
 def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> None:
     """Raises unless a window of `radius` fits an image (H, W) of `size`, and `epsilon` is good."""
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)):
+    if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
         raise TypeError(f"{op}: expected epsilon to be a number, got {epsilon!r}")
-    if not 0 < epsilon < MOST_EPSILON:
+    if not 0 < float(epsilon) < MOST_EPSILON:
         kind = "positive" if epsilon < 1 else "positive and finite"
         raise ValueError(f"{op}: expected epsilon to be {kind}, got {epsilon}")
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
@@ -68,9 +69,9 @@ def expect_channels(op: str, image: Tensor) -> None:
 
 def expect_iterations(op: str, rtol: Any, maxiter: Any) -> None:
     """Raises unless both say when iterations end."""
-    if isinstance(rtol, bool) or not isinstance(rtol, (int, float)):
+    if isinstance(rtol, bool) or not isinstance(rtol, Real):
         raise TypeError(f"{op}: expected rtol to be a number, got {rtol!r}")
-    if not 0 < rtol < 1:
+    if not 0 < float(rtol) < 1:
         raise ValueError(f"{op}: expected rtol between 0 and 1, got {rtol}")
     expect_count(op, "maxiter", maxiter)
 

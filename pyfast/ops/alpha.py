@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import torch
@@ -121,8 +122,10 @@ def estimate_alpha(
         pixels = pixels[:, :3]
     checks.expect_window(op, epsilon, radius, (pixels.shape[2], pixels.shape[3]))
     checks.expect_iterations(op, rtol, maxiter)
-    if atol is not None and not (isinstance(atol, float) and 0 < atol < 1):
+    if atol is not None and not (isinstance(atol, Real) and 0 < atol < 1):
         raise ValueError(f"{op}: expected atol to be a float between 0 and 1 or None, got {atol!r}")
+    if callback is not None and not callable(callback):
+        raise TypeError(f"{op}: expected callback to be callable or None, got {callback!r}")
     guess, weight, guess_form = _read_prior(op, pixels, prior, confidence)
     if marks is None and guess_form is None:
         raise ValueError(f"{op}: expected a trimap, scribbles or a prior with its confidence")
@@ -138,9 +141,9 @@ def estimate_alpha(
             pixels.double(),
             weight,
             known.to(torch.uint8),
-            epsilon,
+            float(epsilon),
             radius,
-            rtol,
+            float(rtol),
             maxiter,
         )
 

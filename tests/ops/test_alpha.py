@@ -228,6 +228,13 @@ def test_thin_pictures(shape, seed):
     assert (alpha - reference[0]).abs().max() < 1e-4
 
 
+def test_numbers_of_numpy_are_numbers():
+    image, trimap = PICTURE, TRIMAP
+    plain = pyfast.estimate_alpha(image, trimap, epsilon=2**-12, rtol=2**-20, atol=0.25)
+    numbers = {"epsilon": np.float32(2**-12), "rtol": np.float32(2**-20), "atol": np.float32(0.25)}
+    assert np.array_equal(pyfast.estimate_alpha(image, trimap, **numbers), plain)
+
+
 def test_a_signal_ends_a_long_solve():
     class Interrupted(Exception):
         pass
@@ -331,6 +338,7 @@ WRONG = [
     refused("a prior alone", ValueError, "confidence with prior", PICTURE, prior=TRIMAP),
     refused("no weight", ValueError, "above 0", PICTURE, prior=TRIMAP, confidence=TRIMAP * 0),
     refused("a negative", ValueError, "at least 0", PICTURE, prior=TRIMAP, confidence=-TRIMAP),
+    refused("callback", TypeError, "callback to be callable or None", PICTURE, TRIMAP, callback=3),
     refused("x0", ValueError, "x0 of shape", PICTURE, TRIMAP, x0=TRIMAP[1:]),
 ]
 
