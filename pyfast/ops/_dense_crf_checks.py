@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from pyfast.ops._checks import FLOATS, expect_choice, expect_tensor, shape_error
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
 
 MOST_FEATURES = 32
 MOST_CORNERS = 2**31 - 64
+MOST_COST = 1e30  # of two labels: sums of larger ones leave float32
 
 
-def expect_count(op: str, name: str, value: Any) -> None:
+def expect_natural(op: str, name: str, value: Any) -> None:
     """Raises unless `value` is an integer that is not negative."""
     if isinstance(value, bool) or not isinstance(value, (Integral, torch.SymInt)):
         raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}")
@@ -35,8 +37,8 @@ def expect_number(
                 f"{op}: expected {name} to be a number or a float tensor without dimensions, got "
                 f"{value.dtype} of shape {tuple(value.shape)}"
             )
-        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(value):
-            return  # its value is not at hand
+        if is_hidden(value):
+            return
         value = value.item()
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{op}: expected {name} to be a number, got {value!r}")
@@ -111,6 +113,14 @@ def check_spread(op: str, features: Tensor) -> None:
     )
 
 
+def check_pixels(op: str, image: Tensor, features: Tensor) -> None:
+    """What only the values of an image tell, and of features made of it."""
+    wrong = int((~torch.isfinite(image)).sum())
+    if wrong:
+        raise ValueError(f"{op}: expected a finite image, got {wrong} NaN or infinite values")
+    check_spread(op, features)
+
+
 def check_values(op: str, values: Any, features: Tensor, normalization: Any) -> None:
     """The arguments of `GaussianFilter.filter` and `.transpose`."""
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)
@@ -138,6 +148,23 @@ def check_compatibility(op: str, compatibility: Any, unary: Tensor) -> None:
         raise ValueError(f"{op}: expected a finite compatibility, got NaN or infinite entries")
 
 
+def check_costs(op: str, weights: dict[str, Any], compatibility: Tensor | None) -> None:
+    """Weights, and what they make of the compatibility, that energies can be added up of."""
+    largest = 1.0
+    if compatibility is not None and compatibility.numel() and not is_hidden(compatibility):
+        largest = max(largest, float(compatibility.detach().abs().max()))
+        if largest > MOST_COST:
+            raise ValueError(f"{op}: expected compatibility up to {MOST_COST:g}, got {largest:.3g}")
+    for name, weight in weights.items():
+        if isinstance(weight, Tensor):
+            if is_hidden(weight):
+                continue
+            weight = weight.item()
+        if abs(weight) * largest > MOST_COST:
+            times = f" times a compatibility of {largest:.3g}" if largest > 1 else ""
+            raise ValueError(f"{op}: expected {name}{times} up to {MOST_COST:g}, got {weight:.3g}")
+
+
 def check_finite(op: str, features: Tensor) -> None:
     """Finite features, where they can be looked at."""
     if not is_hidden(features) and not bool(torch.isfinite(features).all()):
@@ -162,7 +189,7 @@ def check_size(op: str, size: Any) -> None:
     if not isinstance(size, Sequence) or isinstance(size, str):
         raise TypeError(f"{op}: expected size to be a tuple of integers, got {size!r}")
     for length in size:
-        expect_count(op, "size", length)
+        expect_natural(op, "size", length)
     if not size or min(size) < 1:
         raise ValueError(f"{op}: expected positive sizes, got {tuple(size)}")
 
@@ -177,7 +204,9 @@ def check_sigmas(op: str, sigmas: Sequence[Any], count: int, name: str = "sigma"
 
 def is_hidden(tensor: Tensor) -> bool:
     """Whether the values of a tensor cannot be looked at here."""
-    return torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    if torch.compiler.is_compiling() or tensor.is_meta or isinstance(tensor, FakeTensor):
+        return True
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def check_image(op: str, image: Any, unary: Tensor | None = None) -> None:
@@ -219,7 +248,9 @@ def check_dense_crf(
     for name, value in numbers.items():
         expect_number(op, name, value, positive=name.find("sigma") >= 0, dtype=unary.dtype)
     check_compatibility(op, compatibility, unary)
-    expect_count(op, "iterations", iterations)
+    weights = {name: value for name, value in numbers.items() if name.endswith("weight")}
+    check_costs(op, weights, compatibility)
+    expect_natural(op, "iterations", iterations)
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)
     expect_choice(op, "method", method, METHODS)
     check_point_count(op, unary.shape[0] * unary.shape[2] * unary.shape[3], image.shape[1] + 2)

@@ -346,8 +346,10 @@ def mean_field(
     checks.expect_real(op, unary=unary)
     checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
     checks.check_compatibility(op, compatibility, unary)
-    checks.expect_count(op, "iterations", iterations)
+    checks.expect_natural(op, "iterations", iterations)
     filters = _filters(op, kernels, unary, normalization)
+    weights = {f"kernels[{i}][1]": weight for i, (_, weight) in enumerate(filters)}
+    checks.check_costs(op, weights, compatibility)
     try:
         return _mean_field(unary, filters, _symmetric_or_none(compatibility), iterations)
     except NotImplementedError as error:
@@ -454,13 +456,13 @@ def dense_crf(
             takes all pairs in float64; in float32 those within 4 sigma, which changes Q by 1e-3.
 
     Returns:
-        Marginals Q, (B, L, H, W), of the dtype of `unary`. Sigmas, weights and the compatibility
-        may be tensors that want a gradient.
+        Marginals Q, (B, L, H, W), of the dtype of `unary`, channels_last where that is. Sigmas,
+        weights and the compatibility may be tensors that want a gradient.
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
-        ValueError: a shape, device, number or word is wrong, or the image is NaN, infinite or too
-            large.
+        ValueError: a shape, device, number or word is wrong, the image is NaN, infinite or too
+            large, or costs are beyond 1e30.
 
     Reference: Krähenbühl, Koltun 2011, equations 2 and 3 and algorithm 1 (which leaves out the
         message
@@ -498,9 +500,20 @@ def dense_crf(
     image = image.to(unary.dtype)
     _warn_of_units(image, bilateral_sigma_rgb)
     try:
-        return _dense_crf(unary, image, numbers, compatibility, iterations, normalization, method)
+        marginals = _dense_crf(
+            unary, image, numbers, compatibility, iterations, normalization, method
+        )
+        return _laid_out_like(unary, marginals)
     except NotImplementedError as error:
         raise NotImplementedError(f"{op}: {error}") from None
+
+
+def _laid_out_like(unary: Tensor, marginals: Tensor) -> Tensor:
+    """channels_last where `unary` is; a transform of torch does not tell."""
+    last = torch.channels_last
+    if _is_mapped((unary,)) or unary.is_contiguous() or not unary.is_contiguous(memory_format=last):
+        return marginals
+    return marginals.contiguous(memory_format=last)
 
 
 def _dense_crf(
@@ -514,13 +527,19 @@ def _dense_crf(
 ) -> Tensor:
     tensors = [t for t in (unary, image, compatibility, *numbers.values()) if isinstance(t, Tensor)]
     # On a GPU a gradient comes from the filters.
-    is_served = unary.is_cpu or not (_is_mapped(tensors) or _wants_gradient(tensors))
+    is_served = not unary.is_cuda or not (_is_mapped(tensors) or _wants_gradient(tensors))
     if method != "exact" and normalization != "none" and is_served:
         return _fused(unary, image, numbers, compatibility, iterations, normalization, method)
     flat = unary.flatten(2)
     sigmas = numbers["bilateral_sigma_xy"], numbers["bilateral_sigma_rgb"]
     cutoff = _CUTOFF if method == "exact" and unary.dtype == torch.float32 else None
-    bilateral = GaussianFilter(_bilateral_features(image, *sigmas), method, cutoff=cutoff)
+    features = _bilateral_features(image, *sigmas)
+    try:
+        bilateral = GaussianFilter(features, method, cutoff=cutoff)
+    except ValueError as error:
+        raise explained(
+            "dense_crf", error, checks.check_pixels, "dense_crf", image, features
+        ) from None
     spatial = _pixel_grid(unary, numbers["gaussian_sigma"], normalization)
     filters = [
         (_bound(bilateral, normalization), numbers["bilateral_weight"]),
@@ -556,7 +575,7 @@ def _fused(
         if not is_mapped and not _wants_gradient(arguments):
             return operators.dense_crf(*arguments, *options)
         lattice = torch.empty(0, dtype=torch.int32, device=unary.device)
-        if not is_mapped and not torch.compiler.is_compiling():
+        if not is_mapped and not checks.is_hidden(unary):
             # Made here, it serves the gradient too.
             features = pixel_features(image.detach(), sigmas.detach())
             lattice = operators.build_lattice(features, method == "closed").words
@@ -565,7 +584,7 @@ def _fused(
         if isinstance(error, NotImplementedError):
             raise
         features = _bilateral_features(image, xy, rgb)
-        check = checks.check_spread, "dense_crf", features
+        check = checks.check_pixels, "dense_crf", image, features
         raise explained("dense_crf", error, *check) from None
 
 

@@ -38,10 +38,18 @@ def of_crf():
         yield BadCall(f"{name} of text", crf(**{name: "1"}), TypeError, match)
     tiny = r"expected features within 2\*\*28 lattice cells"
     yield BadCall("tiny sigma", crf(bilateral_sigma_rgb=1e-8), ValueError, tiny)
-    finite = "expected finite features, got 1 NaN or infinite values"
+    finite = "dense_crf: expected a finite image, got 1 NaN or infinite values"
     for value in (torch.nan, torch.inf):
-        call = crf(image=spoilt(IMAGE, value))
-        yield BadCall(f"image with {value}", call, ValueError, finite)
+        for options in ({}, {"method": "exact"}, {"normalization": "none"}):
+            call = crf(image=spoilt(IMAGE, value), **options)
+            yield BadCall(f"image with {value}, {options}", call, ValueError, finite)
+    cost = "dense_crf: expected compatibility up to 1e"
+    yield BadCall("costs of 1e38", crf(compatibility=1e38 * torch.eye(3)), ValueError, cost)
+    product = r"dense_crf: expected bilateral_weight times a compatibility of 1e\+20 up to 1e"
+    options = {"compatibility": 1e20 * torch.eye(3), "bilateral_weight": 1e20}
+    yield BadCall("costs of 1e40", crf(**options), ValueError, product)
+    weight = "dense_crf: expected gaussian_weight up to 1e"
+    yield BadCall("weight of 1e38", crf(gaussian_weight=1e38), ValueError, weight)
     yield BadCall("size of the image", crf(image=IMAGE[..., :4]), ValueError, shape)
     yield BadCall("batch of the image", crf(image=IMAGE[:1]), ValueError, shape)
     yield BadCall(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from dense_crf_bad_calls import BAD_CALLS
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import pyfast
 from pyfast.ops import _dense_crf_reference as definitions
@@ -499,3 +500,37 @@ def test_a_lattice_gradient_points_where_that_of_the_definition_does():
 def test_bad_calls_say_what_is_wrong(bad):
     with pytest.raises(bad.error, match=bad.match):
         bad.call()
+
+
+def test_the_largest_costs_leave_no_nan():
+    unary, image = torch.rand(1, 3, 6, 7), 255 * torch.rand(1, 3, 6, 7)
+    for sign in (1, -1):
+        costs = sign * 2e29 * torch.eye(3)
+        for normalization in NORMALIZATIONS:
+            marginals = pyfast.dense_crf(
+                unary, image, compatibility=costs, normalization=normalization
+            )
+            torch.testing.assert_close(marginals.sum(1), torch.ones(1, 6, 7))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_tensors_without_values_have_shapes(learns):
+    unary = torch.rand(2, 3, 6, 7, device="meta", requires_grad=learns)
+    image = torch.rand(2, 3, 6, 7, device="meta")
+    weight = torch.tensor(2.0, device="meta", requires_grad=learns)
+    marginals = pyfast.dense_crf(unary, image, bilateral_weight=weight)
+    assert marginals.is_meta
+    assert marginals.shape == unary.shape
+    with FakeTensorMode() as mode:
+        fake = mode.from_tensor(torch.rand(2, 3, 6, 7))
+        assert pyfast.dense_crf(fake, fake).shape == fake.shape
+
+
+def test_channels_last_stays():
+    unary = torch.rand(2, 3, 6, 7)
+    image = 255 * torch.rand(2, 3, 6, 7)
+    last = unary.contiguous(memory_format=torch.channels_last)
+    marginals = pyfast.dense_crf(last, image)
+    assert marginals.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(marginals, pyfast.dense_crf(unary, image))
+    assert pyfast.dense_crf(unary, image).is_contiguous()
