@@ -78,7 +78,7 @@ def _is_taken(input: Tensor, weights: Sequence[Tensor]) -> bool:
         and input.shape[1] >= LEAST_INPUTS
         and weights[0].shape[0] <= MOST_OUTPUTS
         and weights[0].shape[0] % BLOCK_OF_OUTPUTS != 0
-        and not is_in_transform()
+        and (torch.compiler.is_compiling() or not is_in_transform())
         and not torch.is_autocast_enabled("cpu")
     )
 
