@@ -2,7 +2,7 @@
 
 import typer
 
-from pyfast.cli import cutout, demo, env, matte
+from pyfast.cli import cutout, demo, env, matte, zoo
 
 app = typer.Typer(
     name="pyfast",
@@ -13,3 +13,4 @@ app = typer.Typer(
 )
 for command in (demo.demo, env.env, matte.matte, cutout.cutout):
     app.command()(command)
+app.add_typer(zoo.zoo)

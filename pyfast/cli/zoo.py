@@ -1,0 +1,128 @@
+"""`pyfast zoo`: list, describe, check, convert and export models."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+zoo = typer.Typer(
+    name="zoo", help="Models by name.", no_args_is_help=True, pretty_exceptions_enable=False
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """What the user got wrong is said in a sentence, without a traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        raise typer.Exit(2) from error
+
+
+@zoo.command("list")
+def list_(
+    pattern: Annotated[str, typer.Argument(help="A name with wildcards.")] = "*",
+    task: Annotated[str | None, typer.Option(help="Only models for this task.")] = None,
+    op: Annotated[str | None, typer.Option(help="Only models on this operator.")] = None,
+    loads: Annotated[str | None, typer.Option(help="Only models that load this layout.")] = None,
+) -> None:
+    """List models, one a line."""
+    from pyfast.zoo import list_models
+    from pyfast.zoo.registry import find
+
+    for name in list_models(pattern, task=task, op=op, loads=loads):
+        typer.echo(f"{name:24}{find(name).summary}")
+
+
+@zoo.command()
+def info(name: str, as_json: AsJson = False) -> None:
+    """Describe a model: paper, sizes, settings, claims, checkpoints that it loads."""
+    from pyfast import zoo as models
+
+    with _mistakes():
+        card = asdict(models.info(name))
+    if as_json:
+        typer.echo(json.dumps(card, indent=2))
+        return
+    for key, value in card.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{k}={v}" for k, v in value.items())
+        elif isinstance(value, tuple):
+            value = ", ".join(value)
+        typer.echo(f"{key:12}{value or '-'}")
+
+
+@zoo.command()
+def verify(
+    name: Annotated[str, typer.Argument(help="A name with wildcards.")] = "*",
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Only claims of at most ten seconds.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure what models claim, each against the baseline that has to lose."""
+    from pyfast import zoo as models
+
+    with _mistakes():
+        verdicts = models.verify(name, fast=fast)
+    rows: list[dict[str, Any]] = [
+        {
+            "model": verdict.claim.model,
+            "claim": verdict.claim.text,
+            "passed": verdict.passed,
+            "target": verdict.claim.target,
+            "seeds": verdict.claim.seeds,
+            "values": [run.value for run in verdict.runs],
+            "baselines": [run.baseline for run in verdict.runs],
+            "seconds": round(verdict.seconds, 1),
+        }
+        for verdict in verdicts
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    for row in rows if not as_json else ():
+        numbers = " ".join(f"{value:.4g}" for value in row["values"])
+        against = " ".join(f"{value:.4g}" for value in row["baselines"])
+        word = "passed" if row["passed"] else "FAILED"
+        typer.echo(
+            f"{word}  {row['model']}: {row['claim']} [{numbers} against {against}, "
+            f"{row['seconds']} s]"
+        )
+    if not all(row["passed"] for row in rows):
+        raise typer.Exit(1)
+
+
+@zoo.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="A public checkpoint.")],
+    output: Annotated[Path, typer.Argument(help="A folder, or a .safetensors file.")],
+    layout: Annotated[str, typer.Option(help="Its layout; auto finds it.")] = "auto",
+) -> None:
+    """Turn a public checkpoint into weights that `from_pretrained` loads."""
+    from pyfast.zoo import load_checkpoint, save_pretrained
+
+    with _mistakes():
+        model = load_checkpoint(source, layout=layout)
+        written = save_pretrained(model, output)
+    typer.echo(f"{written}: {model.origin['layout']}, {model.origin['source']}")
+    typer.echo(f"licence: {model.origin['licence']}")
+
+
+@zoo.command()
+def export(
+    source: Annotated[str, typer.Argument(help="A saved model, or the name of shipped weights.")],
+    output: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+) -> None:
+    """Write a saved model as ONNX and compare it with onnxruntime."""
+    from pyfast.zoo import from_pretrained
+    from pyfast.zoo.export import export_onnx
+
+    with _mistakes():
+        difference = export_onnx(from_pretrained(source), output)
+    typer.echo(f"{output}: outputs differ from PyTorch's by {difference:.1e} of the largest")

@@ -1,0 +1,67 @@
+"""Models for programs without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pyfast._files import atomic_write
+from pyfast._optional import require
+from pyfast.zoo.system import Model
+
+OPSET = 18
+
+
+def export_onnx(model: Model, file: str | PathLike[str]) -> float:
+    """Writes a model as ONNX, for any batch size, and holds it to the model in onnxruntime.
+
+    The file computes on PyTorch's own operators (`backend="torch"`), since ONNX knows no others,
+    and in evaluation mode. Inputs have the sizes of `model.example_inputs()`.
+
+    Args:
+        model: a model of the zoo; left as it is.
+        file: where to write.
+
+    Returns:
+        The largest difference between the outputs of both, over the largest output.
+
+    Raises:
+        ImportError: onnx, onnxscript or onnxruntime is not installed; with the pip command.
+    """
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        require(package, "export")
+    plain = type(model)(replace(model.config, backend="torch"))
+    plain.load_state_dict(model.state_dict())
+    plain.eval()
+    inputs = plain.example_inputs(2)
+    program: Any = torch.onnx.export(
+        plain,
+        inputs,
+        dynamo=True,
+        opset_version=OPSET,
+        verbose=False,
+        dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
+    )
+    with atomic_write(Path(file)) as part:
+        program.save(part)
+    return _difference(plain, Path(file))
+
+
+def _difference(model: Model, file: Path) -> float:
+    session = require("onnxruntime", "export").InferenceSession(
+        file.read_bytes(), providers=["CPUExecutionProvider"]
+    )
+    inputs = model.example_inputs(3)  # another batch size than that of the export
+    names = [entry.name for entry in session.get_inputs()]
+    fed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
+    got = session.run(None, fed)
+    with torch.no_grad():
+        wanted = model(*inputs)
+    wanted = wanted if isinstance(wanted, list | tuple) else [wanted]
+    pairs = [(np.asarray(a), b.numpy()) for a, b in zip(got, wanted, strict=True)]
+    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12)) for a, b in pairs)

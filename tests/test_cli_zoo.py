@@ -1,0 +1,80 @@
+"""The command `pyfast zoo`."""
+
+import json
+
+import pytest
+import torch
+
+pytest.importorskip("typer")
+from typer.testing import CliRunner
+
+from pyfast import zoo
+from pyfast.cli.app import app
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["zoo", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+def test_list_and_info():
+    code, output = call("list", "vgg*")
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()] == ["vgg16", "vgg19"]
+    assert "138357544" in call("info", "vgg16")[1]
+    card = json.loads(call("info", "vgg16", "--json")[1])
+    assert card["parameters"]["paper"] == 138357544
+    code, output = call("info", "vgg61")
+    assert code == 2
+    assert "vgg19 or vgg16" in output
+
+
+def test_convert_keeps_the_licence(tmp_path):
+    state = zoo.create_model("resnet50", classes=2).state_dict()
+    torch.save(state, tmp_path / "resnet50.pth")
+    code, output = call("convert", tmp_path / "resnet50.pth", tmp_path / "ours.safetensors")
+    assert code == 0
+    assert "torchvision_resnet50" in output
+    assert "Soumith Chintala" in output
+    model = zoo.from_pretrained(tmp_path / "ours.safetensors")
+    assert model.config.classes == 2
+    assert model.origin["source"] == "pytorch/vision"
+    code, output = call("convert", tmp_path / "nothing.pth", tmp_path / "x")
+    assert code == 2
+    assert "nothing.pth" in output
+
+
+def test_verify_says_what_failed():
+    from pyfast.zoo import Measured, claim
+    from pyfast.zoo.registry import find
+
+    claims = find("vgg16").claims
+    kept = list(claims)
+    try:
+        claim("vgg16", "wins", target=0.9, margin=0.1, seconds=1)(lambda seed: Measured(1, 0))
+        assert call("verify", "vgg16")[0] == 0
+        claim("vgg16", "dies", target=0.9, margin=0.1, seconds=1)(lambda seed: Measured(0, 0))
+        code, output = call("verify", "vgg16", "--fast")
+        assert code == 1
+        assert "passed  vgg16: wins" in output
+        assert "FAILED  vgg16: dies" in output
+        rows = json.loads(call("verify", "vgg16", "--json")[1])
+        assert [row["passed"] for row in rows] == [True, False]
+    finally:
+        claims[:] = kept
+
+
+@pytest.mark.parametrize(
+    "name", ["vgg16.tiny", pytest.param("resnet50.tiny", marks=pytest.mark.slow)]
+)
+def test_export_gives_the_model_s_outputs(tmp_path, name):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from pyfast.zoo.export import export_onnx
+
+    model = zoo.create_model(name).eval()
+    assert export_onnx(model, tmp_path / "x.onnx") < 1e-5
+    zoo.save_pretrained(model, tmp_path / "model")
+    code, output = call("export", tmp_path / "model", tmp_path / "y.onnx")
+    assert code == 0, output
+    assert (tmp_path / "y.onnx").stat().st_size > 100_000

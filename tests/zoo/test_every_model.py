@@ -1,0 +1,109 @@
+"""What holds for every model of the zoo, in its tiny form."""
+
+import pytest
+import torch
+
+from pyfast import zoo
+from pyfast.zoo.registry import find
+
+MODELS = zoo.list_models()
+# Of papers and reference models, in the published form.
+PARAMETERS = {
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+}
+
+
+@pytest.fixture(params=MODELS)
+def name(request):
+    torch.manual_seed(0)
+    return request.param
+
+
+def outputs(model):
+    result = model(*model.example_inputs())
+    return list(result) if isinstance(result, list | tuple) else [result]
+
+
+def tiny(name, **overrides):
+    return zoo.create_model(f"{name}.tiny", **overrides)
+
+
+def test_every_parameter_gets_a_finite_gradient(name):
+    model = tiny(name)
+    sum(output.float().square().mean() for output in outputs(model)).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+
+
+def test_saved_and_loaded_it_is_the_same(name, tmp_path):
+    model = tiny(name).eval()
+    zoo.save_pretrained(model, tmp_path)
+    again = zoo.from_pretrained(tmp_path)
+    assert again.config == model.config
+    inputs = model.example_inputs()
+    torch.testing.assert_close(again(*inputs), model(*inputs), rtol=0, atol=0)
+
+
+def test_both_backends_share_weights_and_results(name):
+    ours, plain = tiny(name).eval(), tiny(name, backend="torch").eval()
+    plain.load_state_dict(ours.state_dict())
+    inputs = ours.example_inputs()
+    torch.testing.assert_close(ours(*inputs), plain(*inputs), rtol=1e-4, atol=1e-5)
+
+
+def test_bfloat16_on_the_cpu(name):
+    model = tiny(name).eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(output.isfinite().all() for output in outputs(model))
+
+
+def test_the_published_form_is_built_without_memory(name):
+    model = zoo.create_model(f"{name}.paper", device="meta")
+    outputs(model.eval())
+    assert zoo.info(name).parameters["paper"] == PARAMETERS[name]
+
+
+def test_its_card_says_what_it_is(name):
+    card = zoo.info(name)
+    assert card.summary
+    assert card.task
+    assert card.paper
+    assert card.parameters["tiny"] <= card.parameters["paper"]
+
+
+BACKBONES = [name for name in MODELS if issubclass(find(name).model, zoo.backbones.Backbone)]
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_features_by_name_and_by_stage(name):
+    model = tiny(name).eval()
+    (image,) = model.example_inputs()
+    nodes = model.feature_nodes()
+    found = model.forward_features(image, nodes)
+    assert list(found) == nodes
+    torch.testing.assert_close(model.classify(found[nodes[-1]]), model(image))
+    stages = tiny(name, features_only=True)
+    stages.load_state_dict(model.state_dict(), strict=False)
+    for got, node in zip(stages.eval()(image), model.stages, strict=True):
+        assert torch.equal(got, found[node])
+    two = tiny(name, features_only=True, out_indices=(3, 1))
+    two.load_state_dict(stages.state_dict())
+    for got, index in zip(two.eval()(image), (3, 1), strict=True):
+        assert torch.equal(got, found[model.stages[index]])
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bad_images_are_refused(name):
+    model = tiny(name)
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        model(torch.zeros(1, 1, 64, 64))
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
+        model(torch.zeros(3, 64, 64))
+    with pytest.raises(ValueError, match="at least 32"):
+        model(torch.zeros(1, 3, 31, 64))
+    with pytest.raises(ValueError, match="no node 'relu9'"):
+        model.forward_features(torch.zeros(1, 3, 64, 64), ["relu9"])
