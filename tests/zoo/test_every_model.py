@@ -99,6 +99,8 @@ def test_features_by_name_and_by_stage(name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_bad_images_are_refused(name):
     model = tiny(name)
+    with pytest.raises(ValueError, match="from 0 to 4, got 5"):
+        tiny(name, features_only=True, out_indices=(5,))
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):
         model(torch.zeros(1, 1, 64, 64))
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\)"):

@@ -136,6 +136,11 @@ class Backbone(Model):
         return bool(self.config.classes) and not self.config.features_only
 
     def _initialise(self) -> None:
+        for index in self.config.out_indices:
+            if not 0 <= index < len(self.stages):
+                raise ValueError(
+                    f"out_indices: expected numbers from 0 to {len(self.stages) - 1}, got {index}"
+                )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
