@@ -3,6 +3,7 @@
 import os
 import struct
 import tempfile
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,12 +32,21 @@ def write_image(path: Path, image: Tensor) -> None:
 def read_image(path: Path) -> Image.Image:
     """The picture in a file, upright as the camera held it.
 
+    Warns:
+        UserWarning: the file has colours of 16 bits, of which Pillow reads 8.
+
     Raises:
         ValueError: the file holds no picture that Pillow reads.
         FileNotFoundError: there is no such file.
     """
     try:
         with Image.open(path) as picture:
+            if _loses_bits(picture):
+                warnings.warn(
+                    f"{path}: has colours of 16 bits, of which Pillow reads 8; for all of them "
+                    "read it with OpenCV (IMREAD_UNCHANGED) and pass the array",
+                    stacklevel=2,
+                )
             return ImageOps.exif_transpose(picture)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such file") from None
@@ -44,6 +54,12 @@ def read_image(path: Path) -> Image.Image:
         raise ValueError(
             f"{path}: expected a picture, got a file that Pillow refuses: {error}"
         ) from error
+
+
+def _loses_bits(picture: Image.Image) -> bool:
+    """Whether the file has more bits for a colour than Pillow takes."""
+    tiles = getattr(picture, "tile", ())  # of pictures that come from a file
+    return len(picture.getbands()) > 1 and any(";16" in str(tile.args) for tile in tiles)
 
 
 def write_png(path: Path, image: Tensor, bits: int = 8) -> None:

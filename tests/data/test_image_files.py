@@ -1,5 +1,7 @@
 """Image files: what is written can be read, whole or not at all."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -38,6 +40,17 @@ def test_sixteen_bits_of_colour(channels, tmp_path):
         wanted = wanted[..., [0, 0, 0, 1]]
     order = [2, 1, 0, 3][: wanted.shape[2]]
     np.testing.assert_array_equal(found.astype(np.int64), wanted[..., order])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_lost_bits_of_colour_are_said(channels, tmp_path):
+    write_png(tmp_path / "x.png", torch.rand(channels, 6, 9), bits=16)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        read_image(tmp_path / "x.png")
+    assert ["x.png: has colours of 16 bits" in str(each.message) for each in said] == [True] * (
+        channels > 1
+    )
 
 
 def test_values_outside_are_clamped(tmp_path):
