@@ -127,7 +127,11 @@ CASES = list(cases())
 @pytest.mark.parametrize(
     ("case", "promise", "device"),
     [
-        pytest.param(*check, id="-".join(map(str, check)))
+        pytest.param(
+            *check,
+            id="-".join(map(str, check)),
+            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
+        )
         for check in checks(CASES)
         # torch's convolutions give other bits on two threads; products are for the CPU
         if check[1] != "threads" and (check[2] == "cpu" or not check[0].operators)

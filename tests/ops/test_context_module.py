@@ -74,7 +74,11 @@ CASES = list(cases())
 @pytest.mark.parametrize(
     ("case", "promise", "device"),
     [
-        pytest.param(*check, id="-".join(map(str, check)))
+        pytest.param(
+            *check,
+            id="-".join(map(str, check)),
+            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
+        )
         for check in checks(CASES)
         if check[1] != "threads"  # torch's convolutions give other bits on two threads
     ],
