@@ -13,6 +13,7 @@ from pyfast.ops.dense_crf import (
     mean_field,
     spatial_features,
 )
+from pyfast.ops.dilated_conv import dilated_conv1d, dilated_conv2d
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
@@ -42,6 +43,8 @@ __all__ = [
     "crf_free_energy",
     "cutout",
     "dense_crf",
+    "dilated_conv1d",
+    "dilated_conv2d",
     "estimate_alpha",
     "estimate_foreground",
     "grid_sample",

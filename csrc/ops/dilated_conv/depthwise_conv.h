@@ -1,0 +1,84 @@
+// Depthwise convolution with dilation, stride 1: what one call works on, the kernels that each
+// instruction set exports, and the entry points. Nothing here knows torch.
+#pragma once
+
+#include <cstdint>
+
+#include "core/device.h"
+
+namespace pyfast {
+
+// out[n, c, y, x] = bias[c] + sum over i, j of
+//     weight[c, i, j] * input[n, c, y + i * dilation_h - padding_h, x + j * dilation_w - padding_w]
+template <class Real>
+struct DepthwiseConvParams {
+  int64_t batch = 0, channels = 0;
+  int64_t in_h = 0, in_w = 0, out_h = 0, out_w = 0;
+  int64_t kernel_h = 0, kernel_w = 0;
+  int64_t padding_h = 0, padding_w = 0;  // not negative
+  int64_t dilation_h = 1, dilation_w = 1;
+  bool channels_last = false;    // (N, H, W, C) instead of (N, C, H, W), all images alike
+  const Real* input = nullptr;   // (N, C, in_h, in_w)
+  const Real* weight = nullptr;  // (C, kernel_h, kernel_w); channels_last: (kernel_h, kernel_w, C)
+  const Real* bias = nullptr;    // (C), or null
+  Real* output = nullptr;        // (N, C, out_h, out_w), overwritten
+  const Real* grad_output = nullptr;  // (N, C, out_h, out_w)
+  Real* grad_weight = nullptr;        // (C, kernel_h, kernel_w), overwritten
+
+  int64_t taps() const { return kernel_h * kernel_w; }
+
+  // Rows of taps [first, last) that meet the input where row y of the output is computed.
+  void tap_rows(int64_t y, int64_t* first, int64_t* last) const {
+    tap_range(y - padding_h, dilation_h, kernel_h, in_h, first, last);
+  }
+  void tap_columns(int64_t x, int64_t* first, int64_t* last) const {
+    tap_range(x - padding_w, dilation_w, kernel_w, in_w, first, last);
+  }
+
+  // A row of the input between frames of zeros, as planes are read; `slack` values more are read.
+  int64_t framed_width(int64_t slack) const { return out_w + (kernel_w - 1) * dilation_w + slack; }
+
+ private:
+  // k of [0, count) with 0 <= start + k * step < size.
+  static void tap_range(int64_t start, int64_t step, int64_t count, int64_t size, int64_t* first,
+                        int64_t* last) {
+    const int64_t from = start >= 0 ? 0 : (-start + step - 1) / step;
+    const int64_t to = start >= size ? 0 : (size - start + step - 1) / step;
+    *last = to < count ? to : count;
+    *first = from < *last ? from : *last;
+  }
+};
+
+template <class Real>
+struct DepthwiseConvKernels {
+  using Params = DepthwiseConvParams<Real>;
+
+  // output: planes are (n, c), rows are (n, y). `framed`: in_h rows of framed_width(kMostLanes).
+  void (*planes)(const Params&, int64_t begin, int64_t end, Real* framed);
+  void (*rows)(const Params&, int64_t begin, int64_t end);
+
+  // grad_weight of channels [begin, end), over all images; one by one, or lanes over channels.
+  void (*weight_planes)(const Params&, int64_t begin, int64_t end, Real* framed);
+  void (*weight_channels)(const Params&, int64_t begin, int64_t end);
+};
+
+// What a kernel may read or write behind the last value of a row.
+constexpr int64_t kMostLanes = 64;
+
+// depthwise_conv_driver.cpp, for float and double. Same bits for any number of threads.
+template <class Real>
+void depthwise_conv_cpu(const DepthwiseConvParams<Real>& params);
+template <class Real>
+void depthwise_conv_weight_cpu(const DepthwiseConvParams<Real>& params);
+
+#define PF_DECLARE(level)                                     \
+  namespace level {                                           \
+  template <class Real>                                       \
+  const DepthwiseConvKernels<Real>& depthwise_conv_kernels(); \
+  }
+PF_DECLARE(baseline)
+PF_DECLARE(avx2)
+PF_DECLARE(avx512)
+#undef PF_DECLARE
+
+}  // namespace pyfast

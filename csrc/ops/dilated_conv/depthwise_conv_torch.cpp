@@ -1,0 +1,148 @@
+// Depthwise convolution for torch: schema, checks, allocation, registration.
+#include <optional>
+
+#include "core/torch_glue.h"
+#include "ops/dilated_conv/depthwise_conv.h"
+
+namespace pyfast {
+namespace {
+
+// Kernels keep a pointer for each row of taps.
+constexpr int64_t kTallestKernel = 64;
+
+struct Geometry {
+  int64_t kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w;
+
+  int64_t out_h(int64_t in_h) const { return in_h + 2 * padding_h - dilation_h * (kernel_h - 1); }
+  int64_t out_w(int64_t in_w) const { return in_w + 2 * padding_w - dilation_w * (kernel_w - 1); }
+  void check() const {
+    STD_TORCH_CHECK(kernel_h >= 1 && kernel_h <= kTallestKernel && kernel_w >= 1,
+                    "expected a kernel of 1 to ", kTallestKernel, " rows");
+    STD_TORCH_CHECK(padding_h >= 0 && padding_w >= 0, "padding must not be negative");
+    STD_TORCH_CHECK(dilation_h >= 1 && dilation_w >= 1, "dilation must be positive");
+  }
+};
+
+template <class Real>
+DepthwiseConvParams<Real> params_of(const Tensor& input, const Geometry& g, bool channels_last) {
+  DepthwiseConvParams<Real> p;
+  p.batch = input.size(0);
+  p.channels = input.size(1);
+  p.in_h = input.size(2);
+  p.in_w = input.size(3);
+  p.out_h = g.out_h(p.in_h);
+  p.out_w = g.out_w(p.in_w);
+  p.kernel_h = g.kernel_h;
+  p.kernel_w = g.kernel_w;
+  p.padding_h = g.padding_h;
+  p.padding_w = g.padding_w;
+  p.dilation_h = g.dilation_h;
+  p.dilation_w = g.dilation_w;
+  p.channels_last = channels_last;
+  p.input = static_cast<const Real*>(input.const_data_ptr());
+  return p;
+}
+
+Tensor in_layout(const Tensor& image, bool channels_last) {
+  if (!channels_last) return as_contiguous(image);
+  if (is_channels_last(image)) return image;
+  Tensor copy = empty(image, image.scalar_type(), image.sizes().data(), 4, true);
+  return torch::stable::copy_(copy, image);
+}
+
+// (C, 1, kernel_h, kernel_w) as the kernels read it.
+template <class Real>
+Tensor kernel_layout(const Tensor& weight, bool channels_last) {
+  const Tensor kernel = as_contiguous(weight);
+  if (!channels_last) return kernel;
+  const int64_t channels = weight.size(0), taps = weight.size(2) * weight.size(3);
+  Tensor turned = empty(weight, weight.scalar_type(), {taps, channels});
+  const Real* from = static_cast<const Real*>(kernel.const_data_ptr());
+  Real* to = static_cast<Real*>(turned.mutable_data_ptr());
+  for (int64_t c = 0; c < channels; ++c)
+    for (int64_t t = 0; t < taps; ++t) to[t * channels + c] = from[c * taps + t];
+  return turned;
+}
+
+template <class Real>
+Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+               const Geometry& g) {
+  const bool last = is_channels_last(input);
+  const Tensor image = in_layout(input, last), kernel = kernel_layout<Real>(weight, last);
+  auto p = params_of<Real>(image, g, last);
+  const int64_t sizes[4] = {p.batch, p.channels, p.out_h, p.out_w};
+  STD_TORCH_CHECK(p.out_h >= 0 && p.out_w >= 0, "the kernel is larger than the padded input");
+  Tensor output = empty(input, input.scalar_type(), sizes, 4, last);
+  p.weight = static_cast<const Real*>(kernel.const_data_ptr());
+  std::optional<Tensor> values;
+  if (bias.has_value()) {
+    values = as_contiguous(*bias);
+    p.bias = static_cast<const Real*>(values->const_data_ptr());
+  }
+  p.output = static_cast<Real*>(output.mutable_data_ptr());
+  depthwise_conv_cpu(p);
+  return output;
+}
+
+Tensor depthwise_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
+                        int64_t padding_h, int64_t padding_w, int64_t dilation_h,
+                        int64_t dilation_w) {
+  STD_TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "expected 4-D input and weight");
+  STD_TORCH_CHECK(weight.size(0) == input.size(1) && weight.size(1) == 1,
+                  "expected weight of shape (channels, 1, kernel_h, kernel_w)");
+  STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type(), "input and weight differ in dtype");
+  if (bias.has_value())
+    STD_TORCH_CHECK(has_shape(*bias, {input.size(1)}) && bias->scalar_type() == input.scalar_type(),
+                    "expected bias of shape (channels), of the dtype of input");
+  const Geometry g{weight.size(2), weight.size(3), padding_h, padding_w, dilation_h, dilation_w};
+  g.check();
+  if (input.scalar_type() == ScalarType::Float) return forward<float>(input, weight, bias, g);
+  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Double, "expected float32 or float64");
+  return forward<double>(input, weight, bias, g);
+}
+
+template <class Real>
+Tensor weight_gradient(const Tensor& input, const Tensor& grad_output, const Geometry& g) {
+  const bool last = is_channels_last(input);
+  const Tensor image = in_layout(input, last), grad = in_layout(grad_output, last);
+  auto p = params_of<Real>(image, g, last);
+  STD_TORCH_CHECK(has_shape(grad, {p.batch, p.channels, p.out_h, p.out_w}),
+                  "grad_output has the wrong shape");
+  p.grad_output = static_cast<const Real*>(grad.const_data_ptr());
+  Tensor gradient = empty(input, input.scalar_type(), {p.channels, 1, p.kernel_h, p.kernel_w});
+  p.grad_weight = static_cast<Real*>(gradient.mutable_data_ptr());
+  depthwise_conv_weight_cpu(p);
+  return gradient;
+}
+
+Tensor depthwise_conv2d_weight(const Tensor& input, const Tensor& grad_output, int64_t kernel_h,
+                               int64_t kernel_w, int64_t padding_h, int64_t padding_w,
+                               int64_t dilation_h, int64_t dilation_w) {
+  STD_TORCH_CHECK(input.dim() == 4 && grad_output.dim() == 4, "expected 4-D tensors");
+  STD_TORCH_CHECK(input.scalar_type() == grad_output.scalar_type(),
+                  "input and grad_output differ in dtype");
+  const Geometry g{kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w};
+  g.check();
+  if (input.scalar_type() == ScalarType::Float)
+    return weight_gradient<float>(input, grad_output, g);
+  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Double, "expected float32 or float64");
+  return weight_gradient<double>(input, grad_output, g);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
+  m.def(
+      "depthwise_conv2d(Tensor input, Tensor weight, Tensor? bias, int padding_h, int padding_w, "
+      "int dilation_h, int dilation_w) -> Tensor");
+  m.def(
+      "depthwise_conv2d_weight(Tensor input, Tensor grad_output, int kernel_h, int kernel_w, "
+      "int padding_h, int padding_w, int dilation_h, int dilation_w) -> Tensor");
+}
+
+STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) {
+  m.impl("depthwise_conv2d", TORCH_BOX(&depthwise_conv2d));
+  m.impl("depthwise_conv2d_weight", TORCH_BOX(&depthwise_conv2d_weight));
+}
+
+}  // namespace pyfast

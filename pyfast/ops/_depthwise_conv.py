@@ -1,0 +1,142 @@
+"""The operator behind depthwise convolutions of stride 1: fake, gradients, vmap.
+
+It is its own adjoint: the gradient of the input is the same convolution with turned weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyfast.ops._autograd import differentiable
+
+_conv_op = torch.ops.pyfast.depthwise_conv2d.default
+_weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
+
+
+def _layout(image: Tensor) -> torch.memory_format:
+    last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
+    return torch.channels_last if last and image.numel() != 0 else torch.contiguous_format
+
+
+@torch.library.register_fake(_conv_op)
+def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: int) -> Tensor:
+    padding, dilation = options[:2], options[2:]
+    size = [
+        input.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1)
+        for a in (0, 1)
+    ]
+    return input.new_empty((*input.shape[:2], *size)).to(memory_format=_layout(input))
+
+
+@torch.library.register_fake(_weight_op)
+def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: int) -> Tensor:
+    return input.new_empty((input.shape[1], 1, kernel_h, kernel_w))
+
+
+def _adjoint(grad: Tensor, weight: Tensor, options: tuple[int, ...]) -> Tensor:
+    """The gradient of the input."""
+    (pad_h, pad_w, by_h, by_w), (height, width) = options, weight.shape[2:]
+    rest_h, rest_w = by_h * (height - 1) - pad_h, by_w * (width - 1) - pad_w
+    return _conv(grad, weight.flip(2, 3), None, rest_h, rest_w, by_h, by_w)
+
+
+def _setup_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, weight, bias, *ctx.options = inputs
+    ctx.has_bias = bias is not None
+    ctx.save_for_backward(input, weight)
+    ctx.save_for_forward(input, weight)
+
+
+def _backward_conv(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    input, weight = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _adjoint(grad, weight, ctx.options) if needs[0] else None,
+        _weight(input, grad, *weight.shape[2:], *ctx.options) if needs[1] else None,
+        grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None,
+        *(None,) * 4,
+    )
+
+
+def _jvp_conv(ctx: Any, by_input: Any, by_weight: Any, by_bias: Any, *_: Any) -> Tensor:
+    input, weight = ctx.saved_tensors
+    parts = []
+    if by_input is not None:
+        parts.append(_conv(by_input, weight, None, *ctx.options))
+    if by_weight is not None:
+        parts.append(_conv(input, by_weight, None, *ctx.options))
+    if by_bias is not None:
+        parts.append(by_bias[:, None, None])
+    shape = _conv_op(input, weight, None, *ctx.options) if len(parts) == 0 else parts[0]
+    return sum(parts[1:], parts[0]) if parts else torch.zeros_like(shape)
+
+
+def _setup_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, grad, _, _, *ctx.options = inputs
+    ctx.save_for_backward(input, grad)
+    ctx.save_for_forward(input, grad)
+    ctx.kernel = inputs[2:4]
+
+
+def _backward_weight(ctx: Any, by_weight: Tensor) -> tuple[Any, ...]:
+    input, grad = ctx.saved_tensors
+    needs = ctx.needs_input_grad
+    return (
+        _adjoint(grad, by_weight, ctx.options) if needs[0] else None,
+        _conv(input, by_weight, None, *ctx.options) if needs[1] else None,
+        *(None,) * 6,
+    )
+
+
+def _jvp_weight(ctx: Any, by_input: Any, by_grad: Any, *_: Any) -> Tensor:
+    input, grad = ctx.saved_tensors
+    parts = []
+    if by_input is not None:
+        parts.append(_weight(by_input, grad, *ctx.kernel, *ctx.options))
+    if by_grad is not None:
+        parts.append(_weight(input, by_grad, *ctx.kernel, *ctx.options))
+    return sum(parts[1:], parts[0])
+
+
+_conv = differentiable(_conv_op, _setup_conv, _backward_conv, _jvp_conv)
+_weight = differentiable(_weight_op, _setup_weight, _backward_weight, _jvp_weight)
+
+
+# Channels are independent, so that a mapped dimension joins them.
+
+
+def _into_channels(x: Tensor, dim: int | None, at: int, size: int) -> Tensor:
+    x = (
+        x.unsqueeze(at).expand(*x.shape[:at], size, *x.shape[at:])
+        if dim is None
+        else (x.movedim(dim, at))
+    )
+    return x.flatten(at, at + 1)
+
+
+def _map_conv(
+    info: Any, dims: tuple[Any, ...], input: Tensor, weight: Tensor, bias: Any, *options: int
+) -> tuple[Tensor, int]:
+    size = info.batch_size
+    input = _into_channels(input, dims[0], 1, size)
+    weight = _into_channels(weight, dims[1], 0, size)
+    if bias is not None:
+        bias = _into_channels(bias, dims[2], 0, size)
+    return _conv_op(input, weight, bias, *options).unflatten(1, (size, -1)), 1
+
+
+def _map_weight(
+    info: Any, dims: tuple[Any, ...], input: Tensor, grad: Tensor, *options: int
+) -> tuple[Tensor, int]:
+    size = info.batch_size
+    input = _into_channels(input, dims[0], 1, size)
+    grad = _into_channels(grad, dims[1], 1, size)
+    return _weight_op(input, grad, *options).unflatten(0, (size, -1)), 0
+
+
+torch.library.register_vmap(_conv_op, _map_conv)
+torch.library.register_vmap(_weight_op, _map_weight)
+depthwise_conv2d = _conv

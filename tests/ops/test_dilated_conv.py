@@ -1,0 +1,215 @@
+"""Dilated convolution: its promises, torch's results, and what wrong calls say."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import pyfast
+from pyfast.ops.dilated_conv import dilated_conv2d_reference
+from pyfast.testing import BadCall, OpCase, check_op, checks
+
+INPUT, WEIGHT = torch.rand(1, 4, 9, 9), torch.rand(4, 1, 3, 3)
+
+
+def bad_calls(op):
+    function = getattr(pyfast, op)
+    spatial = 2 if op == "dilated_conv2d" else 1
+    x, w = (INPUT, WEIGHT) if spatial == 2 else (INPUT[:, :, 0], WEIGHT[:, :, 0])
+    dense = w.expand(4, 4, *w.shape[2:])
+    wrong = [
+        ("an algorithm", (x, dense), {"algorithm": "fast"}, ValueError, "expected algorithm None"),
+        ("no depthwise", (x, dense), {"algorithm": "depthwise"}, ValueError, "as many groups"),
+        ("dilation 0", (x, w), {"groups": 4, "dilation": 0}, RuntimeError, "dilation"),
+        ("padding", (x, w), {"groups": 4, "padding": -1}, RuntimeError, "padding"),
+        ("a large kernel", (x, w), {"groups": 4, "dilation": 5}, RuntimeError, "[Kk]ernel size"),
+        ("groups", (x, w), {"groups": 3}, RuntimeError, "group"),
+        ("bias length", (x, w, torch.rand(3)), {"groups": 4}, RuntimeError, "bias"),
+        ("same", (x, w), {"groups": 4, "padding": "same", "stride": 2}, RuntimeError, "strided"),
+        ("dtype", (x, w.double()), {"groups": 4}, RuntimeError, "type"),
+    ]
+    return tuple(
+        BadCall(what, lambda a=args, k=kwargs: function(*a, **k), error, match)
+        for what, args, kwargs, error, match in wrong
+    )
+
+
+def reference_2d(input, weight, bias, stride, padding, dilation, groups):
+    return dilated_conv2d_reference(
+        input, weight, bias, (stride, stride), padding, dilation, groups
+    )
+
+
+def reference_1d(input, weight, bias, stride, padding, dilation, groups):
+    result = dilated_conv2d_reference(
+        input[:, :, None],
+        weight[:, :, None],
+        bias,
+        (1, stride),
+        (0, padding),
+        (1, dilation),
+        groups,
+    )
+    return result[:, :, 0]
+
+
+def normal(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def inputs_2d(batch, size):
+    weight = normal(3, 1, 3, 3)
+    return normal(batch, 3, size + 2, size), weight, normal(3), 1, (5, 4), (5, 4), 3
+
+
+def inputs_1d(batch, size):
+    return normal(batch, 3, size), normal(3, 1, 2), None, 1, 2, 4, 3
+
+
+def dense_inputs(batch, size):
+    return normal(batch, 4, size, size), normal(6, 2, 3, 3), normal(6), 2, (2, 2), (2, 2), 2
+
+
+def cases():
+    ours = ("pyfast::depthwise_conv2d", "pyfast::depthwise_conv2d_weight")
+    # torch decides what a convolution is cast to.
+    common = {"autocast": None}
+    of_images = {"op": "dilated_conv2d", "function": pyfast.dilated_conv2d, **common}
+    yield OpCase(
+        name="depthwise",
+        reference=reference_2d,
+        inputs=inputs_2d,
+        operators=ours,
+        differentiable=(0, 1, 2),
+        keeps_channels_last=(0,),
+        tiles=(8, 16),
+        inductor=True,
+        bad_calls=bad_calls("dilated_conv2d"),
+        **of_images,
+    )
+    yield OpCase(
+        name="groups",
+        reference=reference_2d,
+        inputs=dense_inputs,
+        differentiable=(0, 1, 2),
+        native=False,
+        **of_images,
+    )
+    yield OpCase(
+        op="dilated_conv1d",
+        name="depthwise",
+        function=pyfast.dilated_conv1d,
+        reference=reference_1d,
+        inputs=inputs_1d,
+        operators=ours,
+        differentiable=(0, 1),
+        tiles=(16,),
+        inductor=True,
+        bad_calls=bad_calls("dilated_conv1d"),
+        **common,
+    )
+
+
+CASES = list(cases())
+
+
+@pytest.mark.parametrize(
+    ("case", "promise", "device"),
+    [
+        pytest.param(
+            *check,
+            id="-".join(map(str, check)),
+            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
+        )
+        for check in checks(CASES)
+        # torch's convolutions give other bits on two threads; kernels of ours are for the CPU
+        if (check[1] != "threads" or check[0].native) and (check[2] == "cpu" or not check[0].native)
+    ],
+)
+def test_promise(case, promise, device):
+    verdict = check_op(case, only=[promise], device=device)[promise]
+    if verdict != "kept":
+        pytest.skip(verdict)
+
+
+SHAPES = [
+    # batch, channels, height, width, kernel, padding, dilation
+    (2, 5, 9, 13, (3, 3), (2, 2), (2, 2)),
+    (1, 19, 41, 41, (3, 3), (24, 24), (24, 24)),
+    (2, 20, 33, 17, (5, 4), (4, 0), (2, 3)),
+    (3, 4, 7, 70, (1, 7), (0, 18), (1, 6)),
+    (1, 64, 20, 20, (3, 3), (6, 6), (6, 6)),
+    (2, 33, 6, 1, (2, 1), (0, 0), (5, 1)),
+]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_depthwise_equals_torch(shape, layout, dtype):
+    batch, channels, height, width, kernel, padding, dilation = shape
+    input = torch.randn(batch, channels, height, width, dtype=dtype).to(memory_format=layout)
+    weight, bias = torch.randn(channels, 1, *kernel, dtype=dtype), torch.randn(channels).to(dtype)
+    tensors = [t.requires_grad_() for t in (input, weight, bias)]
+    options = (1, padding, dilation, channels)
+    ours = pyfast.dilated_conv2d(*tensors, *options, algorithm="depthwise")
+    exact = F.conv2d(*(t.double() for t in tensors), *options)
+    grad = torch.randn_like(exact)
+    close = (
+        {"rtol": 1e-5, "atol": 2e-5} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    )
+    torch.testing.assert_close(ours.double(), exact, **close)
+    wanted = torch.autograd.grad(exact, tensors, grad)
+    for got, of_torch in zip(
+        torch.autograd.grad(ours, tensors, grad.to(dtype)), wanted, strict=True
+    ):
+        scale = of_torch.abs().max()
+        torch.testing.assert_close(got / scale, of_torch / scale, **close)
+    if ours.numel() > batch * channels and channels > 1:
+        assert ours.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("padding", [0, 3, (1, 2), "valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2, (2, 1)])
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_arguments_mean_what_they_mean_to_torch(padding, stride, groups):
+    if padding == "same" and stride != 1:
+        pytest.skip("torch has none")
+    input, weight = torch.randn(4, 11, 12), torch.randn(8, 4 // groups, 3, 2)
+    for w in (weight, weight[:4] if groups == 4 else weight):
+        arguments = (input, w, None, stride, padding, (2, 3), groups)
+        torch.testing.assert_close(pyfast.dilated_conv2d(*arguments), F.conv2d(*arguments))
+        batched = (input[None], *arguments[1:])
+        torch.testing.assert_close(pyfast.dilated_conv2d(*batched), F.conv2d(*batched))
+
+
+@pytest.mark.parametrize("padding", [0, 2, (3,), "valid", "same"])
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("dilation", [1, 4])
+def test_signals_equal_torch(padding, groups, dilation):
+    input, weight = torch.randn(4, 30), torch.randn(4, 4 // groups, 3)
+    arguments = (input, weight, torch.randn(4), 1, padding, dilation, groups)
+    torch.testing.assert_close(pyfast.dilated_conv1d(*arguments), F.conv1d(*arguments))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.complex64])
+def test_other_dtypes_are_those_of_torch(dtype):
+    input, weight = torch.randn(1, 4, 8, 8).to(dtype), torch.randn(4, 1, 3, 3).to(dtype)
+    arguments = (input, weight, None, 1, 2, 2, 4)
+    torch.testing.assert_close(pyfast.dilated_conv2d(*arguments), F.conv2d(*arguments))
+
+
+def test_autocast_is_that_of_torch():
+    input, weight = torch.randn(1, 4, 8, 8), torch.randn(4, 1, 3, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = pyfast.dilated_conv2d(input, weight, None, 1, 8, 8, 4)
+    assert result.dtype == torch.bfloat16
+
+
+def test_a_nan_stays_where_it_is_seen():
+    input = torch.zeros(1, 2, 5, 5)
+    input[0, 0, 2, 2] = float("nan")
+    result = pyfast.dilated_conv2d(input, torch.ones(2, 1, 3, 3), None, 1, 2, 2, 2)
+    seen = torch.zeros(5, 5, dtype=torch.bool)
+    seen[::2, ::2] = True
+    assert torch.equal(result[0, 0].isnan(), seen)
+    assert not result[0, 1].isnan().any()
