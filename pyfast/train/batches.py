@@ -1,0 +1,52 @@
+"""The order of samples, as a function of the seed and of nothing else."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class Batches(Sampler[list[int]]):
+    """Endless batches of indices: epoch after epoch, each in its own order, from any place on.
+
+    Every process takes its share of the same global batch. A batch that an epoch cannot fill is
+    left out.
+
+    Args:
+        size: number of samples.
+        batch_size: of the global batch.
+        seed: of the order.
+        rank: which share.
+        shares: how many shares.
+
+    Raises:
+        ValueError: fewer samples than a batch has, or a batch that does not divide into shares.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int, rank: int = 0, shares: int = 1):
+        if not 0 < batch_size <= size:
+            raise ValueError(f"batch_size: expected 1 to {size} (all samples), got {batch_size}")
+        if batch_size % shares:
+            raise ValueError(
+                f"batch_size: expected a multiple of the {shares} processes, got {batch_size}"
+            )
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.rank, self.shares = rank, shares
+        self.start = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        in_epoch = self.size // self.batch_size
+        epoch, skip = divmod(self.start, in_epoch)
+        while True:
+            generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
+            order = torch.randperm(self.size, generator=generator)
+            for batch in order.split(self.batch_size)[skip:in_epoch]:
+                yield batch[self.rank :: self.shares].tolist()
+            epoch, skip = epoch + 1, 0
+
+
+def batches_from(dataset: Dataset[Any], batches: Batches, start: int) -> Iterator[Any]:
+    """The batches of a data set from number `start` on."""
+    batches.start = start
+    return iter(DataLoader(dataset, batch_sampler=batches))
