@@ -15,7 +15,6 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     the same file system, and on the disk before it is renamed.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     os.close(handle)
     part = Path(name)

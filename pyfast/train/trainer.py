@@ -283,6 +283,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             from pyfast.env import report
 
+            self.out.mkdir(parents=True, exist_ok=True)
             for name, facts in (("config", self._settings()), ("environment", report())):
                 with atomic_write(self.out / f"{name}.json") as part:
                     part.write_text(json.dumps(facts, indent=2, default=str) + "\n")

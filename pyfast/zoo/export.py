@@ -47,9 +47,11 @@ def export_onnx(model: Model, file: str | PathLike[str]) -> float:
         verbose=False,
         dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
     )
-    with atomic_write(Path(file)) as part:
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(file) as part:
         program.save(part)
-    return _difference(plain, Path(file))
+    return _difference(plain, file)
 
 
 def _difference(model: Model, file: Path) -> float:

@@ -42,6 +42,7 @@ def save_pretrained(model: Model, path: str | PathLike[str]) -> Path:
     }
     single = path.suffix == ".safetensors"
     weights = path if single else path / WEIGHTS
+    weights.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(weights) as part:
         save_model(model, str(part), metadata={"pyfast": json.dumps(description)})
     if not single:

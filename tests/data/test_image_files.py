@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from pyfast._files import atomic_write
 from pyfast.data import read_image, write_png
-from pyfast.data.image_files import written_whole
 
 
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
@@ -61,7 +61,7 @@ def test_values_outside_are_clamped(tmp_path):
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "x.png"
     path.write_text("before")
-    with pytest.raises(RuntimeError), written_whole(path) as part:
+    with pytest.raises(RuntimeError), atomic_write(path) as part:
         part.write_text("half")
         raise RuntimeError
     assert path.read_text() == "before"
