@@ -11,14 +11,10 @@ import torch
 from torch import Tensor
 
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._layouts import empty_like_image
 
 _conv_op = torch.ops.pyfast.depthwise_conv2d.default
 _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
-
-
-def _layout(image: Tensor) -> torch.memory_format:
-    last = image.is_contiguous(memory_format=torch.channels_last) and not image.is_contiguous()
-    return torch.channels_last if last and image.numel() != 0 else torch.contiguous_format
 
 
 @torch.library.register_fake(_conv_op)
@@ -28,7 +24,7 @@ def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: int) -> Tens
         input.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1)
         for a in (0, 1)
     ]
-    return input.new_empty((*input.shape[:2], *size)).to(memory_format=_layout(input))
+    return empty_like_image(input, (*input.shape[:2], *size), input.dtype)
 
 
 @torch.library.register_fake(_weight_op)
@@ -45,7 +41,7 @@ def _adjoint(grad: Tensor, weight: Tensor, options: tuple[int, ...]) -> Tensor:
 
 def _setup_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     input, weight, bias, *ctx.options = inputs
-    ctx.has_bias = bias is not None
+    ctx.has_bias, ctx.shape = bias is not None, output.shape
     ctx.save_for_backward(input, weight)
     ctx.save_for_forward(input, weight)
 
@@ -69,9 +65,8 @@ def _jvp_conv(ctx: Any, by_input: Any, by_weight: Any, by_bias: Any, *_: Any) ->
     if by_weight is not None:
         parts.append(_conv(input, by_weight, None, *ctx.options))
     if by_bias is not None:
-        parts.append(by_bias[:, None, None])
-    shape = _conv_op(input, weight, None, *ctx.options) if len(parts) == 0 else parts[0]
-    return sum(parts[1:], parts[0]) if parts else torch.zeros_like(shape)
+        parts.append(by_bias[:, None, None].expand(ctx.shape))
+    return sum(parts[1:], parts[0])
 
 
 def _setup_weight(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -109,12 +104,11 @@ _weight = differentiable(_weight_op, _setup_weight, _backward_weight, _jvp_weigh
 
 
 def _into_channels(x: Tensor, dim: int | None, at: int, size: int) -> Tensor:
-    x = (
-        x.unsqueeze(at).expand(*x.shape[:at], size, *x.shape[at:])
-        if dim is None
-        else (x.movedim(dim, at))
-    )
-    return x.flatten(at, at + 1)
+    if dim is None:
+        mapped = x.unsqueeze(at).expand(*x.shape[:at], size, *x.shape[at:])
+    else:
+        mapped = x.movedim(dim, at)
+    return mapped.flatten(at, at + 1)
 
 
 def _map_conv(

@@ -16,6 +16,7 @@ from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops import _sampling_reference as reference
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._checks import HALVES
+from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import fold_vmap
 
 MODES = ("bilinear", "nearest", "bicubic")
@@ -30,16 +31,6 @@ _ops = torch.ops.pyfast
 
 
 # --- shapes ---------------------------------------------------------------------------------------
-
-
-def _like_image(image: Tensor, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
-    """An empty image in the memory format that the kernels choose: that of `image`."""
-    last = torch.channels_last if image.dim() == 4 else torch.channels_last_3d
-    keeps = (
-        image.is_contiguous(memory_format=last) and not image.is_contiguous() and image.numel() != 0
-    )
-    format = last if keeps else torch.contiguous_format
-    return torch.empty(shape, dtype=dtype, device=image.device, memory_format=format)
 
 
 def _real(input: Tensor) -> torch.dtype:
@@ -70,14 +61,14 @@ def _(grad_grid: Tensor, align_corners: bool) -> Tensor:
 def _(input: Tensor, grid: Tensor, mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     _check(input, grid)
     torch._check(grid.dim() == input.dim() and grid.shape[-1] == input.dim() - 2)
-    return _like_image(input, (grid.shape[0], input.shape[1], *grid.shape[1:-1]), input.dtype)
+    return empty_like_image(input, (grid.shape[0], input.shape[1], *grid.shape[1:-1]), input.dtype)
 
 
 @torch.library.register_fake("pyfast::flow_sample")
 def _(input: Tensor, flow: Tensor, mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     _check(input, flow)
     torch._check(flow.dim() == input.dim() and flow.shape[1] == input.dim() - 2)
-    return _like_image(input, (flow.shape[0], input.shape[1], *flow.shape[2:]), input.dtype)
+    return empty_like_image(input, (flow.shape[0], input.shape[1], *flow.shape[2:]), input.dtype)
 
 
 @torch.library.register_fake("pyfast::matrix_sample")
@@ -95,7 +86,7 @@ def _(
     dims = input.dim() - 2
     torch._check(matrix.dim() == 3 and matrix.shape[2] == dims + 1)
     shape = (matrix.shape[0], input.shape[1], *(depth, height, width)[-dims:])
-    return _like_image(input, shape, input.dtype)
+    return empty_like_image(input, shape, input.dtype)
 
 
 def _fake_backward(
@@ -111,7 +102,7 @@ def _fake_backward(
 ) -> tuple[Tensor, Tensor]:
     real = _real(input)
     return (
-        _like_image(input, input.shape, real) if of_input else input.new_empty(0, dtype=real),
+        empty_like_image(input, input.shape, real) if of_input else input.new_empty(0, dtype=real),
         places.new_empty(places.shape if of_places else 0),
     )
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._checks import expect_number
+from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._pictures import read_picture
 from pyfast.ops._vmap import fold_vmap
 
@@ -114,9 +115,7 @@ def _(guide: Tensor, input: Tensor, radius: int, epsilon: float) -> Tensor:
 @torch.library.register_fake("pyfast::guided_filter")
 def _(guide: Tensor, input: Tensor, radius: int, epsilon: float) -> Tensor:
     torch._check(guide.dim() == 4 and input.dim() == 4)
-    last = input.is_contiguous(memory_format=torch.channels_last) and not input.is_contiguous()
-    format = torch.channels_last if last and input.numel() != 0 else torch.contiguous_format
-    return torch.empty_like(input, memory_format=format)
+    return empty_like_image(input, input.shape, input.dtype)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -1,0 +1,19 @@
+"""How results lie in memory, as torch has to know before a kernel runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def empty_like_image(image: Tensor, shape: Sequence[Any], dtype: torch.dtype) -> Tensor:
+    """An empty image in the memory format that the kernels choose: that of `image`."""
+    last = torch.channels_last if image.dim() == 4 else torch.channels_last_3d
+    keeps = (
+        image.is_contiguous(memory_format=last) and not image.is_contiguous() and image.numel() != 0
+    )
+    format = last if keeps else torch.contiguous_format
+    return torch.empty(shape, dtype=dtype, device=image.device, memory_format=format)
