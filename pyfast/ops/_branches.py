@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._checks import expect_tensor, shape_error
 
 
@@ -86,7 +87,7 @@ def _expect_like(op: str, name: str, value: Tensor, input: Tensor) -> None:
         raise ValueError(
             f"{op}: expected {name} on the device of input, {input.device}, got {value.device}"
         )
-    if value.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
+    if value.dtype != input.dtype and not is_autocast_on(input.device.type):
         raise TypeError(
             f"{op}: expected {name} of the dtype of input, {input.dtype}, got {value.dtype}"
         )

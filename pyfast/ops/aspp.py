@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast.ops._aspp_operators import aspp_by_products
-from pyfast.ops._autograd import is_in_transform
+from pyfast.ops._autograd import is_autocast_on, is_in_transform
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import FLOATS, shape_error
 
@@ -79,7 +79,7 @@ def _is_taken(input: Tensor, weights: Sequence[Tensor]) -> bool:
         and weights[0].shape[0] <= MOST_OUTPUTS
         and weights[0].shape[0] % BLOCK_OF_OUTPUTS != 0
         and (torch.compiler.is_compiling() or not is_in_transform())
-        and not torch.is_autocast_enabled("cpu")
+        and not is_autocast_on("cpu")
     )
 
 

@@ -6,13 +6,14 @@ Reference: Yu, Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._checks import FLOATS
 from pyfast.ops._depthwise_conv import depthwise_conv2d
 
 Size = int | Sequence[int]
@@ -20,7 +21,7 @@ Padding = Size | Literal["same", "valid"]
 Algorithm = Literal["torch", "depthwise"]
 
 ALGORITHMS = ("torch", "depthwise")
-_TALLEST_KERNEL = 64  # of the depthwise kernels
+_TALLEST_KERNEL = 64  # kMostTapRows of depthwise_conv.h
 
 
 def dilated_conv2d(
@@ -66,13 +67,10 @@ def dilated_conv2d(
         >>> dilated_conv2d(row, torch.ones(1, 1, 1, 2), dilation=(1, 3))
         tensor([[[[3., 5.]]]])
     """
-    options = stride, padding, dilation, groups
-    geometry = None
-    if algorithm != "torch":
-        geometry = _depthwise_geometry(input, weight, bias, *options, spatial=2)
-    if geometry is None or (algorithm is None and _torch_is_faster(input, weight, geometry)):
-        _check_algorithm("dilated_conv2d", algorithm)
-        return F.conv2d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
+    convolution = input, weight, bias, stride, padding, dilation, groups
+    geometry = _route("dilated_conv2d", 2, algorithm, *convolution)
+    if geometry is None:
+        return F.conv2d(*convolution)  # type: ignore[arg-type]
     if input.dim() == 3:
         return depthwise_conv2d(input[None], weight, bias, *geometry)[0]
     return depthwise_conv2d(input, weight, bias, *geometry)
@@ -115,13 +113,10 @@ def dilated_conv1d(
         >>> dilated_conv1d(torch.arange(5.0)[None], torch.ones(1, 1, 2), dilation=3)
         tensor([[3., 5.]])
     """
-    options = stride, padding, dilation, groups
-    geometry = None
-    if algorithm != "torch":
-        geometry = _depthwise_geometry(input, weight, bias, *options, spatial=1)
+    convolution = input, weight, bias, stride, padding, dilation, groups
+    geometry = _route("dilated_conv1d", 1, algorithm, *convolution)
     if geometry is None:
-        _check_algorithm("dilated_conv1d", algorithm)
-        return F.conv1d(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[arg-type]
+        return F.conv1d(*convolution)  # type: ignore[arg-type]
     batch = input[None] if input.dim() == 2 else input
     result = depthwise_conv2d(batch[:, :, None], weight[:, :, None], bias, *geometry)[:, :, 0]
     return result[0] if input.dim() == 2 else result
@@ -153,7 +148,30 @@ def dilated_conv2d_reference(
     return result if bias is None else result + bias[:, None, None]
 
 
-def _torch_is_faster(input: Tensor, weight: Tensor, geometry: tuple[int, int, int, int]) -> bool:
+Geometry = tuple[int, int, int, int]
+
+
+def _route(
+    op: str, spatial: int, algorithm: str | None, input: Tensor, weight: Tensor, *options: Any
+) -> Geometry | None:
+    """Padding and dilation for the depthwise kernels; None where torch computes."""
+    if algorithm not in (None, *ALGORITHMS):
+        raise ValueError(f"{op}: expected algorithm None or one of {ALGORITHMS}, got {algorithm!r}")
+    if algorithm == "torch":
+        return None
+    geometry = _depthwise_geometry(spatial, input, weight, *options)
+    if geometry is None and algorithm == "depthwise":
+        raise ValueError(
+            f'{op}: expected for algorithm "depthwise" CPU tensors of float32 or float64, '
+            "stride 1, padding within the reach of the kernel, no autocast, and as many groups as "
+            "channels of input and output, got another convolution"
+        )
+    if geometry is None or algorithm == "depthwise" or spatial == 1:
+        return geometry
+    return None if _torch_is_faster(input, weight, geometry) else geometry
+
+
+def _torch_is_faster(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
     """Whether torch's kernel wins among those that the depthwise kernels can do (measured)."""
     if input.is_contiguous() or input.stride(-3) != 1:  # not channels_last
         return False
@@ -162,18 +180,8 @@ def _torch_is_faster(input: Tensor, weight: Tensor, geometry: tuple[int, int, in
     return furthest == 1 or (furthest <= 4 and not differentiated)
 
 
-def _check_algorithm(op: str, algorithm: str | None) -> None:
-    if algorithm not in (None, *ALGORITHMS):
-        raise ValueError(f"{op}: expected algorithm None or one of {ALGORITHMS}, got {algorithm!r}")
-    if algorithm == "depthwise":
-        raise ValueError(
-            f'{op}: expected for algorithm "depthwise" CPU tensors of float32 or float64, '
-            "stride 1, padding within the reach of the kernel, no autocast, and as many groups as "
-            "channels of input and output, got another convolution"
-        )
-
-
 def _depthwise_geometry(
+    spatial: int,
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -181,8 +189,7 @@ def _depthwise_geometry(
     padding: Padding,
     dilation: Size,
     groups: int,
-    spatial: int,
-) -> tuple[int, int, int, int] | None:
+) -> Geometry | None:
     """Padding and dilation (height, width) of a call that the depthwise kernels can do, or None."""
     if (
         groups == 1
@@ -192,7 +199,7 @@ def _depthwise_geometry(
         or weight.shape[:2] != (groups, 1)
         or weight.dim() != spatial + 2
         or input.shape[-1 - spatial] != groups
-        or input.dtype not in (torch.float32, torch.float64)
+        or input.dtype not in FLOATS
         or any(
             t.dtype != input.dtype or t.device != input.device
             for t in (weight, bias)

@@ -62,6 +62,9 @@ struct DepthwiseConvKernels {
   void (*weight_channels)(const Params&, int64_t begin, int64_t end);
 };
 
+// Kernels keep a pointer for each row of taps.
+constexpr int64_t kMostTapRows = 64;
+
 // What a kernel may read or write behind the last value of a row.
 constexpr int64_t kMostLanes = 64;
 

@@ -40,8 +40,6 @@ inline void blend(const Real* const* rows, const Real* const* weights, int64_t c
   for (int s = 0; s < kSteps; ++s) store(out + s * kStep, sum[s]);
 }
 
-constexpr int64_t kMostRows = 64;  // of taps; the driver takes no taller kernel
-
 template <class Real>
 void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real* framed) {
   constexpr int kStep = kNative<Real>;
@@ -55,7 +53,7 @@ void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real
     for (int64_t y = 0; y < p.out_h; ++y) {
       int64_t first, last;
       p.tap_rows(y, &first, &last);
-      const Real *rows[kMostRows], *weights[kMostRows];
+      const Real *rows[kMostTapRows], *weights[kMostTapRows];
       for (int64_t i = first; i < last; ++i) {
         rows[i - first] = framed + (y + i * p.dilation_h - p.padding_h) * width;
         weights[i - first] = weight + i * p.kernel_w;

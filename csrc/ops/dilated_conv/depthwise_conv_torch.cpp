@@ -7,17 +7,14 @@
 namespace pyfast {
 namespace {
 
-// Kernels keep a pointer for each row of taps.
-constexpr int64_t kTallestKernel = 64;
-
 struct Geometry {
   int64_t kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w;
 
   int64_t out_h(int64_t in_h) const { return in_h + 2 * padding_h - dilation_h * (kernel_h - 1); }
   int64_t out_w(int64_t in_w) const { return in_w + 2 * padding_w - dilation_w * (kernel_w - 1); }
   void check() const {
-    STD_TORCH_CHECK(kernel_h >= 1 && kernel_h <= kTallestKernel && kernel_w >= 1,
-                    "expected a kernel of 1 to ", kTallestKernel, " rows");
+    STD_TORCH_CHECK(kernel_h >= 1 && kernel_h <= kMostTapRows && kernel_w >= 1,
+                    "expected a kernel of 1 to ", kMostTapRows, " rows");
     STD_TORCH_CHECK(padding_h >= 0 && padding_w >= 0, "padding must not be negative");
     STD_TORCH_CHECK(dilation_h >= 1 && dilation_w >= 1, "dilation must be positive");
   }
