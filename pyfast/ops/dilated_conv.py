@@ -6,6 +6,7 @@ Reference: Yu, Koltun, Multi-Scale Context Aggregation by Dilated Convolutions, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any, Literal
 
 import torch
@@ -240,9 +241,10 @@ def _depthwise_geometry(
 
 def _of_axes(value: Size, spatial: int, of_one_row: int = 1) -> tuple[int, int] | None:
     """A number, or one for each axis, as (height, width); None for anything else."""
-    values = (value,) * spatial if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     if len(values) == 1:
         values *= spatial
-    if len(values) != spatial or not all(isinstance(v, int) for v in values):
+    if len(values) != spatial or not all(isinstance(v, Integral) for v in values):
         return None
+    values = tuple(map(int, values))
     return (of_one_row, values[0]) if spatial == 1 else (values[0], values[1])

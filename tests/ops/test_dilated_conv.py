@@ -1,5 +1,6 @@
 """Dilated convolution: its promises, torch's results, and what wrong calls say."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -196,6 +197,21 @@ def test_other_dtypes_are_those_of_torch(dtype):
     input, weight = torch.randn(1, 4, 8, 8).to(dtype), torch.randn(4, 1, 3, 3).to(dtype)
     arguments = (input, weight, None, 1, 2, 2, 4)
     torch.testing.assert_close(pyfast.dilated_conv2d(*arguments), F.conv2d(*arguments))
+
+
+@pytest.mark.parametrize("number", [np.int64(2), torch.Size([2, 2]), [np.int32(2), 2]])
+def test_numbers_of_any_kind_mean_what_they_mean_to_torch(number):
+    input, weight = torch.randn(1, 4, 8, 8), torch.randn(4, 1, 3, 3)
+    wanted = F.conv2d(input, weight, None, 1, 2, 2, 4)
+    got = pyfast.dilated_conv2d(input, weight, None, 1, number, number, 4, algorithm="depthwise")
+    torch.testing.assert_close(got, wanted)
+
+
+@pytest.mark.parametrize("option", [{"padding": None}, {"dilation": 1.5}, {"stride": 1.5}])
+def test_what_is_no_number_is_refused_as_by_torch(option):
+    input, weight = torch.randn(1, 4, 8, 8), torch.randn(4, 1, 3, 3)
+    with pytest.raises(TypeError, match=next(iter(option))):
+        pyfast.dilated_conv2d(input, weight, groups=4, **option)
 
 
 def test_autocast_is_that_of_torch():
