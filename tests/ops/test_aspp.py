@@ -1,5 +1,6 @@
 """ASPP, summed and concatenated: its promises, and what wrong calls say."""
 
+import promises
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +9,7 @@ import pyfast
 from pyfast.ops._aspp_operators import aspp_by_products
 from pyfast.ops._autograd import is_in_transform
 from pyfast.ops.aspp import aspp_concat_reference, aspp_sum_reference
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 INPUT = torch.rand(1, 2, 9, 9)
 WEIGHT, BIAS = torch.rand(3, 2, 3, 3), torch.rand(3)
@@ -124,23 +125,16 @@ def outside_of_transforms(input, weights, rates):
 CASES = list(cases())
 
 
-@pytest.mark.parametrize(
-    ("case", "promise", "device"),
-    [
-        pytest.param(
-            *check,
-            id="-".join(map(str, check)),
-            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
-        )
-        for check in checks(CASES)
-        # torch's convolutions give other bits on two threads; products are for the CPU
-        if check[1] != "threads" and (check[2] == "cpu" or not check[0].operators)
-    ],
+def is_promised(case, promise, device):
+    # torch's convolutions give other bits on two threads; products are for the CPU
+    return promise != "threads" and (device == "cpu" or not case.operators)
+
+
+@promises.every(
+    (check for check in checks(CASES) if is_promised(*check)), promises.compiles_with_inductor
 )
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 50), (33, 33)])

@@ -1,12 +1,12 @@
 """The context module as an operator: its promises, both paddings, and what wrong calls say."""
 
-import pytest
+import promises
 import torch
 import torch.nn.functional as F
 
 import pyfast
 from pyfast.ops.context_module import context_module_reference
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 INPUT = torch.rand(1, 2, 9, 9)
 LAYERS = [torch.rand(3, 2, 3, 3), torch.rand(2, 3, 1, 1)]
@@ -71,22 +71,13 @@ def cases():
 CASES = list(cases())
 
 
-@pytest.mark.parametrize(
-    ("case", "promise", "device"),
-    [
-        pytest.param(
-            *check,
-            id="-".join(map(str, check)),
-            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
-        )
-        for check in checks(CASES)
-        if check[1] != "threads"  # torch's convolutions give other bits on two threads
-    ],
+@promises.every(
+    # torch's convolutions give other bits on two threads
+    (check for check in checks(CASES) if check[1] != "threads"),
+    promises.compiles_with_inductor,
 )
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 def test_paddings_agree_away_from_the_edges():

@@ -1,13 +1,14 @@
 """Dilated convolution: its promises, torch's results, and what wrong calls say."""
 
 import numpy as np
+import promises
 import pytest
 import torch
 import torch.nn.functional as F
 
 import pyfast
 from pyfast.ops.dilated_conv import dilated_conv2d_reference
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 INPUT, WEIGHT = torch.rand(1, 4, 9, 9), torch.rand(4, 1, 3, 3)
 
@@ -113,23 +114,16 @@ def cases():
 CASES = list(cases())
 
 
-@pytest.mark.parametrize(
-    ("case", "promise", "device"),
-    [
-        pytest.param(
-            *check,
-            id="-".join(map(str, check)),
-            marks=pytest.mark.slow if check[1] == "compile" and check[0].inductor else (),
-        )
-        for check in checks(CASES)
-        # torch's convolutions give other bits on two threads; kernels of ours are for the CPU
-        if (check[1] != "threads" or check[0].native) and (check[2] == "cpu" or not check[0].native)
-    ],
+def is_promised(case, promise, device):
+    # torch's convolutions give other bits on two threads; kernels of ours are for the CPU
+    return device == "cpu" if case.native else promise != "threads"
+
+
+@promises.every(
+    (check for check in checks(CASES) if is_promised(*check)), promises.compiles_with_inductor
 )
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 SHAPES = [

@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import promises
 import pytest
 import torch
 from PIL import Image
 
 import pyfast
 from pyfast.ops.foreground import estimate_foreground_reference
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 IMAGE, ALPHA = torch.rand(2, 3, 6, 7), torch.rand(2, 6, 7)
 estimate = pyfast.estimate_foreground
@@ -120,14 +121,9 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("case", "promise", "device"),
-    [pytest.param(*check, id="-".join(map(str, check))) for check in checks(CASES)],
-)
+@promises.every(checks(CASES))
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 import itertools
 
 import numpy as np
+import promises
 import pytest
 import torch
 from PIL import Image
 
 import pyfast
 from pyfast.ops.guided_filter import guided_filter_reference
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 GUIDE, INPUT = torch.rand(2, 3, 6, 7), torch.rand(2, 1, 6, 7)
 
@@ -122,21 +123,13 @@ CASES = list(cases())
 ONCE = {"opcheck", "compile", "export", "capabilities", "vmap(grad)", "gradgradcheck"}
 
 
-@pytest.mark.parametrize(
-    ("case", "promise", "device"),
-    [
-        pytest.param(
-            *check,
-            id="-".join(map(str, check)),
-            marks=pytest.mark.slow if check[1] in ONCE and check[0] is not CASES[0] else (),
-        )
-        for check in checks(CASES)
-    ],
-)
+def is_slow(case, promise):
+    return promise in ONCE and case is not CASES[0]
+
+
+@promises.every(checks(CASES), is_slow)
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,14 @@
 """The case table of the matting Laplacian: matrix, products, energy."""
 
 import numpy as np
-import pytest
+import promises
 import torch
 
 import pyfast
 from pyfast.ops import _matting_operators as operators
 from pyfast.ops import _matting_reference as reference
 from pyfast.ops import matting
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 WINDOW = (1e-4, 1)
 
@@ -120,17 +120,9 @@ def is_slow(case, promise):
     return promise in {"opcheck", "compile", "export"} and not case.inductor
 
 
-def marked_checks():
-    for case, promise, device in checks(CASES, on=("cpu",)):
-        marks = pytest.mark.slow if is_slow(case, promise) else ()
-        yield pytest.param(case, promise, device, id=f"{case}-{promise}-{device}", marks=marks)
-
-
-@pytest.mark.parametrize(("case", "promise", "device"), list(marked_checks()))
+@promises.every(checks(CASES, on=("cpu",)), is_slow)
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 def test_energy_takes_one_image_for_a_batch_and_one_of_each():

@@ -2,7 +2,7 @@
 
 import itertools
 
-import pytest
+import promises
 import torch
 from sampling_bad_calls import (
     FLOW,
@@ -26,7 +26,7 @@ from sampling_places import (
 
 import pyfast
 from pyfast.ops import sampling
-from pyfast.testing import OpCase, check_op, checks
+from pyfast.testing import OpCase, checks
 
 MODES = {2: ("bilinear", "nearest", "bicubic"), 3: ("bilinear", "nearest")}
 PADDINGS = ("zeros", "border", "reflection")
@@ -240,14 +240,6 @@ def is_slow(case, promise):
     return (promise in ONCE and not case.inductor) or (promise in BILINEAR and is_variant)
 
 
-def marked_checks():
-    for case, promise, device in checks(CASES):
-        marks = pytest.mark.slow if is_slow(case, promise) else ()
-        yield pytest.param(case, promise, device, id=f"{case}-{promise}-{device}", marks=marks)
-
-
-@pytest.mark.parametrize(("case", "promise", "device"), list(marked_checks()))
+@promises.every(checks(CASES), is_slow)
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)

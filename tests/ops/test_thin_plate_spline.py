@@ -1,6 +1,7 @@
 """Thin-plate splines: the case table, and what Bookstein's map has to do."""
 
 import numpy as np
+import promises
 import pytest
 import torch
 from scipy.interpolate import RBFInterpolator
@@ -8,7 +9,7 @@ from torch.testing import assert_close
 
 import pyfast
 from pyfast.ops.thin_plate_spline import thin_plate_spline_basis
-from pyfast.testing import BadCall, OpCase, check_op, checks
+from pyfast.testing import BadCall, OpCase, checks
 
 SQUARE = torch.tensor([[-1.0, -1], [1, -1], [-1, 1], [1, 1]], dtype=torch.float64)
 
@@ -115,19 +116,15 @@ CASES = [
 ]
 
 
-def marked_checks():
-    for case, promise, device in checks(CASES):
-        if case.name == "fixed" and promise == "layouts":
-            continue  # one of them puts all points in one place
-        marks = pytest.mark.slow if promise == "compile" and case.inductor else ()
-        yield pytest.param(case, promise, device, id=f"{case}-{promise}-{device}", marks=marks)
+def is_promised(case, promise):
+    return case.name != "fixed" or promise != "layouts"  # one puts all points in one place
 
 
-@pytest.mark.parametrize(("case", "promise", "device"), list(marked_checks()))
+@promises.every(
+    (check for check in checks(CASES) if is_promised(*check[:2])), promises.compiles_with_inductor
+)
 def test_promise(case, promise, device):
-    verdict = check_op(case, only=[promise], device=device)[promise]
-    if verdict != "kept":
-        pytest.skip(verdict)
+    promises.keep(case, promise, device)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
