@@ -5,6 +5,7 @@
 #include "core/python_glue.h"
 #include "core/workspace.h"
 #include "ops/dense_crf/dense_crf_arrays.h"
+#include "ops/dilated_conv/depthwise_conv_arrays.h"
 #include "ops/matting/foreground_arrays.h"
 #include "ops/matting/matting.h"
 #include "ops/matting/matting_arrays.h"
@@ -80,6 +81,20 @@ void add_sampling(py::module_& m) {
   add_door(m, "matrix_sample_backward", 2, &arrays::matrix_sample_backward,
            "-> (grad_input, grad_matrix), with the shapes of input and matrix.", "grad_output"_a,
            "input"_a, "matrix"_a, mode, padding, corners, pixels);
+}
+
+void add_dilated_conv(py::module_& m) {
+  using namespace pyfast;
+  add_door(m, "depthwise_conv2d", 1, &arrays::depthwise_conv2d,
+           "(N, C, H, W), (C, KH, KW), (padding_h, padding_w), (dilation_h, dilation_w) -> "
+           "(N, C, OH, OW): pyfast.dilated_conv2d of stride 1 with C groups, on arrays.",
+           "input"_a, "weight"_a, "padding"_a, "dilation"_a);
+  add_door(
+      m, "depthwise_conv2d_weight", 1, &arrays::depthwise_conv2d_weight,
+      "(N, C, H, W), (N, C, OH, OW), (KH, KW) -> grad_weight (C, KH, KW). That of the input is "
+      "depthwise_conv2d of grad_output with weight[:, ::-1, ::-1] and padding "
+      "dilation * (K - 1) - padding.",
+      "input"_a, "grad_output"_a, "kernel"_a, "padding"_a, "dilation"_a);
 }
 
 void add_foreground(py::module_& m) {
@@ -212,6 +227,7 @@ PYBIND11_MODULE(_C, m) {
   options.disable_function_signatures();  // pyfast/_C.pyi has them, with types
   add_dense_crf(m);
   add_sampling(m);
+  add_dilated_conv(m);
   add_foreground(m);
   add_matting(m);
 }

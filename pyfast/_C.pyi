@@ -219,6 +219,48 @@ def matrix_sample_backward(
     stream: int = 0,
 ) -> tuple[_Out, _Out2]: ...
 @overload
+def depthwise_conv2d(
+    input: _Array,
+    weight: _Array,
+    padding: _Size,
+    dilation: _Size,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def depthwise_conv2d(
+    input: _Array,
+    weight: _Array,
+    padding: _Size,
+    dilation: _Size,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
+def depthwise_conv2d_weight(
+    input: _Array,
+    grad_output: _Array,
+    kernel: _Size,
+    padding: _Size,
+    dilation: _Size,
+    *,
+    out: None = None,
+    stream: int = 0,
+) -> _Result: ...
+@overload
+def depthwise_conv2d_weight(
+    input: _Array,
+    grad_output: _Array,
+    kernel: _Size,
+    padding: _Size,
+    dilation: _Size,
+    *,
+    out: _Out,
+    stream: int = 0,
+) -> _Out: ...
+@overload
 def foreground(
     image: _Array,
     alpha: _Array,

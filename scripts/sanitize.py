@@ -19,6 +19,7 @@ PACKAGE = ROOT / "build" / "sanitized"
 TESTS = {
     "tests/test_arrays.py": False,
     "tests/ops/test_aspp.py": True,
+    "tests/ops/test_depthwise_arrays.py": False,
     "tests/ops/test_dilated_conv.py": True,
     "tests/ops/test_matting_arrays.py": True,
     "tests/ops/test_sampling.py": False,

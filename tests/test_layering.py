@@ -31,6 +31,7 @@ CORE_HEADERS = {
     "core/device_graph.cuh": set(),
     "core/device_memory.h": set(),
     "core/half.h": {"cuda_bf16.h", "cuda_fp16.h"},
+    "core/packs.cuh": set(),
     "core/vectors.h": set(),
 }
 INSTANTIATED = (

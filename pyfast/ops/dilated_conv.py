@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyfast._native import _C
 from pyfast.ops._autograd import is_autocast_on
-from pyfast.ops._checks import FLOATS
+from pyfast.ops._checks import FLOATS, HALVES
 from pyfast.ops._depthwise_conv import depthwise_conv2d
 
 Size = int | Sequence[int]
@@ -23,6 +24,7 @@ Algorithm = Literal["torch", "depthwise"]
 
 ALGORITHMS = ("torch", "depthwise")
 _TALLEST_KERNEL = 64  # kMostTapRows of depthwise_conv.h
+_MOST_CUDA_TAPS = 1024  # kMostCudaTaps
 
 
 def dilated_conv2d(
@@ -38,10 +40,11 @@ def dilated_conv2d(
 ) -> Tensor:
     """Two-dimensional convolution with the arguments and results of `torch.nn.functional.conv2d`.
 
-    Depthwise convolutions of stride 1 on the CPU (as many groups as channels in and out, float32
-    or float64) run on kernels of ours, forward and backward. In channels_last those of dilation 1
-    stay torch's, and up to dilation 4 those that nobody differentiates. All other calls, and all
-    on other devices or under autocast, are torch's too.
+    Depthwise convolutions of stride 1 (as many groups as channels in and out) run on kernels of
+    ours, forward and backward: on the CPU in float32 and float64, on CUDA in float16 and bfloat16
+    too. On CUDA those of dilation 1 stay torch's; on the CPU in channels_last those of dilation 1,
+    and up to dilation 4 those that nobody differentiates. All other calls, and all under autocast,
+    are torch's too.
 
     Args:
         input: (B, C, H, W) or (C, H, W). channels_last is kept.
@@ -163,20 +166,27 @@ def _route(
     geometry = _depthwise_geometry(spatial, input, weight, *options)
     if geometry is None and algorithm == "depthwise":
         raise ValueError(
-            f'{op}: expected for algorithm "depthwise" CPU tensors of float32 or float64, '
-            "stride 1, padding within the reach of the kernel, no autocast, and as many groups as "
-            "channels of input and output, got another convolution"
+            f'{op}: expected for algorithm "depthwise" CPU tensors of float32 or float64 or, in a '
+            "build with CUDA, CUDA tensors of floats, stride 1, padding within the reach of the "
+            "kernel, no autocast, and as many groups as channels of input and output, got another "
+            "convolution"
         )
-    if geometry is None or algorithm == "depthwise" or spatial == 1:
+    if geometry is None or algorithm == "depthwise":
         return geometry
-    return None if _torch_is_faster(input, weight, geometry) else geometry
+    return None if _torch_is_faster(spatial, input, weight, geometry) else geometry
 
 
-def _torch_is_faster(input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
-    """Whether torch's kernel wins among those that the depthwise kernels can do (measured)."""
-    if input.is_contiguous() or input.stride(-3) != 1:  # not channels_last
-        return False
+def _torch_is_faster(spatial: int, input: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+    """Whether torch's kernel wins among those that the depthwise kernels can do.
+
+    Measured on the CPU. On CUDA torch's own kernels take dilations slowly in float16, in
+    channels_last and backward.
+    """
     furthest = max(geometry[2:])
+    if input.device.type == "cuda":
+        return furthest == 1
+    if spatial == 1 or input.is_contiguous() or input.stride(-3) != 1:  # not channels_last
+        return False
     differentiated = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
     return furthest == 1 or (furthest <= 4 and not differentiated)
 
@@ -200,16 +210,15 @@ def _depthwise_geometry(
         or weight.shape[:2] != (groups, 1)
         or weight.dim() != spatial + 2
         or input.shape[-1 - spatial] != groups
-        or input.dtype not in FLOATS
+        or not _has_kernels(input, weight)
         or any(
             t.dtype != input.dtype or t.device != input.device
             for t in (weight, bias)
             if t is not None
         )
-        or input.device.type != "cpu"
         or 0 in input.shape
         or 0 in weight.shape
-        or is_autocast_on("cpu")
+        or is_autocast_on(input.device.type)
     ):
         return None
     if bias is not None and bias.shape != (groups,):
@@ -237,6 +246,18 @@ def _depthwise_geometry(
     ):
         return None
     return (*around, *by) if kernel[0] <= _TALLEST_KERNEL else None
+
+
+def _has_kernels(input: Tensor, weight: Tensor) -> bool:
+    """Whether depthwise kernels are there for this device, dtype and number of taps."""
+    if input.device.type == "cpu":
+        return input.dtype in FLOATS
+    return (
+        input.device.type == "cuda"
+        and _C.with_cuda
+        and input.dtype in (*FLOATS, *HALVES)
+        and weight.shape[2:].numel() <= _MOST_CUDA_TAPS
+    )
 
 
 def _of_axes(value: Size, spatial: int, of_one_row: int = 1) -> tuple[int, int] | None:

@@ -5,6 +5,8 @@
 #include <cstdint>
 
 #include "core/device.h"
+#include "core/device_memory.h"
+#include "core/half.h"
 
 namespace pyfast {
 
@@ -17,11 +19,12 @@ struct DepthwiseConvParams {
   int64_t kernel_h = 0, kernel_w = 0;
   int64_t padding_h = 0, padding_w = 0;  // not negative
   int64_t dilation_h = 1, dilation_w = 1;
-  bool channels_last = false;    // (N, H, W, C) instead of (N, C, H, W), all images alike
-  const Real* input = nullptr;   // (N, C, in_h, in_w)
-  const Real* weight = nullptr;  // (C, kernel_h, kernel_w); channels_last: (kernel_h, kernel_w, C)
-  const Real* bias = nullptr;    // (C), or null
-  Real* output = nullptr;        // (N, C, out_h, out_w), overwritten
+  bool channels_last = false;         // (N, H, W, C) instead of (N, C, H, W), all images alike
+  const Real* input = nullptr;        // (N, C, in_h, in_w)
+  const Real* weight = nullptr;       // (C, kernel_h, kernel_w); on the CPU (kernel_h, kernel_w, C)
+                                      // with channels_last
+  const Real* bias = nullptr;         // (C), or null
+  Real* output = nullptr;             // (N, C, out_h, out_w), overwritten
   const Real* grad_output = nullptr;  // (N, C, out_h, out_w)
   Real* grad_weight = nullptr;        // (C, kernel_h, kernel_w), overwritten
 
@@ -73,6 +76,16 @@ template <class Real>
 void depthwise_conv_cpu(const DepthwiseConvParams<Real>& params);
 template <class Real>
 void depthwise_conv_weight_cpu(const DepthwiseConvParams<Real>& params);
+
+// dilated_conv.cu, for float, double, Half and BFloat16. They return a cudaError_t and give the
+// same bits in every run. With channels_last a kernel has up to kMostCudaTaps taps.
+constexpr int64_t kMostCudaTaps = 1024;
+
+template <class T>
+int depthwise_conv_cuda(const DepthwiseConvParams<T>& params, void* stream);
+template <class T>
+int depthwise_conv_weight_cuda(const DepthwiseConvParams<T>& params, const DeviceMemory& memory,
+                               void* stream);
 
 #define PF_DECLARE(level)                                     \
   namespace level {                                           \

@@ -1,5 +1,6 @@
 // Depthwise convolution for torch: schema, checks, allocation, registration.
 #include <optional>
+#include <type_traits>
 
 #include "core/torch_glue.h"
 #include "ops/dilated_conv/depthwise_conv.h"
@@ -51,7 +52,7 @@ Tensor in_layout(const Tensor& image, bool channels_last) {
 template <class Real>
 Tensor kernel_layout(const Tensor& weight, bool channels_last) {
   const Tensor kernel = as_contiguous(weight);
-  if (!channels_last) return kernel;
+  if (!channels_last || !weight.is_cpu()) return kernel;
   const int64_t channels = weight.size(0), taps = weight.size(2) * weight.size(3);
   Tensor turned = empty(weight, weight.scalar_type(), {taps, channels});
   const Real* from = static_cast<const Real*>(kernel.const_data_ptr());
@@ -60,6 +61,28 @@ Tensor kernel_layout(const Tensor& weight, bool channels_last) {
     for (int64_t t = 0; t < taps; ++t) to[t * channels + c] = from[c * taps + t];
   return turned;
 }
+
+// body(T{}) for the type of an image. Those of 16 bits are for CUDA alone.
+template <class Body>
+Tensor dispatch(const Tensor& image, const Body& body) {
+  switch (image.scalar_type()) {
+    case ScalarType::Float:
+      return body(float{});
+    case ScalarType::Double:
+      return body(double{});
+    case ScalarType::Half:
+      STD_TORCH_CHECK(!image.is_cpu(), "expected float32 or float64 on the CPU");
+      return body(Half{});
+    default:
+      STD_TORCH_CHECK(image.scalar_type() == ScalarType::BFloat16 && !image.is_cpu(),
+                      "expected float32, float64 or, on CUDA, float16 or bfloat16");
+      return body(BFloat16{});
+  }
+}
+
+// 16 bits never arrive here.
+template <class T>
+constexpr bool kIsOnCpu = std::is_same_v<T, Accumulator<T>>;
 
 template <class Real>
 Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -77,7 +100,12 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
     p.bias = static_cast<const Real*>(values->const_data_ptr());
   }
   p.output = static_cast<Real*>(output.mutable_data_ptr());
-  depthwise_conv_cpu(p);
+  run_on_device_of(
+      input,
+      [&] {
+        if constexpr (kIsOnCpu<Real>) depthwise_conv_cpu(p);
+      },
+      [&](auto stream) { return depthwise_conv_cuda(p, stream); });
   return output;
 }
 
@@ -87,15 +115,17 @@ Tensor depthwise_conv2d(const Tensor& input, const Tensor& weight, std::optional
   STD_TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "expected 4-D input and weight");
   STD_TORCH_CHECK(weight.size(0) == input.size(1) && weight.size(1) == 1,
                   "expected weight of shape (channels, 1, kernel_h, kernel_w)");
-  STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type(), "input and weight differ in dtype");
+  STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type() && weight.device() == input.device(),
+                  "input and weight differ in dtype or device");
   if (bias.has_value())
-    STD_TORCH_CHECK(has_shape(*bias, {input.size(1)}) && bias->scalar_type() == input.scalar_type(),
-                    "expected bias of shape (channels), of the dtype of input");
+    STD_TORCH_CHECK(has_shape(*bias, {input.size(1)}) &&
+                        bias->scalar_type() == input.scalar_type() &&
+                        bias->device() == input.device(),
+                    "expected bias of shape (channels), of the dtype and device of input");
   const Geometry g{weight.size(2), weight.size(3), padding_h, padding_w, dilation_h, dilation_w};
   g.check();
-  if (input.scalar_type() == ScalarType::Float) return forward<float>(input, weight, bias, g);
-  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Double, "expected float32 or float64");
-  return forward<double>(input, weight, bias, g);
+  return dispatch(input,
+                  [&](auto zero) { return forward<decltype(zero)>(input, weight, bias, g); });
 }
 
 template <class Real>
@@ -108,7 +138,15 @@ Tensor weight_gradient(const Tensor& input, const Tensor& grad_output, const Geo
   p.grad_output = static_cast<const Real*>(grad.const_data_ptr());
   Tensor gradient = empty(input, input.scalar_type(), {p.channels, 1, p.kernel_h, p.kernel_w});
   p.grad_weight = static_cast<Real*>(gradient.mutable_data_ptr());
-  depthwise_conv_weight_cpu(p);
+  run_on_device_of(
+      input,
+      [&] {
+        if constexpr (kIsOnCpu<Real>) depthwise_conv_weight_cpu(p);
+      },
+      [&](auto stream) {
+        ScratchTensors memory(input);
+        return depthwise_conv_weight_cuda(p, memory, stream);
+      });
   return gradient;
 }
 
@@ -116,14 +154,13 @@ Tensor depthwise_conv2d_weight(const Tensor& input, const Tensor& grad_output, i
                                int64_t kernel_w, int64_t padding_h, int64_t padding_w,
                                int64_t dilation_h, int64_t dilation_w) {
   STD_TORCH_CHECK(input.dim() == 4 && grad_output.dim() == 4, "expected 4-D tensors");
-  STD_TORCH_CHECK(input.scalar_type() == grad_output.scalar_type(),
-                  "input and grad_output differ in dtype");
+  STD_TORCH_CHECK(
+      input.scalar_type() == grad_output.scalar_type() && input.device() == grad_output.device(),
+      "input and grad_output differ in dtype or device");
   const Geometry g{kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w};
   g.check();
-  if (input.scalar_type() == ScalarType::Float)
-    return weight_gradient<float>(input, grad_output, g);
-  STD_TORCH_CHECK(input.scalar_type() == ScalarType::Double, "expected float32 or float64");
-  return weight_gradient<double>(input, grad_output, g);
+  return dispatch(
+      input, [&](auto zero) { return weight_gradient<decltype(zero)>(input, grad_output, g); });
 }
 
 }  // namespace
@@ -137,9 +174,13 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
       "int padding_h, int padding_w, int dilation_h, int dilation_w) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) {
-  m.impl("depthwise_conv2d", TORCH_BOX(&depthwise_conv2d));
-  m.impl("depthwise_conv2d_weight", TORCH_BOX(&depthwise_conv2d_weight));
-}
+#define PF_REGISTER(device)                                                 \
+  STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                            \
+    m.impl("depthwise_conv2d", TORCH_BOX(&depthwise_conv2d));               \
+    m.impl("depthwise_conv2d_weight", TORCH_BOX(&depthwise_conv2d_weight)); \
+  }
+PF_REGISTER(CPU)
+PF_REGISTER(CUDA)
+#undef PF_REGISTER
 
 }  // namespace pyfast

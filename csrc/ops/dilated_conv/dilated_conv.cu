@@ -1,0 +1,27 @@
+// Exported entries of the CUDA kernels; the headers of the operators tell what they do.
+#include "ops/dilated_conv/dilated_conv.cuh"
+
+namespace pyfast {
+
+template <class T>
+int depthwise_conv_cuda(const DepthwiseConvParams<T>& params, void* stream) {
+  return PF_ISA::launch_depthwise(params, static_cast<cudaStream_t>(stream));
+}
+
+template <class T>
+int depthwise_conv_weight_cuda(const DepthwiseConvParams<T>& params, const DeviceMemory& memory,
+                               void* stream) {
+  return PF_ISA::launch_depthwise_weight(params, memory, static_cast<cudaStream_t>(stream));
+}
+
+#define PF_INSTANTIATE(T)                                                                     \
+  template int depthwise_conv_cuda(const DepthwiseConvParams<T>&, void*);                     \
+  template int depthwise_conv_weight_cuda(const DepthwiseConvParams<T>&, const DeviceMemory&, \
+                                          void*);
+PF_INSTANTIATE(float)
+PF_INSTANTIATE(double)
+PF_INSTANTIATE(Half)
+PF_INSTANTIATE(BFloat16)
+#undef PF_INSTANTIATE
+
+}  // namespace pyfast

@@ -1,0 +1,5 @@
+// The CUDA kernels of dilated convolution and their launchers.
+#pragma once
+
+#include "ops/dilated_conv/depthwise_conv.cuh"
+#include "ops/dilated_conv/depthwise_conv_weight.cuh"
