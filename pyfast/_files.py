@@ -28,6 +28,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left of its unfinished writes into a folder of its own."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -18,6 +18,7 @@ MODULES = (
     "pyfast.nn",
     "pyfast.ops",
     "pyfast.testing",
+    "pyfast.train",
     "pyfast.zoo",
 )
 

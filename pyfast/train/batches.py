@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, TensorDataset
+
+from pyfast.data.augmentation import SampleIndex
 
 
 class Batches(Sampler[list[int]]):
@@ -35,18 +37,33 @@ class Batches(Sampler[list[int]]):
         self.rank, self.shares = rank, shares
         self.start = 0
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def shares_by_epoch(self) -> Iterator[tuple[int, torch.Tensor]]:
+        """Of each batch from `start` on the epoch and the indices of this share."""
         in_epoch = self.size // self.batch_size
         epoch, skip = divmod(self.start, in_epoch)
         while True:
             generator = torch.Generator().manual_seed((self.seed << 32) + epoch)
             order = torch.randperm(self.size, generator=generator)
             for batch in order.split(self.batch_size)[skip:in_epoch]:
-                yield batch[self.rank :: self.shares].tolist()
+                yield epoch, batch[self.rank :: self.shares]
             epoch, skip = epoch + 1, 0
 
+    def __iter__(self) -> Iterator[list[int]]:
+        for epoch, share in self.shares_by_epoch():
+            yield [SampleIndex(index, epoch, self.seed) for index in share.tolist()]
 
-def batches_from(dataset: Dataset[Any], batches: Batches, start: int) -> Iterator[Any]:
+
+def batches_from(
+    dataset: Dataset[Any],
+    batches: Batches,
+    start: int,
+    workers: int = 0,
+    pin_memory: bool = False,
+) -> Iterator[Any]:
     """The batches of a data set from number `start` on."""
     batches.start = start
-    return iter(DataLoader(dataset, batch_sampler=batches))
+    if type(dataset) is TensorDataset:  # no need to take it apart and to put it together again
+        return ([t[share] for t in dataset.tensors] for _, share in batches.shares_by_epoch())
+    return iter(
+        DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory)
+    )

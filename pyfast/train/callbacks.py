@@ -1,26 +1,26 @@
-"""What happens beside the updates: logs, averages of weights, a stop at the first NaN."""
+"""What happens beside the updates: averages of weights, measurements, a stop at the first NaN."""
 
 from __future__ import annotations
 
-import csv
-import json
-import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pyfast._files import atomic_write
+from pyfast._optional import require
 
 if TYPE_CHECKING:
     from pyfast.train.trainer import Trainer
 
-LOG = "log.jsonl"
+
+SAMPLES = "samples"
 
 
 class Callback:
-    """Is called by a trainer; all methods may be left out."""
+    """Is called by a trainer, in every process; all methods may be left out."""
 
     def on_start(self, trainer: Trainer) -> None:
         """Before the first step of this call, when a checkpoint is loaded."""
@@ -28,63 +28,29 @@ class Callback:
     def on_step(self, trainer: Trainer) -> None:
         """After each step, before a checkpoint is written."""
 
+    def on_save(self, trainer: Trainer) -> None:
+        """Before a checkpoint is written."""
+
+    def on_end(self, trainer: Trainer) -> None:
+        """After the last step of this call, also if an error ended it."""
+
+    def evaluating(self, trainer: Trainer) -> AbstractContextManager[Any]:
+        """What surrounds measurements, see `Trainer.evaluating`."""
+        return nullcontext()
+
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs: numbers, words, tensors."""
+        """What a resumed run needs: numbers, words, tensors. It then needs this callback too."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes back what `state_dict` gave."""
 
 
-class Log(Callback):
-    """Losses as JSON lines, `log.jsonl`, and at the end of the run as a table, `log.csv`.
-
-    Args:
-        every: steps between two lines, default: 10. Numbers are read from the device only then.
-    """
-
-    def __init__(self, every: int = 10) -> None:
-        self.every = every
-
-    def on_start(self, trainer: Trainer) -> None:
-        if trainer.fabric.is_global_zero:
-            # A killed run has lines of steps that its successor takes again.
-            kept = [line for line in read_log(trainer.out) if line["step"] <= trainer.step]
-            with atomic_write(trainer.out / LOG) as part:
-                part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-
-    def on_step(self, trainer: Trainer) -> None:
-        if not trainer.fabric.is_global_zero:
-            return
-        last = trainer.step == trainer.system.config.steps
-        if trainer.step % self.every == 0 or last:
-            line = {"step": trainer.step, **{k: float(v) for k, v in trainer.values.items()}}
-            with (trainer.out / LOG).open("a") as file:
-                file.write(json.dumps(line) + "\n")
-        if last:
-            _write_table(trainer.out)
-
-
-def read_log(run: str | Path) -> list[dict[str, float]]:
-    """The lines of a run's log; a last line that a kill cut short is left out."""
-    file = Path(run) / LOG
-    lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def _write_table(run: Path) -> None:
-    lines = read_log(run)
-    columns = list(dict.fromkeys(key for line in lines for key in line))
-    with atomic_write(run / "log.csv") as part, part.open("w", newline="") as file:
-        table = csv.DictWriter(file, columns)
-        table.writeheader()
-        table.writerows(lines)
-
-
 class NaNGuard(Callback):
-    """Stops at the first loss that is no number and keeps the batch that led to it.
+    """Stops all processes at the first loss that is no number, and keeps the batch that led to it.
 
-    The batch goes to `nan_batch.pt`, the last checkpoint stays.
+    The batch goes to `nan_batch.pt`. No checkpoint is written of weights that are not finite: the
+    last one stays.
 
     Args:
         every: steps between two looks, default: 1. On a GPU each look waits for the step's end.
@@ -97,20 +63,29 @@ class NaNGuard(Callback):
         self.every = every
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.step % self.every:
-            return
-        wrong = [k for k, v in trainer.values.items() if not math.isfinite(float(v))]
+        if trainer.step % self.every == 0:
+            self._look(trainer, trainer.values)
+
+    def on_save(self, trainer: Trainer) -> None:
+        self._look(trainer, {**trainer.values, **trainer.system.state_dict()})
+
+    def _look(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
+        wrong = [k for k, v in values.items() if not bool(torch.as_tensor(v).isfinite().all())]
+        file = trainer.out / f"nan_batch{trainer.fabric.global_rank or ''}.pt"
         if wrong:
-            file = trainer.out / "nan_batch.pt"
             with atomic_write(file) as part:
                 torch.save(trainer.batch, part)
+        if trainer.any_process(bool(wrong)):
+            found = f"{', '.join(wrong)} is not finite; the batch is in {file}"
             raise FloatingPointError(
-                f"step {trainer.step}: {', '.join(wrong)} is not finite; the batch is in {file}"
+                f"step {trainer.step}: {found if wrong else 'another process has a NaN'}"
             )
 
 
 class EMA(Callback):
     """An exponential moving average of all floating-point weights and buffers.
+
+    Measurements, sample pictures and the model that `train` leaves behind have the averages.
 
     Args:
         decay: weight of the past, default: 0.999.
@@ -122,22 +97,175 @@ class EMA(Callback):
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = decay
         self.weights: dict[str, torch.Tensor] = {}
+        self._average = get_ema_multi_avg_fn(decay)
 
     def on_start(self, trainer: Trainer) -> None:
         for name, value in trainer.system.state_dict().items():
             kept = self.weights.get(name, value)
             self.weights[name] = kept.detach().to(value.device, copy=True)
+        # The tensors that training changes in place.
+        self._live = dict(trainer.system.state_dict())
+        floating = [name for name, value in self._live.items() if value.is_floating_point()]
+        self._floating = [self.weights[n] for n in floating], [self._live[n] for n in floating]
+        self._others = [n for n in self._live if n not in set(floating)]
 
     @torch.no_grad()
     def on_step(self, trainer: Trainer) -> None:
-        for name, value in trainer.system.state_dict().items():
-            if value.is_floating_point():
-                self.weights[name].lerp_(value, 1 - self.decay)
-            else:
-                self.weights[name].copy_(value)
+        self._average(*self._floating, None)
+        for name in self._others:
+            self.weights[name].copy_(self._live[name])
+
+    @contextmanager
+    def evaluating(self, trainer: Trainer) -> Iterator[None]:
+        if not self.weights:
+            yield
+            return
+        kept = {name: value.clone() for name, value in self._live.items()}
+        for name, value in self._live.items():
+            value.copy_(self.weights[name])
+        try:
+            yield
+        finally:
+            for name, value in self._live.items():
+                value.copy_(kept[name])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"weights": self.weights}
+        return {"decay": self.decay, "weights": self.weights}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.weights = dict(state["weights"])
+
+
+class Evaluate(Callback):
+    """The system's metrics on its test data, at the last step and every so many.
+
+    They are logged as `test/<name>`. Every process measures all of the data: metrics that gather
+    over processes by themselves, as torchmetrics' do, then stay right.
+
+    Args:
+        every: steps between two measurements, default: only the last step.
+        data: default: `system.dataset("test")`.
+    """
+
+    def __init__(self, every: int | None = None, data: Any = None) -> None:
+        self.every, self.data = every, data
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.finished or (self.every and trainer.step % self.every == 0):
+            with trainer.evaluating():
+                found = evaluate(trainer.system, self.data)
+            trainer.metrics.update({f"test/{name}": value for name, value in found.items()})
+
+
+def evaluate(system: Any, data: Any = None) -> dict[str, float]:
+    """The metrics of a system on test data, in evaluation mode, without gradients.
+
+    Args:
+        system: of the zoo.
+        data: a data set, default: `system.dataset("test")`.
+
+    Example:
+        >>> from pyfast import train, zoo
+        >>> train.evaluate(zoo.from_pretrained("stn_cnn.tiny"))      # doctest: +SKIP
+    """
+    from torch.utils.data import DataLoader
+
+    dataset = system.dataset("test") if data is None else data
+    training = system.training
+    loader = DataLoader(dataset, batch_size=min(system.config.batch_size, len(dataset)))
+    device = system.device
+    try:
+        with torch.no_grad():
+            found = system.eval().evaluate(_moved(batch, device) for batch in loader)
+    finally:
+        system.train(training)
+    return {name: float(value) for name, value in found.items()}
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {key: _moved(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [_moved(value, device) for value in batch]
+    return batch
+
+
+class Samples(Callback):
+    """Pictures of the system (`System.pictures`) as PNG files in `samples/`.
+
+    Args:
+        every: steps between two looks, default: 1000; the last step has one too.
+        columns: of a grid.
+    """
+
+    def __init__(self, every: int = 1000, columns: int = 8) -> None:
+        self.every, self.columns = every, columns
+
+    def on_step(self, trainer: Trainer) -> None:
+        if not (trainer.finished or trainer.step % self.every == 0):
+            return
+        with trainer.evaluating():
+            trainer.seed_generators()
+            pictures = trainer.system.pictures() if trainer.fabric.is_global_zero else {}
+        from pyfast.data import write_png
+
+        for name, images in pictures.items():
+            trainer.pictures[name] = grid(images, self.columns)
+            file = trainer.out / SAMPLES / f"{trainer.step:08d}_{name}.png"
+            file.parent.mkdir(exist_ok=True)
+            write_png(file, trainer.pictures[name])
+
+
+def grid(images: torch.Tensor, columns: int = 8, gap: int = 2) -> torch.Tensor:
+    """Images (N, C, H, W) as one (C, H', W'), row by row, on white.
+
+    Example:
+        >>> grid(torch.zeros(5, 3, 8, 8), columns=3).shape
+        torch.Size([3, 18, 28])
+    """
+    images = images.detach().float().cpu()
+    count, channels, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    result = images.new_ones(channels, rows * (height + gap) - gap, columns * (width + gap) - gap)
+    for number, image in enumerate(images):
+        row, column = divmod(number, columns)
+        top, left = row * (height + gap), column * (width + gap)
+        result[:, top : top + height, left : left + width] = image
+    return result
+
+
+class Progress(Callback):
+    """A bar with the last losses, on the first process.
+
+    Args:
+        every: steps between two looks at the losses, default: 20.
+
+    Raises:
+        ImportError: tqdm is not installed; with the pip command.
+    """
+
+    def __init__(self, every: int = 20) -> None:
+        self.every = every
+        self._tqdm = require("tqdm", "train").tqdm
+        self._bar: Any = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        if trainer.fabric.is_global_zero:
+            steps = trainer.system.config.steps
+            self._bar = self._tqdm(total=steps, initial=trainer.step, unit="step")
+
+    def on_step(self, trainer: Trainer) -> None:
+        if self._bar is None:
+            return
+        if trainer.step % self.every == 0 or trainer.finished:
+            self._bar.set_postfix(
+                {k: f"{float(v):.4g}" for k, v in trainer.values.items()}, refresh=False
+            )
+        self._bar.update()
+
+    def on_end(self, trainer: Trainer) -> None:
+        if self._bar is not None:
+            self._bar.close()

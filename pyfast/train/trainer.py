@@ -6,6 +6,7 @@ import json
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,17 +16,24 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
 
-from pyfast._files import atomic_write
-from pyfast._optional import require
+from pyfast._files import atomic_write, sweep
 from pyfast.train.batches import Batches, batches_from
+from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint
+from pyfast.train.processes import (
+    average_gradients,
+    broadcast_state,
+    launched,
+    make_fabric,
+    synchronised_batch_norm,
+)
 from pyfast.train.updates import Update
 
 if TYPE_CHECKING:
     from pyfast.train.callbacks import Callback
     from pyfast.zoo.system import System
-
-CHECKPOINT = "last.pt"
 
 
 class Trainer:
@@ -35,18 +43,38 @@ class Trainer:
     random generators are seeded anew in every step, and the order of samples depends on the seed
     alone. Two runs, one of them interrupted, give the same bits.
 
+    Several processes see shares of one global batch, average their gradients and, unless
+    `sync_batch_norm` is false, normalise over all shares: they compute what one process would.
+
     Args:
         system: what is trained; its config has `steps` and the `batch_size` of all processes.
         out: folder of the run.
+        data: what it learns from, in place of `system.dataset("train")`.
         seed: of the order of samples and of noise, default: 0.
-        devices: how many processes take part; under `torchrun` as many as it started. Default: 1.
-        precision: as Fabric has it, such as "bf16-mixed"; default: 32 bits.
-        callbacks: called after steps and at checkpoints.
+        device: "cpu", "cuda", "cuda:1", "mps"; default: a GPU where there is one.
+        devices: how many processes take part, one a device; default: as many as `torchrun` started
+            on this machine, else 1.
+        precision: as Fabric has it: "32-true", "bf16-mixed", "16-mixed", "bf16-true"; default: 32
+            bits. It rules what networks compute; losses are computed on float32.
+        callbacks: called after steps and at checkpoints, in this order.
         save_every: steps between checkpoints, default: 1000.
+        workers: processes that read data, for each device; default: 0, the training process.
+        sync_batch_norm: whether batch normalisation spans all processes, default: true.
 
     Attributes:
         step: number of steps done.
-        values: losses and what else the updates gave in the last step: tensors and numbers.
+        batch: the first batch of the last step.
+        values: losses and what else the updates gave in the last step: scalars.
+        metrics: numbers that callbacks measured after the last step.
+        pictures: what callbacks drew after the last step, (C, H, W) by name.
+        optimizers: one for each update, by its name.
+        settings: what has to stay as it is in a run that goes on; `config.json` has it.
+        fabric: device, rank and precision.
+
+    Example:
+        >>> from pyfast import train, zoo
+        >>> system = zoo.create_model("stn_cnn.tiny")            # doctest: +SKIP
+        >>> train.Trainer(system, "runs/stn", seed=1).fit()      # doctest: +SKIP
     """
 
     def __init__(
@@ -54,73 +82,89 @@ class Trainer:
         system: System,
         out: str | Path,
         *,
+        data: Dataset[Any] | None = None,
         seed: int = 0,
-        devices: int = 1,
+        device: str | None = None,
+        devices: int | None = None,
         precision: Any = None,
         callbacks: Sequence[Callback] = (),
         save_every: int = 1000,
+        workers: int = 0,
+        sync_batch_norm: bool = True,
     ) -> None:
-        fabric = require("lightning_fabric", "train")
-        strategies = require("lightning_fabric.strategies", "train")
-        strategy = strategies.DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto"
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-        self.fabric = fabric.Fabric(
-            accelerator=accelerator, devices=devices, strategy=strategy, precision=precision
-        )
+        self.fabric = make_fabric(device, devices, precision)
         self.system, self.out, self.seed = system, Path(out), seed
         self.callbacks, self.save_every = tuple(callbacks), save_every
+        self._data, self._workers, self._sync_batch_norm = data, workers, sync_batch_norm
         self.step = self._drawn = 0
         self.batch: Any = None
         self.values: dict[str, Any] = {}
+        self.metrics: dict[str, float] = {}
+        self.pictures: dict[str, Tensor] = {}
+        self.optimizers: dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         self._stop = False
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done."""
+        return self.step >= self.system.config.steps
 
     def fit(self, resume: bool = False) -> None:
         """Runs the steps that are left.
 
         Args:
-            resume: whether to go on from the folder's checkpoint.
+            resume: whether to go on from the folder's checkpoint. The config must be that of the
+                run, except for `steps`: a run may be made longer.
 
         Raises:
             FileExistsError: the folder has a run, and `resume` is false.
             FileNotFoundError: `resume` is true, and the folder has no checkpoint.
             ValueError: the checkpoint is of a run with other settings; with the difference.
-            KeyboardInterrupt: after Ctrl-C, when the step is done and the checkpoint is written.
+            KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and the checkpoint is
+                written; a second one does not wait.
         """
-        self.fabric.launch()
-        saved = self._read(resume)
-        self._describe()
-        originals = dict(self.system.named_children())
-        try:
-            self._prepare(saved, originals)
-            with self._finishing_the_step():
-                self._loop()
-        finally:
-            for name, network in originals.items():
-                setattr(self.system, name, network)
+        originals = list(_networks(self.system))
+        with launched(self.fabric), ExitStack() as stack:
+            if self.fabric.world_size > 1 and self._sync_batch_norm:
+                stack.enter_context(synchronised_batch_norm(self.system))
+            dataset = self.system.dataset("train") if self._data is None else self._data
+            self.settings = self._describe(dataset)
+            saved = read_checkpoint(self.out, self.settings) if resume else None
+            if not resume and (self.out / CHECKPOINT).exists():
+                raise FileExistsError(f"{self.out} has a run: resume it or choose another folder")
+            self._write_description()
+            try:
+                self._prepare(saved, originals, dataset)
+                with self._finishing_the_step():
+                    self._loop()
+            finally:
+                for parent, name, network in originals:
+                    setattr(parent, name, network)
 
     def _loop(self) -> None:
-        for callback in self.callbacks:
-            callback.on_start(self)
-        steps = self.system.config.steps
-        while self.step < steps and not self._stop:
-            self._one_step()
-            self.step += 1
+        try:
             for callback in self.callbacks:
-                callback.on_step(self)
-            self._stop = self._any_process(self._stop)
-            if self.step % self.save_every == 0 or self.step == steps or self._stop:
-                self.save()
-        if self._stop:
-            raise KeyboardInterrupt
-
-    def _any_process(self, flag: bool) -> bool:
-        if self.fabric.world_size == 1:
-            return flag
-        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
+                callback.on_start(self)
+            stop = False
+            while not (self.finished or stop):
+                self._one_step()
+                self.step += 1
+                for callback in self.callbacks:
+                    callback.on_step(self)
+                stop = self.any_process(self._stop)
+                if self.step % self.save_every == 0 or self.finished or stop:
+                    self.save()
+            if stop:
+                raise KeyboardInterrupt
+        finally:
+            for callback in self.callbacks:
+                callback.on_end(self)
 
     def _one_step(self) -> None:
-        self._seed_generators()
-        self.values = {}
+        self.seed_generators(self.step)
+        self.system.step = self.step
+        self.values, self.metrics, self.pictures = {}, {}, {}
         self.batch = self._draw()
         for update in self._updates:
             times = update.times(self.step)
@@ -132,25 +176,28 @@ class Trainer:
                 self._schedules[update.name].step()
 
     def _apply(self, update: Update, batches: Sequence[Any]) -> None:
-        optimizer, modules = self._optimizers[update.name], self._modules[update.name]
+        optimizer, parameters = self.optimizers[update.name], self._parameters[update.name]
+        several = self.fabric.world_size > 1
 
         def gradients() -> Tensor:
             optimizer.zero_grad()
-            total = torch.zeros((), device=self.fabric.device)
-            for number, batch in enumerate(batches, 1):
-                idle = [m for m in self._wrapped if m not in modules or number < len(batches)]
-                with ExitStack() as without_exchange:
-                    if self.fabric.world_size > 1:
-                        for module in idle:
-                            without_exchange.enter_context(self.fabric.no_backward_sync(module))
-                    result = update.loss(batch)
-                    loss, extra = result if isinstance(result, tuple) else (result, {})
-                    self.fabric.backward(loss / len(batches))
-                total += loss.detach() / len(batches)
+            losses = []
+            for batch in batches:
+                result = update.loss(batch)
+                loss, extra = result if isinstance(result, tuple) else (result, {})
+                loss = loss / len(batches) if len(batches) > 1 else loss
+                self.fabric.backward(loss)
+                losses.append(loss.detach())
                 self.values.update(extra)
+            total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            if several:
+                average_gradients(parameters)
+                if isinstance(optimizer.optimizer, LBFGS):
+                    # Its line search looks at the loss, which has to be the same everywhere.
+                    total = self.fabric.all_reduce(total)
             if update.clip is not None:
                 self.fabric.clip_gradients(
-                    modules[0], optimizer, max_norm=update.clip, error_if_nonfinite=False
+                    self.system, optimizer, max_norm=update.clip, error_if_nonfinite=False
                 )
             self.values[update.name] = total
             return total
@@ -175,43 +222,80 @@ class Trainer:
         self._drawn += 1
         return self.fabric.to_device(next(self._batches))
 
-    def _seed_generators(self) -> None:
-        numbers = (self.seed, self.step, self.fabric.global_rank)
-        seed = int(np.random.SeedSequence(numbers).generate_state(1)[0])
+    def seed_generators(self, *numbers: int) -> None:
+        """Seeds all random generators from the run's seed, these numbers and the process."""
+        entropy = (self.seed, *numbers, self.fabric.global_rank)
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
         torch.manual_seed(seed)
         np.random.seed(seed)  # noqa: NPY002  (for losses that use the global generator)
         random.seed(seed)
 
-    def _prepare(self, saved: dict[str, Any] | None, networks: dict[str, nn.Module]) -> None:
+    def any_process(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; all of them have to ask."""
+        if self.fabric.world_size == 1:
+            return flag
+        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
+
+    def averages(self) -> dict[str, float]:
+        """`values`, averaged over the processes; all of them have to ask."""
+        if not self.values:
+            return {}
+        numbers = torch.stack(
+            [torch.as_tensor(v, device=self.fabric.device).float() for v in self.values.values()]
+        )
+        if self.fabric.world_size > 1:
+            numbers = self.fabric.all_reduce(numbers)
+        return dict(zip(self.values, numbers.tolist(), strict=True))
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode without gradients, on averaged weights where a callback keeps them."""
+        modes = [(module, module.training) for module in self.system.modules()]
+        with torch.no_grad(), ExitStack() as stack:
+            for callback in self.callbacks:
+                stack.enter_context(callback.evaluating(self))
+            self.system.eval()
+            try:
+                yield
+            finally:
+                for module, training in modes:
+                    module.training = training
+
+    def _prepare(
+        self,
+        saved: dict[str, Any] | None,
+        networks: list[tuple[nn.Module, str, nn.Module]],
+        dataset: Dataset[Any],
+    ) -> None:
         fabric, system = self.fabric, self.system
         if saved:
             system.load_state_dict(saved["weights"])
         system.to(fabric.device).train()
-        for name, network in networks.items():
-            if any(p.requires_grad for p in network.parameters()):
-                setattr(system, name, fabric.setup_module(network))
-        self._wrapped = [n for n in system.children() if hasattr(n, "_forward_module")]
+        if fabric.world_size > 1:
+            broadcast_state(system)
+        learning = {p: name for name, p in system.named_parameters() if p.requires_grad}
+        for parent, name, network in networks:
+            if next(network.parameters(), None) is not None:
+                setattr(parent, name, fabric.setup_module(network))
         self._updates = tuple(system.updates())
-        self._modules = {u.name: _as_tuple(u.modules) for u in self._updates}
-        own = {
-            name: [p for module in modules for p in module.parameters() if p.requires_grad]
-            for name, modules in self._modules.items()
-        }
-        everything = {id(p): p for parameters in own.values() for p in parameters}
+        names = [update.name for update in self._updates]
+        if len(set(names)) < len(names):
+            raise ValueError(f"updates: expected names that differ, got {', '.join(names)}")
+        self._parameters = {u.name: _parameters(u) for u in self._updates}
+        everything = dict.fromkeys(p for own in self._parameters.values() for p in own)
         self._others = {
-            name: [p for key, p in everything.items() if key not in set(map(id, parameters))]
-            for name, parameters in own.items()
+            name: [p for p in everything if p not in set(own)]
+            for name, own in self._parameters.items()
         }
-        self._optimizers: dict[str, Any] = {}
         self._schedules: dict[str, Any] = {}
         for update in self._updates:
-            optimizer = update.optimizer(own[update.name])
+            own = self._parameters[update.name]
+            optimizer = update.make_optimizer((learning[p], p) for p in own)
             if update.schedule is not None:
                 self._schedules[update.name] = update.schedule(optimizer)
-            self._optimizers[update.name] = fabric.setup_optimizers(optimizer)
+            self.optimizers[update.name] = fabric.setup_optimizers(optimizer)
         if saved:
             self._restore(saved)
-        dataset = system.dataset("train")
         order = Batches(
             len(dataset),  # type: ignore[arg-type]
             system.config.batch_size,
@@ -219,92 +303,128 @@ class Trainer:
             fabric.global_rank,
             fabric.world_size,
         )
-        self._batches = batches_from(dataset, order, self._drawn)
+        self._batches = batches_from(
+            dataset, order, self._drawn, self._workers, fabric.device.type == "cuda"
+        )
 
     def save(self) -> None:
         """Writes the checkpoint, which takes the place of the last one when it is whole."""
-        shares = [None] * self.fabric.world_size
-        state = self.system.training_state()
+        for callback in self.callbacks:
+            callback.on_save(self)
+        shares: list[Any] = [self.system.training_state()]
         if self.fabric.world_size > 1:
-            torch.distributed.all_gather_object(shares, state)
+            shares = [None] * self.fabric.world_size
+            torch.distributed.all_gather_object(shares, self.system.training_state())
+        error = None
         if self.fabric.is_global_zero:
+            states = {type(c).__name__: c.state_dict() for c in self.callbacks}
             checkpoint = {
-                "settings": self._settings(),
+                "settings": self.settings,
                 "step": self.step,
                 "drawn": self._drawn,
                 "weights": self.system.state_dict(),
-                "optimizers": {n: o.optimizer.state_dict() for n, o in self._optimizers.items()},
+                "optimizers": {n: o.optimizer.state_dict() for n, o in self.optimizers.items()},
                 "schedules": {n: s.state_dict() for n, s in self._schedules.items()},
-                "training": shares if self.fabric.world_size > 1 else [state],
-                "callbacks": [callback.state_dict() for callback in self.callbacks],
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "training": shares,
+                "callbacks": {name: state for name, state in states.items() if state},
             }
-            with atomic_write(self.out / CHECKPOINT) as part:
-                torch.save(checkpoint, part)
-        self.fabric.barrier()
+            try:
+                with atomic_write(self.out / CHECKPOINT) as part:
+                    torch.save(checkpoint, part)
+            except Exception as problem:
+                error = problem
+        if self.any_process(error is not None):
+            raise error or RuntimeError("the first process could not write its checkpoint")
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.step, self._drawn = saved["step"], saved["drawn"]
-        for name, optimizer in self._optimizers.items():
+        for name, optimizer in self.optimizers.items():
             optimizer.optimizer.load_state_dict(saved["optimizers"][name])
         for name, schedule in self._schedules.items():
             schedule.load_state_dict(saved["schedules"][name])
+            if isinstance(schedule, LambdaLR):
+                # The rate again, which may depend on how long the run is to be.
+                schedule.last_epoch -= 1
+                schedule.step()
+        self.fabric.strategy.precision.load_state_dict(saved["precision"])
         self.system.load_training_state(saved["training"][self.fabric.global_rank])
-        for callback, state in zip(self.callbacks, saved["callbacks"], strict=True):
-            callback.load_state_dict(state)
+        for callback in self.callbacks:
+            state = saved["callbacks"].get(type(callback).__name__)
+            if state:
+                callback.load_state_dict(state)
 
-    def _read(self, resume: bool) -> dict[str, Any] | None:
-        file = self.out / CHECKPOINT
-        if not resume:
-            if file.exists():
-                raise FileExistsError(f"{self.out} has a run: resume it or choose another folder")
-            return None
-        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        now, then = self._settings(), saved["settings"]
-        differing = [
-            f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
-            for key in {**then, **now}
-            if then.get(key) != now.get(key)
-        ]
-        if differing:
-            raise ValueError(f"{file} is of a run with other settings: {'; '.join(differing)}")
-        return saved
+    def _describe(self, dataset: Dataset[Any]) -> dict[str, Any]:
+        """What has to stay as it is in a run that goes on."""
+        from pyfast.zoo.registry import name_of
 
-    def _settings(self) -> dict[str, Any]:
+        stateful = sorted(type(c).__name__ for c in self.callbacks if c.state_dict())
+        if len(set(stateful)) < len(stateful):
+            raise ValueError(
+                f"callbacks: expected one of each class with a state, got {', '.join(stateful)}"
+            )
         return {
-            "system": type(self.system).__name__,
+            "model": name_of(self.system, type(self.system).__name__),
             "seed": self.seed,
             "processes": self.fabric.world_size,
-            "precision": str(self.fabric._precision.precision),
-            "callbacks": ", ".join(type(callback).__name__ for callback in self.callbacks),
-            **json.loads(json.dumps(self.system.config.to_json())),
+            "precision": self.fabric.strategy.precision.precision,
+            "callbacks": stateful,
+            "samples": len(dataset),  # type: ignore[arg-type]
+            "config": json.loads(json.dumps(self.system.config.to_json())),
         }
 
-    def _describe(self) -> None:
+    def _write_description(self) -> None:
         if self.fabric.is_global_zero:
             from pyfast.env import report
 
             self.out.mkdir(parents=True, exist_ok=True)
-            for name, facts in (("config", self._settings()), ("environment", report())):
+            sweep(self.out)
+            for name, facts in (("config", self.settings), ("environment", report())):
                 with atomic_write(self.out / f"{name}.json") as part:
                     part.write_text(json.dumps(facts, indent=2, default=str) + "\n")
 
     @contextmanager
     def _finishing_the_step(self) -> Iterator[None]:
-        """Lets Ctrl-C wait for the end of the step; the second one does not wait."""
+        """Lets Ctrl-C and SIGTERM wait for the end of the step; a second one does not wait."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        noted = float("inf")
 
         def note(number: int, frame: Any) -> None:
-            self._stop = True
-            signal.signal(signal.SIGINT, before)
+            nonlocal noted
+            # A launcher may hand on what the terminal has sent to all.
+            if time.monotonic() - noted > 1:
+                signal.signal(number, before[signal.Signals(number)])
+                signal.raise_signal(number)
+            elif not self._stop:
+                self._stop, noted = True, time.monotonic()
 
-        before = signal.signal(signal.SIGINT, note)
+        for number in before:
+            signal.signal(number, note)
         try:
             yield
         finally:
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
-def _as_tuple(modules: nn.Module | Sequence[nn.Module]) -> tuple[nn.Module, ...]:
-    return (modules,) if isinstance(modules, nn.Module) else tuple(modules)
+def _networks(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """The children that have a forward pass, each with where it hangs."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ModuleList | nn.ModuleDict):
+            yield from _networks(child)
+        else:
+            yield module, name, child
+
+
+def _parameters(update: Update) -> list[nn.Parameter]:
+    """What learns in an update, each once."""
+    parts = update.modules
+    parts = (parts,) if isinstance(parts, nn.Module | nn.Parameter) else parts
+    found: dict[nn.Parameter, None] = {}
+    for part in parts:
+        own = (part,) if isinstance(part, nn.Parameter) else part.parameters()
+        found.update(dict.fromkeys(p for p in own if p.requires_grad))
+    return list(found)

@@ -237,14 +237,20 @@ def create_model(
         return entry.model(config).to(dtype=dtype)
 
 
-def name_of(model: Model) -> str:
+def name_of(model: Model, default: str | None = None) -> str:
     """The registered name that comes nearest to a model's class and config.
 
+    Args:
+        model: of a registered class.
+        default: the name of a class that is not registered.
+
     Raises:
-        ValueError: the class has no name.
+        ValueError: the class has no name, and there is no default.
     """
     names = [entry for entry in _entries.values() if entry.model is type(model)]
     if not names:
+        if default is not None:
+            return default
         raise ValueError(f"{type(model).__name__} has no name: register the class first")
     settings = model.config.to_json()
     return max(names, key=lambda e: sum(settings[k] == v for k, v in e.defaults.items())).name

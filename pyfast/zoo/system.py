@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from pyfast.train.callbacks import Callback
     from pyfast.train.updates import Update
 
 BACKENDS = ("pyfast", "torch")
@@ -89,7 +90,12 @@ class System(Model):
     may wrap them. `forward` is what a user wants of the trained system, on tensors; the verb of the
     task (`classify`, `segment`, `translate`, `sample`, `stylize`, `matte`) is the same for people:
     without gradients and in evaluation mode.
+
+    Attributes:
+        step: number of the training step, from 0 on, for losses that change with it.
     """
+
+    step = 0
 
     @abstractmethod
     def updates(self) -> Sequence[Update]:
@@ -102,6 +108,17 @@ class System(Model):
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
         """Metrics over batches of `dataset("test")`."""
         return {}
+
+    def pictures(self) -> Mapping[str, Tensor]:
+        """What shows how far training is, by name: (N, 1 or 3, H, W) in [0, 1].
+
+        Called in evaluation mode, without gradients, with the same random numbers each time.
+        """
+        return {}
+
+    def callbacks(self) -> Sequence[Callback]:
+        """What belongs to the recipe beside the updates, such as an average of the weights."""
+        return ()
 
     def training_state(self) -> dict[str, Any]:
         """What a resumed run needs beside weights and optimisers, such as a pool of images."""

@@ -1,30 +1,19 @@
-"""A training run in a process of its own: `worker.py SYSTEM FOLDER [--killed-in-save STEP]`."""
+"""Training runs in processes of their own: `worker.py FOLDER SYSTEM... [--killed-in-save STEP]`."""
 
 import os
 import signal
 import sys
+from pathlib import Path
 
 import systems
 import torch
 
-from pyfast.train import EMA, Log, Trainer
-
-
-class QuietRegression(systems.Regression):
-    pass
-
-
-class QuietInTurns(systems.InTurns):
-    """Without noise and without chance, which every process has of its own."""
-
-    def fake(self, x):
-        return self.generator(x)
-
-    def critic_loss(self, batch):
-        return self.critic(self.fake(batch[0]).detach()).mean() - self.critic(batch[0]).mean()
+from pyfast.train import EMA, Log, NaNGuard, Trainer
 
 
 class Killed(Trainer):
+    """Dies when half of a checkpoint is written."""
+
     step_of_death = 0
 
     def save(self):
@@ -40,13 +29,24 @@ class Killed(Trainer):
         super().save()
 
 
+def fit(name, out):
+    system = getattr(systems, name)()
+    callbacks = (NaNGuard(), Log(1), EMA(0.9), *system.callbacks())
+    try:
+        Killed(system, out, callbacks=callbacks, save_every=2).fit()
+    except FloatingPointError as error:
+        (out / f"error{os.environ['RANK']}").write_text(str(error))
+
+
 if __name__ == "__main__":
-    name, out, *death = sys.argv[1:]
-    Killed.step_of_death = int(death[1]) if death else 0
-    system = globals().get(name) or getattr(systems, name)
-    devices = int(os.environ.get("WORLD_SIZE", 1))
-    trainer = Killed(system(), out, devices=devices, callbacks=(Log(1), EMA(0.9)), save_every=2)
-    trainer.fit()
-    if devices > 1:
-        torch.distributed.barrier()
-        torch.distributed.destroy_process_group()
+    folder, *names = sys.argv[1:]
+    if "--killed-in-save" in names:
+        Killed.step_of_death = int(names.pop())
+        names.pop()
+    for name in names:
+        if not Killed.step_of_death:
+            fit(name, Path(folder) / name)
+        elif child := os.fork():
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        else:
+            fit(name, Path(folder) / name)
