@@ -5,11 +5,13 @@ from pyfast.data.image_files import read_image, to_picture, write_image, write_p
 from pyfast.data.matte_errors import matte_errors
 from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
+from pyfast.data.scenes import Scenes
 
 __all__ = [
     "PHOTOGRAPHS",
     "Digits",
     "MatteScene",
+    "Scenes",
     "digits",
     "matte_errors",
     "matte_scene",

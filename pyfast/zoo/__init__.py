@@ -3,7 +3,7 @@
 Nothing heavy is imported before it is used: training and metrics bring their own packages.
 """
 
-from pyfast.zoo import backbones
+from pyfast.zoo import backbones, segmentation
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
@@ -26,6 +26,7 @@ __all__ = [
     "load_checkpoint",
     "register",
     "save_pretrained",
+    "segmentation",
     "shipped_weights",
     "verify",
 ]

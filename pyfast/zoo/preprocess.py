@@ -39,7 +39,17 @@ class Preprocess:
         return inputs / self.scale * std + mean
 
 
+def _caffe(blue: float, green: float, red: float) -> Preprocess:
+    """Blue first, 0 to 255, less a mean."""
+    return Preprocess(mean=(red / 255, green / 255, blue / 255), scale=255.0, bgr=True)
+
+
 PREPROCESS = {
     "imagenet": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "gatys": Preprocess(mean=(0.48501961, 0.45795686, 0.40760392), scale=255.0, bgr=True),
+    "deeplab": _caffe(104.008, 116.669, 122.675),
+    "dilation_voc": _caffe(102.93, 111.36, 116.52),
+    "dilation_camvid": _caffe(110.70313206, 108.77808759, 105.41212523),
+    "dilation_kitti": _caffe(96.19429688, 95.55136972, 91.34692262),
+    "dilation_cityscapes": _caffe(72.39, 82.91, 73.16),
 }

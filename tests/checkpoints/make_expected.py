@@ -1,13 +1,17 @@
-"""Writes expected.json: what the reference repositories' own source computes.
+"""Writes into expected.json what the reference repositories' own source computes.
 
-    python tests/checkpoints/make_expected.py TORCHVISION NOTEBOOK
+    python tests/checkpoints/make_expected.py SOURCE=PATH ...
 
-TORCHVISION is a folder that holds `models/vgg.py` and `models/resnet.py` of pytorch/vision; of what
-they import of their package, nothing that computes, stand-ins take the place. NOTEBOOK is
-`NeuralStyleTransfer.ipynb` of leongatys/PytorchNeuralStyleTransfer, of which the cell with the
-network is run. No source is kept here.
+Entries of other sources stay. No source is kept here. SOURCE is one of
+
+- torchvision: a folder that holds `models/vgg.py` and `models/resnet.py` of pytorch/vision; of what
+  they import of their package, nothing that computes, stand-ins take the place;
+- leongatys: `NeuralStyleTransfer.ipynb` of leongatys/PytorchNeuralStyleTransfer, of which the cell
+  with the network is run;
+- kazuto: a copy of kazuto1011/deeplab-pytorch, of which `libs/models` is imported.
 """
 
+import importlib
 import json
 import sys
 import types
@@ -68,21 +72,51 @@ def record(model: torch.nn.Module, call) -> dict:
     }
 
 
-def main(torchvision: Path, notebook: Path) -> None:
+def torchvision(folder: Path) -> dict:
     image = uniform("input", SHAPE)
-    expected = {}
-    for file, names in (("vgg", ("vgg16", "vgg19")), ("resnet", ("resnet50", "resnet101"))):
-        source = torchvision_source(torchvision, file)
-        for name in names:
-            model = source[name]()
-            expected[f"torchvision_{name}"] = record(model, lambda m: {"output": m(image)})
-    expected["leongatys_vgg19_conv"] = record(
-        notebook_network(notebook),
-        lambda m: dict(zip(NODES.values(), m(image, list(NODES)), strict=True)),
-    )
+    return {
+        f"torchvision_{name}": record(
+            torchvision_source(folder, file)[name](), lambda m: {"output": m(image)}
+        )
+        for file, names in (("vgg", ("vgg16", "vgg19")), ("resnet", ("resnet50", "resnet101")))
+        for name in names
+    }
+
+
+def leongatys(notebook: Path) -> dict:
+    image = uniform("input", SHAPE)
+
+    def call(model):
+        return dict(zip(NODES.values(), model(image, list(NODES)), strict=True))
+
+    return {"leongatys_vgg19_conv": record(notebook_network(notebook), call)}
+
+
+def kazuto(folder: Path) -> dict:
+    image = uniform("input", SHAPE)
+    sys.path.insert(0, str(folder))
+    models = importlib.import_module("libs.models")
+    return {
+        name: record(build(21), lambda m: {"output": m(image)})
+        for name, build in (
+            ("kazuto_deeplabv2_resnet101_msc_21", models.DeepLabV2_ResNet101_MSC),
+            ("kazuto_deeplabv1_resnet101_21", models.DeepLabV1_ResNet101),
+        )
+    }
+
+
+SOURCES = {"torchvision": torchvision, "leongatys": leongatys, "kazuto": kazuto}
+
+
+def main(*arguments: str) -> None:
+    file = Path(__file__).with_name("expected.json")
+    expected = json.loads(file.read_text())
+    for argument in arguments:
+        source, _, path = argument.partition("=")
+        expected |= SOURCES[source](Path(path))
     lines = (f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in expected.items())
-    Path(__file__).with_name("expected.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])

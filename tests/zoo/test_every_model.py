@@ -9,6 +9,9 @@ from pyfast.zoo.registry import find
 MODELS = zoo.list_models()
 # Of papers and reference models, in the published form.
 PARAMETERS = {
+    "deeplab_v1": 20_505_429,
+    "deeplabv2_resnet101": 44_048_532,
+    "deeplabv2_vgg16": 37_877_652,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "vgg16": 138_357_544,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pyfast.nn import DilatedConv2d
 from pyfast.zoo.backbones._backbone import Backbone, BackboneConfig
 from pyfast.zoo.registry import register
 
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
+FORMS = ("classifier", "deeplab", "dilated")
 PAPER = "Simonyan, Zisserman 2015, arXiv 1409.1556"
 
 
@@ -26,13 +28,22 @@ class VGGConfig(BackboneConfig):
     Args:
         depth: 16 or 19 layers with weights.
         pooling: "max" as published, or "average" as neural style prefers it.
+        form: "classifier"; or features 8 times smaller than the image, whose fifth block is
+            dilated: "deeplab", where poolings are 3x3 and the last two keep the resolution, or
+            "dilated", where those two are gone and nothing is padded. These have no classifier.
     """
 
     depth: int = 19
     pooling: str = "max"
+    form: str = "classifier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.form not in FORMS or (self.form != "classifier" and self.classes):
+            raise ValueError(
+                f"expected form {', '.join(FORMS)}, the last two with classes=0, "
+                f"got {self.form} and classes={self.classes}"
+            )
         if self.depth not in CONVOLUTIONS or self.pooling not in ("max", "average"):
             raise ValueError(
                 "expected depth 16 or 19 and pooling max or average, "
@@ -70,17 +81,28 @@ class VGG(Backbone):
     def __init__(self, config: VGGConfig) -> None:
         super().__init__(config)
         pool = nn.MaxPool2d if config.pooling == "max" else nn.AvgPool2d
+        self.smallest = 32 if config.form == "classifier" else 1
         self.features = nn.Sequential()
         inner, last = 3, []
         for block, count in enumerate(CONVOLUTIONS[config.depth], start=1):
             outer = config.width * min(2 ** (block - 1), 8)
+            dilation = 2 if block == 5 and config.form != "classifier" else 1
+            padding = 0 if config.form == "dilated" else dilation
+            ours = dilation > 1 and config.backend == "pyfast"
+            convolution = DilatedConv2d if ours else nn.Conv2d
             for index in range(1, count + 1):
                 self.features.add_module(
-                    f"conv{block}_{index}", nn.Conv2d(inner, outer, 3, padding=1)
+                    f"conv{block}_{index}",
+                    convolution(inner, outer, 3, padding=padding, dilation=dilation),
                 )
                 self.features.add_module(f"relu{block}_{index}", nn.ReLU())
                 inner = outer
-            self.features.add_module(f"pool{block}", pool(2))
+            if config.form == "deeplab":
+                stride = 2 if block < 4 else 1
+                wide = pool(3, stride=stride, padding=1, ceil_mode=True)
+                self.features.add_module(f"pool{block}", wide)
+            elif config.form == "classifier" or block < 4:
+                self.features.add_module(f"pool{block}", pool(2))
             last.append(f"relu{block}_{count}")
         self.stages = tuple(last)
         if self.has_classifier():

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyfast.zoo.backbones.resnet import BLOCKS
 from pyfast.zoo.backbones.vgg import CONVOLUTIONS
 from pyfast.zoo.registry import configure
 
@@ -84,6 +85,22 @@ def _vgg_by_index(depth: int) -> Iterator[tuple[str, str]]:
     yield from ((rf"^classifier\.{i}\.", f"fc{6 + i // 3}.") for i in (0, 3, 6))
 
 
+def _kazuto(prefix: str) -> Iterator[tuple[str, str]]:
+    yield rf"^{prefix}layer1\.conv1\.conv\.", "network.body.conv1."
+    yield rf"^{prefix}layer1\.conv1\.bn\.", "network.body.bn1."
+    yield rf"^{prefix}aspp\.c(\d)\.", r"network.head.branches.\1."
+    yield rf"^{prefix}fc\.", "network.head."
+    for stage in range(1, 5):
+        yield rf"^{prefix}layer{stage + 1}\.", f"network.body.layer{stage}."
+    for block in range(max(map(max, BLOCKS.values()))):
+        yield rf"\.block{block + 1}\.", f".{block}."
+    for number, part in enumerate(("reduce", "conv3x3", "increase"), start=1):
+        yield rf"\.{part}\.(conv|bn)\.", rf".\g<1>{number}."
+    yield r"\.shortcut\.conv\.", ".downsample.0."
+    yield r"\.shortcut\.bn\.", ".downsample.1."
+
+
+_KAZUTO = "MIT, Copyright (c) 2017 Kazuto Nakashima"
 _VISION = "BSD-3-Clause, Copyright (c) Soumith Chintala 2016, all rights reserved"
 
 LAYOUTS = {
@@ -119,6 +136,24 @@ LAYOUTS = {
             licence="MIT, Copyright (c) 2021 Leon Gatys",
             renames=((r"^conv", "features.conv"),),
             settings={"preprocess": "gatys", "classes": 0},
+        ),
+        Layout(
+            "kazuto_deeplabv2_resnet101_msc_21",
+            model="deeplabv2_resnet101",
+            source="kazuto1011/deeplab-pytorch",
+            licence=_KAZUTO,
+            renames=tuple(_kazuto("base\\.")),
+            settings={"preprocess": "deeplab"},
+            sizes={"classes": ("base.aspp.c0.weight", 0)},
+        ),
+        Layout(
+            "kazuto_deeplabv1_resnet101_21",
+            model="deeplabv2_resnet101",
+            source="kazuto1011/deeplab-pytorch",
+            licence=_KAZUTO,
+            renames=tuple(_kazuto("")),
+            settings={"preprocess": "deeplab", "rates": (), "image_scales": ()},
+            sizes={"classes": ("fc.weight", 0)},
         ),
     )
 }

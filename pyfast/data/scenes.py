@@ -1,0 +1,89 @@
+"""Generated pictures of shapes, with the label of every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+LENGTHS = {"train": 20_000, "test": 64}
+NOISE = 0.2
+# Of half the side of an object, over the side of the picture.
+SMALLEST, LARGEST = 0.05, 0.35
+
+
+class Scenes(Dataset[tuple[Tensor, Tensor]]):
+    """Noisy pictures with discs, squares and triangles of several sizes, which say their label.
+
+    Colours say nothing about labels, and small and large objects of a kind have the same form, so
+    that a network has to see outlines of every size; noise hides them from one that looks at a few
+    pixels. Each sample is a function of the seed, the split and its index.
+
+    Args:
+        split: "train" or "test", which share no random numbers.
+        size: height and width in pixels, default: 65.
+        seed: of all that is random, default: 0.
+
+    Attributes:
+        labels: names of the labels, "background" first.
+
+    Raises:
+        ValueError: another split.
+
+    Example:
+        >>> image, labels = Scenes("train", 48)[0]
+        >>> image.shape, labels.shape, image.dtype, labels.dtype
+        (torch.Size([3, 48, 48]), torch.Size([48, 48]), torch.float32, torch.int64)
+    """
+
+    labels = ("background", "disc", "square", "triangle")
+
+    def __init__(self, split: str = "train", size: int = 65, seed: int = 0) -> None:
+        if split not in LENGTHS:
+            raise ValueError(f"split: expected train or test, got {split!r}")
+        self.split, self.size, self.seed = split, size, seed
+
+    def __len__(self) -> int:
+        return LENGTHS[self.split]
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Red, green, blue in [0, 1], (3, size, size), and labels, int64 (size, size)."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"expected an index from 0 to {len(self) - 1}, got {index}")
+        random = np.random.default_rng((self.seed, list(LENGTHS).index(self.split), index))
+        image, labels = _draw(random, self.size)
+        return torch.from_numpy(image), torch.from_numpy(labels)
+
+
+def _draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+    background = random.uniform(0.2, 0.8, (3, 1, 1))
+    image = np.broadcast_to(background, (3, size, size)).copy()
+    labels = np.zeros((size, size), np.int64)
+    rows, columns = np.mgrid[:size, :size]
+    # Large ones first, so that none is hidden.
+    halves = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), random.integers(3, 7)))
+    for half in -np.sort(-halves * size):
+        label = int(random.integers(1, 4))
+        middle = random.uniform(half, size - half, 2)
+        inside = _shape(label, rows - middle[0], columns - middle[1], half, random.uniform(0, 6.3))
+        colour = random.uniform(0, 1, (3, 1))
+        # As far from what is behind as noise needs, and no farther.
+        away = colour - background[:, 0]
+        colour = background[:, 0] + away * (0.35 / max(float(np.abs(away).max()), 1e-3))
+        image[:, inside], labels[inside] = colour, label
+    noisy = image + NOISE * random.standard_normal(image.shape)
+    return noisy.clip(0, 1).astype(np.float32), labels
+
+
+def _shape(label: int, y: np.ndarray, x: np.ndarray, half: float, angle: float) -> np.ndarray:
+    """Pixels inside a disc, a square or a triangle of the same area, turned by an angle."""
+    sides = {1: 0, 2: 4, 3: 3}[label]
+    if not sides:
+        inside: np.ndarray = np.hypot(y, x) < half
+        return inside
+    # A regular polygon is what is near enough to the middle in the directions of all its sides.
+    directions = angle + 2 * np.pi * np.arange(sides) / sides
+    apothem = half * np.sqrt(np.pi / (sides * np.tan(np.pi / sides)))
+    distances = [np.cos(d) * x + np.sin(d) * y for d in directions]
+    return np.max(distances, axis=0) < apothem

@@ -1,0 +1,27 @@
+"""A label for every pixel."""
+
+from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
+from pyfast.zoo.segmentation.deeplab import (
+    DeepLabResNet,
+    DeepLabResNetConfig,
+    DeepLabV1,
+    DeepLabV1Config,
+    DeepLabVGG,
+    DeepLabVGGConfig,
+)
+from pyfast.zoo.segmentation.losses import LOSSES, cross_entropy, dice_loss, lovasz_softmax
+
+__all__ = [
+    "LOSSES",
+    "DeepLabResNet",
+    "DeepLabResNetConfig",
+    "DeepLabV1",
+    "DeepLabV1Config",
+    "DeepLabVGG",
+    "DeepLabVGGConfig",
+    "Segmenter",
+    "SegmenterConfig",
+    "cross_entropy",
+    "dice_loss",
+    "lovasz_softmax",
+]

@@ -1,0 +1,285 @@
+"""What systems for segmentation share: settings, losses, the step sizes of Caffe, the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+
+from pyfast._optional import require
+from pyfast.nn import DenseCRF
+from pyfast.zoo.preprocess import PREPROCESS, Preprocess
+from pyfast.zoo.segmentation.losses import LOSSES
+from pyfast.zoo.system import Config, System
+
+if TYPE_CHECKING:
+    from pyfast.train.updates import Update
+
+SCHEDULES = ("poly", "step")
+
+
+@dataclass(frozen=True)
+class SegmenterConfig(Config):
+    """Settings of a system for segmentation.
+
+    Args:
+        classes: how many labels there are.
+        labels: their names, or none.
+        ignore_label: of pixels that have no part in losses and metrics; it may be one of the
+            classes.
+        width: channels of the first stage of the backbone, 64 as published.
+        preprocess: what the weights expect, a key of `PREPROCESS`.
+        crf: whether `segment` refines by a dense CRF.
+        crf_preset: its numbers, as `nn.DenseCRF` has them.
+        data: folder with pictures and masks, see `pyfast.data.segmentation_folder`; none: scenes
+            that are generated.
+        crop: side of training images in pixels.
+        scales: factors of which one is drawn for each image before it is cropped.
+        loss: "cross_entropy", "dice" or "lovasz".
+        batch_size: images for which gradients are taken at once.
+        accumulate: batches that give one step, Caffe's `iter_size`.
+        steps: of training.
+        learning_rate: of the weights of the backbone. Of biases it is twice that, without decay;
+            of the head's weights and biases `head_rate` times these.
+        head_rate: see above.
+        momentum: of SGD.
+        weight_decay: of SGD.
+        schedule: "poly": (1 - step / steps) ** power; "step": a tenth after each third of the
+            steps.
+        power: of "poly".
+        schedule_every: steps after which "poly" changes.
+    """
+
+    classes: int = 21
+    labels: tuple[str, ...] = ()
+    ignore_label: int = 255
+    width: int = 64
+    preprocess: str = "deeplab"
+    crf: bool = False
+    crf_preset: str = "deeplab_v2_vgg16"
+    data: str = ""
+    crop: int = 321
+    scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    loss: str = "cross_entropy"
+    batch_size: int = 10
+    accumulate: int = 1
+    steps: int = 20_000
+    learning_rate: float = 1e-3
+    head_rate: float = 10.0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "poly"
+    power: float = 0.9
+    schedule_every: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.classes < 2 or (self.labels and len(self.labels) != self.classes):
+            raise ValueError(
+                "expected at least 2 classes and a label for each or none, "
+                f"got classes={self.classes} and {len(self.labels)} labels"
+            )
+        for name, known in (
+            ("preprocess", PREPROCESS),
+            ("loss", LOSSES),
+            ("schedule", SCHEDULES),
+        ):
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}"
+                )
+
+
+class Segmenter(System):
+    """A network that scores labels, what trains it, and `segment`.
+
+    Subclasses set `self.network`, whose call gives scores (B, L, h, w), or in training a list of
+    such, each with a loss of its own.
+    """
+
+    network: nn.Module
+    config: Any
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From red, green, blue in [0, 1] to what `forward` takes."""
+        return PREPROCESS[self.config.preprocess]
+
+    def fast_layers(self) -> Iterable[nn.Module]:
+        """Layers whose steps are `head_rate` times as large."""
+        return ()
+
+    def forward(self, image: Tensor) -> Any:
+        """Scores (B, L, h, w), not yet of the image's size; in training perhaps a list.
+
+        Args:
+            image: preprocessed, (B, 3, H, W).
+        """
+        return self.network(image)
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
+        return (torch.randn(batch, 3, 65, 65, device=self.device),)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """Scores of the image's size, (B, L, H, W), of what `forward` takes."""
+        found: Tensor = F.interpolate(self(image), image.shape[-2:], mode="bilinear")
+        return found
+
+    def probabilities(
+        self,
+        image: Tensor,
+        *,
+        crf: bool | DenseCRF | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+    ) -> Tensor:
+        """Probabilities of labels, (B, L, H, W), in evaluation mode and without gradients.
+
+        Args:
+            image: red, green, blue in [0, 1], (B, 3, H, W), of any size.
+            crf: whether a dense CRF refines the result, or which one; None: as the config says.
+            scales: of copies of the image, over whose probabilities the mean is taken.
+            flip: whether mirrored copies take part too.
+
+        Raises:
+            ValueError: no image of three channels; no scale, or one that is not positive.
+        """
+        if image.dim() != 4 or image.shape[1] != 3:
+            raise ValueError(f"expected image (B, 3, H, W), got {tuple(image.shape)}")
+        if not scales or min(scales) <= 0:
+            raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
+        with torch.no_grad(), _evaluating(self):
+            inputs = self.preprocess(image)
+            copies = [
+                self._copy_probabilities(inputs, scale, mirrored)
+                for scale in scales
+                for mirrored in ((False, True) if flip else (False,))
+            ]
+            mean = torch.stack(copies).mean(0)
+            crf = self.config.crf if crf is None else crf
+            if not crf:
+                return mean
+            refine = crf if isinstance(crf, DenseCRF) else self.post_processing()
+            return refine(-mean.clamp(min=1e-8).log(), image * 255)
+
+    def segment(self, image: Tensor, **options: Any) -> Tensor:
+        """The likeliest label of each pixel, int64 (B, H, W); arguments as of `probabilities`."""
+        return self.probabilities(image, **options).argmax(1)
+
+    def post_processing(self) -> DenseCRF:
+        """The dense CRF of the config, which has nothing to learn."""
+        return DenseCRF(self.config.classes, (), self.config.crf_preset).to(self.device)
+
+    def _copy_probabilities(self, inputs: Tensor, scale: float, mirrored: bool) -> Tensor:
+        size = inputs.shape[-2:]
+        if scale != 1:
+            sides = [max(1, round(side * scale)) for side in size]
+            inputs = F.interpolate(inputs, sides, mode="bilinear", antialias=scale < 1)
+        scores = self.scores(inputs.flip(-1) if mirrored else inputs)
+        scores = scores.flip(-1) if mirrored else scores
+        if scores.shape[-2:] != size:
+            scores = F.interpolate(scores, size, mode="bilinear")
+        return scores.softmax(1)
+
+    def loss(self, batch: Any) -> Tensor:
+        """The sum of the losses of everything that `forward` gives, each at its resolution."""
+        image, labels = batch
+        outputs = self(self.preprocess(image))
+        function = LOSSES[self.config.loss]
+        outputs = outputs if isinstance(outputs, list) else [outputs]
+        losses = [
+            function(scores, self.labels_at(labels, scores), self.config.ignore_label)
+            for scores in outputs
+        ]
+        return torch.stack(losses).sum()
+
+    def labels_at(self, labels: Tensor, scores: Tensor) -> Tensor:
+        """Labels (B, H, W) at the resolution of scores (B, L, h, w)."""
+        small = F.interpolate(labels[:, None].float(), scores.shape[-2:], mode="nearest-exact")
+        return small[:, 0].long()
+
+    def updates(self) -> Sequence[Update]:
+        from pyfast.train.updates import Update
+
+        config = self.config
+        return [
+            Update(
+                "network",
+                self.network,
+                self.loss,
+                lambda _: SGD(self._groups(), lr=config.learning_rate, momentum=config.momentum),
+                schedule=partial(LambdaLR, lr_lambda=self.rate),
+                accumulate=config.accumulate,
+            )
+        ]
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step over that of the first."""
+        config = self.config
+        if config.schedule == "step":
+            return float(0.1 ** (3 * step // config.steps))
+        done = step - step % config.schedule_every
+        return float(max(0.0, 1 - done / config.steps) ** config.power)
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters with their rates, as the recipes in Caffe have them."""
+        config = self.config
+        fast = {id(p) for module in self.fast_layers() for p in module.parameters()}
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for module in self.network.modules():
+            for name, parameter in module.named_parameters(recurse=False):
+                if parameter.requires_grad:
+                    bias = name == "bias" and isinstance(module, nn.Conv2d)
+                    factor = config.head_rate if id(parameter) in fast else 1.0
+                    groups.setdefault((factor * (2 if bias else 1), bias), []).append(parameter)
+        return [
+            {
+                "params": parameters,
+                "lr": factor * config.learning_rate,
+                "weight_decay": 0.0 if bias else config.weight_decay,
+            }
+            for (factor, bias), parameters in groups.items()
+        ]
+
+    def dataset(self, split: str = "train") -> Dataset[Any]:
+        from pyfast.data import Scenes
+
+        return Scenes(split, self.config.crop)
+
+    def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """Mean IoU over classes that occur, IoU of each, and the share of pixels that are right."""
+        config = self.config
+        functional = require("torchmetrics.functional.classification", "train")
+        total = torch.zeros(config.classes, config.classes, dtype=torch.int64)
+        for image, labels in batches:
+            found = self.segment(image.to(self.device)).cpu()
+            total += functional.multiclass_confusion_matrix(
+                found, labels.cpu(), config.classes, ignore_index=config.ignore_label
+            )
+        right, union = total.diag(), total.sum(0) + total.sum(1) - total.diag()
+        iou = right / union
+        names = config.labels or [str(number) for number in range(config.classes)]
+        return {
+            "miou": iou[union > 0].mean().item(),
+            "accuracy": (right.sum() / total.sum()).item(),
+            **{f"iou {n}": v.item() for n, v in zip(names, iou, strict=True) if v == v},
+        }
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,231 @@
+"""DeepLab: atrous convolution, views of several sizes, and a dense CRF for the outlines.
+
+References: Chen, Papandreou, Kokkinos, Murphy, Yuille: Semantic Image Segmentation with Deep
+Convolutional Nets and Fully Connected CRFs, 2014, arXiv 1412.7062 (v1); DeepLab, 2016,
+arXiv 1606.00915 (v2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pyfast.nn import ASPP
+from pyfast.nn.aspp import LargeBranch
+from pyfast.zoo.backbones import VGG, ResNet, ResNetConfig, VGGConfig
+from pyfast.zoo.registry import register
+from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
+
+V1 = "Chen et al. 2014, arXiv 1412.7062"
+V2 = "Chen et al. 2016, arXiv 1606.00915"
+
+
+@dataclass(frozen=True)
+class DeepLabVGGConfig(SegmenterConfig):
+    """Settings of DeepLab on VGG-16.
+
+    Args:
+        rates: of fc6, one for each branch; the branches are added up after fc8.
+        average_pool: whether a mean over 3x3 follows the last pooling, as in v1.
+    """
+
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+    average_pool: bool = False
+
+    @classmethod
+    def tiny(cls) -> DeepLabVGGConfig:
+        return cls(
+            classes=4, width=8, crop=65, steps=300, batch_size=8, learning_rate=0.02, head_rate=1.0
+        )
+
+
+@register(
+    "deeplabv2_vgg16",
+    summary="DeepLab v2 on VGG-16: fc6 at four rates",
+    task="segmentation",
+    paper=V2,
+    ops=("dilated_conv", "dense_crf"),
+)
+class DeepLabVGG(Segmenter):
+    """DeepLab on VGG-16: fc6, fc7 and fc8 as convolutions, once for each rate of fc6."""
+
+    Config = DeepLabVGGConfig
+    network: Network
+
+    def __init__(self, config: DeepLabVGGConfig) -> None:
+        super().__init__(config)
+        body = VGG(
+            VGGConfig(
+                backend=config.backend, width=config.width, depth=16, form="deeplab", classes=0
+            )
+        )
+        pool = nn.AvgPool2d(3, stride=1, padding=1) if config.average_pool else nn.Identity()
+        inner, hidden = 8 * config.width, 16 * config.width
+        head = ASPP(
+            inner,
+            config.classes,
+            config.rates,
+            hidden_channels=hidden,
+            backend=self.config.backend,
+        )
+        self.network = Network(nn.Sequential(body, pool), head)
+
+    def fast_layers(self) -> Iterable[nn.Module]:
+        return [m.fc8 for m in self.network.head.modules() if isinstance(m, LargeBranch)]
+
+
+@dataclass(frozen=True)
+class DeepLabV1Config(DeepLabVGGConfig):
+    """Settings of DeepLab v1: one branch and another recipe."""
+
+    rates: tuple[int, ...] = (12,)
+    average_pool: bool = True
+    batch_size: int = 20
+    steps: int = 6000
+    schedule: str = "step"
+
+
+@register(
+    "deeplab_v1",
+    summary="DeepLab v1 with a large field of view, on VGG-16",
+    task="segmentation",
+    paper=V1,
+    ops=("dilated_conv", "dense_crf"),
+)
+class DeepLabV1(DeepLabVGG):
+    """DeepLab v1, "LargeFOV": fc6 at rate 12."""
+
+    Config = DeepLabV1Config
+
+
+class Network(nn.Module):
+    """Scores of a body and a head, at one scale or as the maximum over several."""
+
+    body: nn.Module
+    head: nn.Module
+
+    def __init__(self, body: nn.Module, head: nn.Module, scales: Sequence[float] = ()) -> None:
+        super().__init__()
+        self.body, self.head, self.scales = body, head, tuple(scales)
+
+    def forward(self, image: Tensor) -> Any:
+        """(B, L, h, w); in training with several scales the scores of each and the maximum."""
+        scores = self.head(self.body(image))
+        if not self.scales:
+            return scores
+        smaller = [
+            self.head(self.body(F.interpolate(image, scale_factor=scale, mode="bilinear")))
+            for scale in self.scales
+        ]
+        size = scores.shape[-2:]
+        enlarged = [F.interpolate(each, size, mode="bilinear") for each in smaller]
+        largest = reduce(torch.maximum, enlarged, scores)
+        return [scores, *smaller, largest] if self.training else largest
+
+
+@dataclass(frozen=True)
+class DeepLabResNetConfig(SegmenterConfig):
+    """Settings of DeepLab on ResNet-101.
+
+    Args:
+        depth: of the ResNet, 101 as published, or 50.
+        rates: of the branches of the head, which are added up. None: one convolution of 1x1.
+        image_scales: smaller copies of the image whose scores compete with its own.
+        freeze_norms: whether batch norms keep their statistics and weights in training, which is
+            for pretrained weights.
+        stride_in_1x1: as published; false for weights of torchvision.
+    """
+
+    preprocess: str = "deeplab"
+    crf_preset: str = "deeplab_v2_resnet101"
+    batch_size: int = 5
+    accumulate: int = 2
+    learning_rate: float = 2.5e-4
+    depth: int = 101
+    rates: tuple[int, ...] = (6, 12, 18, 24)
+    image_scales: tuple[float, ...] = (0.5, 0.75)
+    freeze_norms: bool = True
+    stride_in_1x1: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.freeze_norms and self.batch_size < 2:
+            raise ValueError(
+                "expected batch_size >= 2 where batch norms learn, got 1: freeze_norms=True keeps "
+                "the statistics of pretrained weights"
+            )
+
+    @classmethod
+    def tiny(cls) -> DeepLabResNetConfig:
+        return cls(
+            classes=4,
+            width=8,
+            depth=50,
+            crop=65,
+            steps=300,
+            batch_size=8,
+            accumulate=1,
+            learning_rate=0.02,
+            head_rate=1.0,
+            rates=(1, 2, 4),
+            freeze_norms=False,
+        )
+
+
+@register(
+    "deeplabv2_resnet101",
+    summary="DeepLab v2 on ResNet-101, at three scales",
+    task="segmentation",
+    paper=V2,
+    ops=("dilated_conv", "aspp_sum", "dense_crf"),
+    layouts=("kazuto_deeplabv2_resnet101_msc_21", "kazuto_deeplabv1_resnet101_21"),
+    licence="MIT",
+)
+class DeepLabResNet(Segmenter):
+    """DeepLab v2 on a ResNet whose last two stages are dilated."""
+
+    Config = DeepLabResNetConfig
+    network: Network
+
+    def __init__(self, config: DeepLabResNetConfig) -> None:
+        super().__init__(config)
+        body = ResNet(
+            ResNetConfig(
+                backend=config.backend,
+                width=config.width,
+                depth=config.depth,
+                output_stride=8,
+                stride_in_1x1=config.stride_in_1x1,
+                ceil_mode=True,
+                classes=0,
+            )
+        )
+        channels = 32 * config.width
+        head: nn.Module
+        if config.rates:
+            head = ASPP(channels, config.classes, config.rates, backend=self.config.backend)
+        else:
+            head = nn.Conv2d(channels, config.classes, 1)
+        self.network = Network(body, head, config.image_scales)
+        if config.freeze_norms:
+            for norm in self._norms():
+                norm.requires_grad_(False)
+
+    def fast_layers(self) -> Iterable[nn.Module]:
+        return (self.network.head,)
+
+    def train(self, mode: bool = True) -> DeepLabResNet:
+        super().train(mode)
+        if self.config.freeze_norms:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> Iterable[nn.Module]:
+        return (module for module in self.modules() if isinstance(module, nn.BatchNorm2d))
