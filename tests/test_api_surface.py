@@ -6,6 +6,7 @@ A name that is meant to come, go or change is written down with `python tests/te
 import importlib
 import inspect
 import json
+import re
 from pathlib import Path
 
 FILE = Path(__file__).with_name("api_surface.json")
@@ -36,7 +37,8 @@ def signature(thing):
         return "native function"
     empty = inspect.Signature.empty
     plain = [p.replace(annotation=empty) for p in found.parameters.values()]
-    return str(found.replace(parameters=plain, return_annotation=empty))
+    text = str(found.replace(parameters=plain, return_annotation=empty))
+    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", text)
 
 
 def surface():

@@ -1,17 +1,23 @@
 """Small real data that ships inside Python packages, and image files."""
 
 from pyfast.data.digits import Digits, digits
+from pyfast.data.distorted_digits import DISTORTIONS, DistortedDigits, Distortion
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
 from pyfast.data.matte_errors import matte_errors
 from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
 from pyfast.data.scenes import Scenes
+from pyfast.data.two_digits import TwoDigits
 
 __all__ = [
+    "DISTORTIONS",
     "PHOTOGRAPHS",
     "Digits",
+    "DistortedDigits",
+    "Distortion",
     "MatteScene",
     "Scenes",
+    "TwoDigits",
     "digits",
     "matte_errors",
     "matte_scene",

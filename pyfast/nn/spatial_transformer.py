@@ -3,6 +3,7 @@
 Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, 2015.
 """
 
+from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Literal, overload
 
@@ -40,8 +41,11 @@ class TransformHead(nn.Module):
         nn.init.zeros_(self.offset)
 
     def forward(self, features: Tensor) -> Tensor:
-        # Coordinates need more digits than half precision has, so autocast stays out of here.
-        with torch.autocast(features.device.type, enabled=False):
+        # Coordinates need more digits than half precision has, so autocast stays out of here; the
+        # meta device knows no autocast.
+        device = features.device.type
+        known = torch.amp.is_autocast_available(device)
+        with torch.autocast(device, enabled=False) if known else nullcontext():
             slope = self.slope.view(self.out_features, -1)
             return F.linear(features.to(slope.dtype), slope, self.offset)
 

@@ -3,12 +3,12 @@
 Nothing heavy is imported before it is used: training and metrics bring their own packages.
 """
 
-from pyfast.zoo import backbones, segmentation
+from pyfast.zoo import backbones, segmentation, spatial
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
 from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
-from pyfast.zoo.system import Config, Model, System
+from pyfast.zoo.system import Config, Model, System, TrainingConfig
 
 __all__ = [
     "Claim",
@@ -17,6 +17,7 @@ __all__ = [
     "Model",
     "ModelCard",
     "System",
+    "TrainingConfig",
     "backbones",
     "claim",
     "create_model",
@@ -28,5 +29,6 @@ __all__ = [
     "save_pretrained",
     "segmentation",
     "shipped_weights",
+    "spatial",
     "verify",
 ]

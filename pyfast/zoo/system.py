@@ -55,6 +55,27 @@ class Config:
         return cls(**{name: _tuples(value) for name, value in values.items()})
 
 
+@dataclass(frozen=True)
+class TrainingConfig(Config):
+    """Settings of a system that `pyfast.train` trains.
+
+    Args:
+        steps: of the training.
+        batch_size: of all processes together.
+    """
+
+    steps: int = 1000
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError(
+                f"expected steps and batch_size of at least 1, got {self.steps} and "
+                f"{self.batch_size}"
+            )
+
+
 def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 

@@ -2,18 +2,22 @@
 
 import pytest
 import torch
+from torch.utils.data import default_collate
 
 from pyfast import zoo
 from pyfast.zoo.registry import find
 
 MODELS = zoo.list_models()
-# Of papers and reference models, in the published form.
+# Of papers and reference models in the published form; where a paper has no number, counted by hand
+# from its layers.
 PARAMETERS = {
     "deeplab_v1": 20_505_429,
     "deeplabv2_resnet101": 44_048_532,
     "deeplabv2_vgg16": 37_877_652,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
+    "stn_cnn": 219_672,
+    "stn_two_digits": 227_552,
     "vgg16": 138_357_544,
     "vgg19": 143_667_240,
 }
@@ -36,7 +40,12 @@ def tiny(name, **overrides):
 
 def test_every_parameter_gets_a_finite_gradient(name):
     model = tiny(name)
-    sum(output.float().square().mean() for output in outputs(model)).backward()
+    if isinstance(model, zoo.System):
+        batch = default_collate([model.dataset()[index] for index in range(4)])
+        losses = [update.loss(batch) for update in model.updates()]
+    else:
+        losses = [output.float().square().mean() for output in outputs(model)]
+    sum(losses).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
         assert parameter.grad.isfinite().all(), key

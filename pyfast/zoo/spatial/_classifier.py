@@ -1,0 +1,151 @@
+"""What classifiers with spatial transformers share: cross-entropy, one optimiser, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+
+from pyfast.train import Update, schedules
+from pyfast.zoo.system import System, TrainingConfig
+
+PAPER = "Jaderberg et al. 2015, arXiv 1506.02025"
+OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
+TRANSFORMS = ("affine", "attention", "similarity", "projective", "tps")
+TINY_RECIPE = {
+    "steps": 1000,
+    "batch_size": 64,
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "warm_up": 0.2,
+    "drops": (0.7, 0.9),
+}
+
+
+@dataclass(frozen=True)
+class SpatialConfig(TrainingConfig):
+    """Settings of a classifier with spatial transformers.
+
+    Args:
+        transform: the family that is predicted, as `nn.SpatialTransformer` names them: "affine",
+            "attention", "similarity", "projective" or "tps"; None leaves all transformers out.
+        classes: how many classes there are.
+        size: height and width of an image in pixels.
+        optimizer: "sgd", as published, or "adamw", which needs fewer steps.
+        learning_rate: at the beginning.
+        localisation_rate: factor of the learning rate of the spatial transformers.
+        warm_up: part of the run in which the learning rate rises to that.
+        drops: parts of the run after which the learning rate is a tenth of what it was.
+    """
+
+    transform: str | None = "affine"
+    classes: int = 10
+    size: int = 28
+    optimizer: str = "sgd"
+    learning_rate: float = 0.01
+    localisation_rate: float = 1.0
+    warm_up: float = 0.0
+    drops: tuple[float, ...] = (1 / 3, 2 / 3)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in (("transform", (*TRANSFORMS, None)), ("optimizer", (*OPTIMIZERS,))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+
+
+def mlp(*widths: int) -> nn.Sequential:
+    """Linear layers of these widths, each followed by a ReLU, on flattened input."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for inner, outer in pairwise(widths):
+        layers += [nn.Linear(inner, outer), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+class SpatialClassifier(System):
+    """Tells what is in an image; `network` gives logits, (B, classes) or (B, places, classes).
+
+    Attributes:
+        network: images (B, C, H, W) in [0, 1] to logits.
+        labels: names of the classes; an empty one stands for nothing at that place.
+    """
+
+    network: nn.Module
+    channels = 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(map(str, range(self.config.classes)))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, (B, classes) or (B, places, classes).
+
+        Args:
+            images: (B, C, size, size) in [0, 1].
+
+        Raises:
+            ValueError: images of another shape.
+        """
+        size = self.config.size
+        if images.dim() != 4 or tuple(images.shape[1:]) != (self.channels, size, size):
+            raise ValueError(
+                f"{type(self).__name__}: expected images (B, {self.channels}, {size}, {size}), "
+                f"got {tuple(images.shape)}"
+            )
+        logits: Tensor = self.network(images)
+        return logits
+
+    @torch.no_grad()
+    def classify(self, images: Tensor) -> Tensor:
+        """Probabilities, (B, classes) or (B, places, classes), in evaluation mode."""
+        was_training = self.training
+        probabilities = self.eval()(images).softmax(-1)
+        self.train(was_training)
+        return probabilities
+
+    def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+        images, labels = batch
+        return self.cross_entropy(self(images), labels)
+
+    @staticmethod
+    def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over images and places."""
+        return F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+
+    def updates(self) -> Sequence[Update]:
+        config = self.config
+        slow = {"*transformer*": {"lr": config.localisation_rate}} if config.transform else None
+        optimizer = partial(OPTIMIZERS[config.optimizer], lr=config.learning_rate)
+        schedule = schedules.factor(self._rate)
+        network = self.network
+        return [
+            Update("network", network, self.loss, optimizer, schedule=schedule, multipliers=slow)
+        ]
+
+    def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """The part of images of which all labels are right."""
+        right, count = 0, 0
+        for images, labels in batches:
+            found = self.classify(images).argmax(-1)
+            right += int((found == labels).view(len(labels), -1).all(1).sum())
+            count += len(labels)
+        return {"accuracy": right / count}
+
+    def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
+        size = self.config.size
+        return (torch.rand(batch, self.channels, size, size, device=self.device),)
+
+    def _rate(self, step: int) -> float:
+        """The learning rate over that of the config."""
+        config = self.config
+        part = (step + 1) / config.steps
+        drops = sum(part > drop for drop in config.drops)
+        rise = min(1.0, part / config.warm_up) if config.warm_up else 1.0
+        return float(rise * 0.1**drops)
