@@ -1,5 +1,6 @@
 """Small real data that ships inside Python packages, and image files."""
 
+from pyfast.data.augmentation import Augmented, SampleIndex, generator
 from pyfast.data.digits import Digits, digits
 from pyfast.data.distorted_digits import DISTORTIONS, DistortedDigits, Distortion
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
@@ -12,13 +13,16 @@ from pyfast.data.two_digits import TwoDigits
 __all__ = [
     "DISTORTIONS",
     "PHOTOGRAPHS",
+    "Augmented",
     "Digits",
     "DistortedDigits",
     "Distortion",
     "MatteScene",
+    "SampleIndex",
     "Scenes",
     "TwoDigits",
     "digits",
+    "generator",
     "matte_errors",
     "matte_scene",
     "photograph",

@@ -22,6 +22,7 @@ from torch.utils.data import Dataset
 from pyfast._files import atomic_write, sweep
 from pyfast.train.batches import Batches, batches_from
 from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint
+from pyfast.train.precision import in_precision, networks
 from pyfast.train.processes import (
     average_gradients,
     broadcast_state,
@@ -55,7 +56,7 @@ class Trainer:
         devices: how many processes take part, one a device; default: as many as `torchrun` started
             on this machine, else 1.
         precision: as Fabric has it: "32-true", "bf16-mixed", "16-mixed", "bf16-true"; default: 32
-            bits. It rules what networks compute; losses are computed on float32.
+            bits. It rules the forward pass of the networks, which take and give float32.
         callbacks: called after steps and at checkpoints, in this order.
         save_every: steps between checkpoints, default: 1000.
         workers: processes that read data, for each device; default: 0, the training process.
@@ -124,7 +125,6 @@ class Trainer:
             KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and the checkpoint is
                 written; a second one does not wait.
         """
-        originals = list(_networks(self.system))
         with launched(self.fabric), ExitStack() as stack:
             if self.fabric.world_size > 1 and self._sync_batch_norm:
                 stack.enter_context(synchronised_batch_norm(self.system))
@@ -134,13 +134,11 @@ class Trainer:
             if not resume and (self.out / CHECKPOINT).exists():
                 raise FileExistsError(f"{self.out} has a run: resume it or choose another folder")
             self._write_description()
-            try:
-                self._prepare(saved, originals, dataset)
-                with self._finishing_the_step():
-                    self._loop()
-            finally:
-                for parent, name, network in originals:
-                    setattr(parent, name, network)
+            for network in dict.fromkeys(networks(self.system)):
+                stack.enter_context(in_precision(network, self.fabric.strategy.precision))
+            self._prepare(saved, dataset)
+            stack.enter_context(self._finishing_the_step())
+            self._loop()
 
     def _loop(self) -> None:
         try:
@@ -261,12 +259,7 @@ class Trainer:
                 for module, training in modes:
                     module.training = training
 
-    def _prepare(
-        self,
-        saved: dict[str, Any] | None,
-        networks: list[tuple[nn.Module, str, nn.Module]],
-        dataset: Dataset[Any],
-    ) -> None:
+    def _prepare(self, saved: dict[str, Any] | None, dataset: Dataset[Any]) -> None:
         fabric, system = self.fabric, self.system
         if saved:
             system.load_state_dict(saved["weights"])
@@ -274,9 +267,6 @@ class Trainer:
         if fabric.world_size > 1:
             broadcast_state(system)
         learning = {p: name for name, p in system.named_parameters() if p.requires_grad}
-        for parent, name, network in networks:
-            if next(network.parameters(), None) is not None:
-                setattr(parent, name, fabric.setup_module(network))
         self._updates = tuple(system.updates())
         names = [update.name for update in self._updates]
         if len(set(names)) < len(names):
@@ -408,15 +398,6 @@ class Trainer:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def _networks(module: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """The children that have a forward pass, each with where it hangs."""
-    for name, child in module.named_children():
-        if isinstance(child, nn.ModuleList | nn.ModuleDict):
-            yield from _networks(child)
-        else:
-            yield module, name, child
 
 
 def _parameters(update: Update) -> list[nn.Parameter]:

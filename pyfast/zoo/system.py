@@ -107,10 +107,10 @@ class Model(nn.Module):
 class System(Model):
     """A paper's networks with the losses, the schedule and the data that train them.
 
-    Networks are children (`self.critic = ...`); a loss calls them through `self`, since a trainer
-    may wrap them. `forward` is what a user wants of the trained system, on tensors; the verb of the
-    task (`classify`, `segment`, `translate`, `sample`, `stylize`, `matte`) is the same for people:
-    without gradients and in evaluation mode.
+    Networks are children (`self.critic = ...`), which a trainer leaves as they are. `forward` is
+    what a user wants of the trained system, on tensors; the verb of the task (`classify`,
+    `segment`, `translate`, `sample`, `stylize`, `matte`) is the same for people: without gradients
+    and in evaluation mode.
 
     Attributes:
         step: number of the training step, from 0 on, for losses that change with it.
