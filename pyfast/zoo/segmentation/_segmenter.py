@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
@@ -48,9 +48,9 @@ class SegmenterConfig(Config):
         batch_size: images for which gradients are taken at once.
         accumulate: batches that give one step, Caffe's `iter_size`.
         steps: of training.
-        learning_rate: of the weights of the backbone. Of biases it is twice that, without decay;
-            of the head's weights and biases `head_rate` times these.
-        head_rate: see above.
+        learning_rate: of the weights of the backbone. Of biases of its convolutions it is twice
+            that, without decay.
+        head_rate: what both are multiplied by in the layers that give the scores.
         momentum: of SGD.
         weight_decay: of SGD.
         schedule: "poly": (1 - step / steps) ** power; "step": a tenth after each third of the
@@ -113,10 +113,6 @@ class Segmenter(System):
     def preprocess(self) -> Preprocess:
         """From red, green, blue in [0, 1] to what `forward` takes."""
         return PREPROCESS[self.config.preprocess]
-
-    def fast_layers(self) -> Iterable[nn.Module]:
-        """Layers whose steps are `head_rate` times as large."""
-        return ()
 
     def forward(self, image: Tensor) -> Any:
         """Scores (B, L, h, w), not yet of the image's size; in training perhaps a list.
@@ -216,39 +212,30 @@ class Segmenter(System):
                 "network",
                 self.network,
                 self.loss,
-                lambda _: SGD(self._groups(), lr=config.learning_rate, momentum=config.momentum),
-                schedule=partial(LambdaLR, lr_lambda=self.rate),
+                self.sgd(config.learning_rate),
+                schedule=self.schedule(),
                 accumulate=config.accumulate,
+                multipliers=self.multipliers(),
             )
         ]
 
-    def rate(self, step: int) -> float:
-        """The learning rate of a step over that of the first."""
+    def multipliers(self) -> dict[str, dict[str, float]]:
+        """Rates of biases and of the head over those of other weights, as Caffe's recipes do it."""
+        return {}
+
+    def sgd(self, rate: float) -> Callable[[Any], SGD]:
+        """What makes the optimiser of the config."""
+        config = self.config
+        return partial(SGD, lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
+
+    def schedule(self) -> Callable[[Optimizer], LambdaLR]:
+        """Of the learning rate, as the config has it."""
+        from pyfast.train import schedules
+
         config = self.config
         if config.schedule == "step":
-            return float(0.1 ** (3 * step // config.steps))
-        done = step - step % config.schedule_every
-        return float(max(0.0, 1 - done / config.steps) ** config.power)
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Parameters with their rates, as the recipes in Caffe have them."""
-        config = self.config
-        fast = {id(p) for module in self.fast_layers() for p in module.parameters()}
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        for module in self.network.modules():
-            for name, parameter in module.named_parameters(recurse=False):
-                if parameter.requires_grad:
-                    bias = name == "bias" and isinstance(module, nn.Conv2d)
-                    factor = config.head_rate if id(parameter) in fast else 1.0
-                    groups.setdefault((factor * (2 if bias else 1), bias), []).append(parameter)
-        return [
-            {
-                "params": parameters,
-                "lr": factor * config.learning_rate,
-                "weight_decay": 0.0 if bias else config.weight_decay,
-            }
-            for (factor, bias), parameters in groups.items()
-        ]
+            return schedules.step(config.steps // 3, 2 * config.steps // 3)
+        return schedules.poly(config.steps, config.power, config.schedule_every)
 
     def dataset(self, split: str = "train") -> Dataset[Any]:
         from pyfast.data import Scenes

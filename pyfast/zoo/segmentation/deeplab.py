@@ -17,7 +17,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyfast.nn import ASPP
-from pyfast.nn.aspp import LargeBranch
 from pyfast.zoo.backbones import VGG, ResNet, ResNetConfig, VGGConfig
 from pyfast.zoo.registry import register
 from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
@@ -76,8 +75,13 @@ class DeepLabVGG(Segmenter):
         )
         self.network = Network(nn.Sequential(body, pool), head)
 
-    def fast_layers(self) -> Iterable[nn.Module]:
-        return [m.fc8 for m in self.network.head.modules() if isinstance(m, LargeBranch)]
+    def multipliers(self) -> dict[str, dict[str, float]]:
+        rate = self.config.head_rate
+        return {
+            "*.fc8.weight": {"lr": rate},
+            "*.fc8.bias": {"lr": 2 * rate, "weight_decay": 0},
+            "*.bias": {"lr": 2, "weight_decay": 0},
+        }
 
 
 @dataclass(frozen=True)
@@ -217,8 +221,12 @@ class DeepLabResNet(Segmenter):
             for norm in self._norms():
                 norm.requires_grad_(False)
 
-    def fast_layers(self) -> Iterable[nn.Module]:
-        return (self.network.head,)
+    def multipliers(self) -> dict[str, dict[str, float]]:
+        rate = self.config.head_rate
+        return {
+            "network.head.*weight": {"lr": rate},
+            "network.head.*bias": {"lr": 2 * rate, "weight_decay": 0},
+        }
 
     def train(self, mode: bool = True) -> DeepLabResNet:
         super().train(mode)
