@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from pyfast.ops._checks import expect_choice, expect_count, expect_number
 from pyfast.ops.context_module import PADDINGS, context_module, context_module_reference
 
-DILATIONS = (1, 1, 2, 4, 8, 16, 1, 1)
-# Channels of the layers, as multiples of those of the input.
-WIDTHS = {"basic": (1,) * 8, "large": (2, 2, 4, 8, 16, 32, 32, 1)}
+SIZES = ("basic", "large")
+LARGE = (2, 2, 4, 8, 16, 32, 32, 1)  # channels of the layers, as multiples of those of the input
+SHALLOWEST = 5
 
 
 class ContextModule(nn.Module):
     """Eight layers that look at 67 x 67 scores around each one, and start as the identity.
 
     Seven convolutions of 3 x 3 with dilations 1, 1, 2, 4, 8, 16, 1 and one of 1 x 1, with a ReLU
-    after each but the last. Parameters are `layers.0.weight` to `layers.7.bias`.
+    after each but the last. Parameters are `layers.0.weight` to `layers.7.bias`. Another `depth`
+    has fewer or more of the doubling dilations.
 
     On what is not negative the module at its start is the identity: the same bits for "basic", up
     to rounding for "large", where each channel goes through several copies. Copies with equal
@@ -36,6 +37,8 @@ class ContextModule(nn.Module):
         padding: "layer", or "front" for all zeros around the input; see `pyfast.context_module`.
         noise: standard deviation of the weights where there are copies, relative to the weight
             that passes a copy on.
+        depth: number of layers, 8 as published for Pascal VOC; 7 look at 35 x 35 scores (KITTI),
+            10 at 259 x 259 (Cityscapes). "large" has 8.
         backend: "pyfast", or "torch" for plain PyTorch operators: for comparisons and for export.
 
     Raises:
@@ -59,24 +62,32 @@ class ContextModule(nn.Module):
         padding: Literal["layer", "front"] = "layer",
         *,
         noise: float = 0.01,
+        depth: int = 8,
         backend: Literal["pyfast", "torch"] = "pyfast",
     ) -> None:
         super().__init__()
         expect_count("ContextModule", "channels", channels)
-        expect_choice("ContextModule", "size", size, tuple(WIDTHS))
+        expect_choice("ContextModule", "size", size, SIZES)
         expect_choice("ContextModule", "padding", padding, PADDINGS)
         expect_number("ContextModule", "noise", noise, least=0)
+        expect_count("ContextModule", "depth", depth)
+        if depth < SHALLOWEST or (size == "large" and depth != len(LARGE)):
+            raise ValueError(
+                f"ContextModule: expected depth {SHALLOWEST} or more, and {len(LARGE)} for large, "
+                f"got {depth}"
+            )
         expect_choice("ContextModule", "backend", backend, ("pyfast", "torch"))
         self.channels = channels
         self.size = size
         self.padding = padding
         self.noise = noise
         self.backend = backend
-        widths = [channels * width for width in (1, *WIDTHS[size])]
+        self.dilations = (1, 1, *(2**i for i in range(1, depth - 3)), 1, 1)
+        widths = [channels * w for w in (1, *(LARGE if size == "large" else (1,) * depth))]
         self.layers = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 1 if i == len(DILATIONS) - 1 else 3, dilation=dilation)
+            nn.Conv2d(inputs, outputs, 1 if i == depth - 1 else 3, dilation=dilation)
             for i, (inputs, outputs, dilation) in enumerate(
-                zip(widths[:-1], widths[1:], DILATIONS, strict=True)
+                zip(widths[:-1], widths[1:], self.dilations, strict=True)
             )
         )
         self.reset_parameters()
@@ -92,7 +103,7 @@ class ContextModule(nn.Module):
         weights: list[Any] = [layer.weight for layer in self.layers]
         biases: list[Any] = [layer.bias for layer in self.layers]
         function = context_module if self.backend == "pyfast" else context_module_reference
-        return function(input, weights, biases, DILATIONS, self.padding)
+        return function(input, weights, biases, self.dilations, self.padding)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, size={self.size!r}, padding={self.padding!r}"

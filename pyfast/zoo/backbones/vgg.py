@@ -30,12 +30,14 @@ class VGGConfig(BackboneConfig):
         pooling: "max" as published, or "average" as neural style prefers it.
         form: "classifier"; or features 8 times smaller than the image, whose fifth block is
             dilated: "deeplab", where poolings are 3x3 and the last two keep the resolution, or
-            "dilated", where those two are gone and nothing is padded. These have no classifier.
+            "dilated", where those two are gone. These have no classifier.
+        padded: whether convolutions keep the size.
     """
 
     depth: int = 19
     pooling: str = "max"
     form: str = "classifier"
+    padded: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,7 +89,7 @@ class VGG(Backbone):
         for block, count in enumerate(CONVOLUTIONS[config.depth], start=1):
             outer = config.width * min(2 ** (block - 1), 8)
             dilation = 2 if block == 5 and config.form != "classifier" else 1
-            padding = 0 if config.form == "dilated" else dilation
+            padding = dilation if config.padded else 0
             ours = dilation > 1 and config.backend == "pyfast"
             convolution = DilatedConv2d if ours else nn.Conv2d
             for index in range(1, count + 1):

@@ -9,6 +9,12 @@ from pyfast.zoo.segmentation.deeplab import (
     DeepLabVGG,
     DeepLabVGGConfig,
 )
+from pyfast.zoo.segmentation.dilatednet import (
+    DilatedNet,
+    DilatedNet8,
+    DilatedNet8Config,
+    DilatedNetConfig,
+)
 from pyfast.zoo.segmentation.losses import LOSSES, cross_entropy, dice_loss, lovasz_softmax
 
 __all__ = [
@@ -19,6 +25,10 @@ __all__ = [
     "DeepLabV1Config",
     "DeepLabVGG",
     "DeepLabVGGConfig",
+    "DilatedNet",
+    "DilatedNet8",
+    "DilatedNet8Config",
+    "DilatedNetConfig",
     "Segmenter",
     "SegmenterConfig",
     "cross_entropy",

@@ -153,7 +153,7 @@ class Segmenter(System):
             raise ValueError(f"expected image (B, 3, H, W), got {tuple(image.shape)}")
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
-        with torch.no_grad(), _evaluating(self):
+        with torch.no_grad(), evaluating(self):
             inputs = self.preprocess(image)
             copies = [
                 self._copy_probabilities(inputs, scale, mirrored)
@@ -190,13 +190,13 @@ class Segmenter(System):
         """The sum of the losses of everything that `forward` gives, each at its resolution."""
         image, labels = batch
         outputs = self(self.preprocess(image))
-        function = LOSSES[self.config.loss]
         outputs = outputs if isinstance(outputs, list) else [outputs]
-        losses = [
-            function(scores, self.labels_at(labels, scores), self.config.ignore_label)
-            for scores in outputs
-        ]
-        return torch.stack(losses).sum()
+        return torch.stack([self.loss_of(scores, labels) for scores in outputs]).sum()
+
+    def loss_of(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """The loss of the config, of scores (B, L, h, w) and labels (B, H, W)."""
+        function = LOSSES[self.config.loss]
+        return function(scores, self.labels_at(labels, scores), self.config.ignore_label)
 
     def labels_at(self, labels: Tensor, scores: Tensor) -> Tensor:
         """Labels (B, H, W) at the resolution of scores (B, L, h, w)."""
@@ -213,7 +213,7 @@ class Segmenter(System):
                 self.network,
                 self.loss,
                 self.sgd(config.learning_rate),
-                schedule=self.schedule(),
+                schedule=self.schedule(config.steps),
                 accumulate=config.accumulate,
                 multipliers=self.multipliers(),
             )
@@ -228,14 +228,14 @@ class Segmenter(System):
         config = self.config
         return partial(SGD, lr=rate, momentum=config.momentum, weight_decay=config.weight_decay)
 
-    def schedule(self) -> Callable[[Optimizer], LambdaLR]:
-        """Of the learning rate, as the config has it."""
+    def schedule(self, steps: int) -> Callable[[Optimizer], LambdaLR]:
+        """Of the learning rate over so many steps, as the config has it."""
         from pyfast.train import schedules
 
         config = self.config
         if config.schedule == "step":
-            return schedules.step(config.steps // 3, 2 * config.steps // 3)
-        return schedules.poly(config.steps, config.power, config.schedule_every)
+            return schedules.step(steps // 3, 2 * steps // 3)
+        return schedules.poly(steps, config.power, config.schedule_every)
 
     def dataset(self, split: str = "train") -> Dataset[Any]:
         from pyfast.data import Scenes
@@ -263,7 +263,8 @@ class Segmenter(System):
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Puts a network into evaluation mode for a while."""
     training = model.training
     model.eval()
     try:
