@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops._vmap import loop_vmap
 
 _forward = torch.ops.pyfast.aspp_sum.default
 _input_gradient = torch.ops.pyfast.aspp_sum_input_gradient.default
@@ -88,28 +89,10 @@ def _of_weight_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     )
 
 
-def _one_after_another(op: torch._ops.OpOverload) -> None:
-    """Registers vmap as a loop: what is mapped is a picture or a set of weights, each large."""
-
-    def rule(info: Any, in_dims: tuple[Any, ...], *args: Any) -> tuple[Tensor, int]:
-        results = [
-            op(
-                *(
-                    a.select(d, i) if isinstance(a, Tensor) and d is not None else a
-                    for a, d in zip(args, in_dims, strict=True)
-                )
-            )
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(results), 0
-
-    torch.library.register_vmap(op, rule)
-
-
 for _operator, _formula in (
     (_forward, _of_forward),
     (_input_gradient, _of_input_gradient),
     (_weight_gradient, _of_weight_gradient),
 ):
     torch.library.register_autograd(_operator, _formula, setup_context=_setup)
-    _one_after_another(_operator)
+    loop_vmap(_operator)

@@ -1,4 +1,4 @@
-"""vmap for operators whose tensors all start with a batch dimension: fold one into the other."""
+"""vmap for operators: by folding batches into one, or by a loop."""
 
 from __future__ import annotations
 
@@ -59,5 +59,23 @@ def fold_vmap(
         if isinstance(results, torch.Tensor):
             return unfold(results, like[0])
         return tuple(zip(*map(unfold, results, like), strict=True))
+
+    torch.library.register_vmap(op, rule)
+
+
+def loop_vmap(op: torch._ops.OpOverload) -> None:
+    """Registers vmap for `op`, of one result, as a loop: for what is large each time."""
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[torch.Tensor, int]:
+        results = [
+            op(
+                *(
+                    a.select(d, i) if isinstance(a, torch.Tensor) and d is not None else a
+                    for a, d in zip(args, in_dims, strict=True)
+                )
+            )
+            for i in range(info.batch_size)
+        ]
+        return torch.stack(results), 0
 
     torch.library.register_vmap(op, rule)

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import pyfast
 from pyfast._native import _C
+from pyfast.ops._implicit_conv import implicit_conv2d
 
 needs_gpu = pytest.mark.skipif(
     not (torch.cuda.is_available() and _C.with_cuda), reason="needs a GPU and its kernels"
@@ -102,3 +103,28 @@ def expect_close(found: Tensor, wanted: Tensor, tolerance: float) -> None:
     torch.testing.assert_close(
         found.detach().double() / scale, wanted.detach() / scale, atol=tolerance, rtol=0
     )
+
+
+@needs_gpu
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_implicit_products_on_cuda(layout: torch.memory_format) -> None:
+    for inputs, outputs, groups, kernel, stride, padding, dilation in (
+        (256, 130, 1, [3, 3], [1, 1], [2, 2], [2, 2]),
+        (24, 48, 4, [3, 2], [2, 1], [24, 0], [24, 3]),
+        (2048, 21, 1, [3, 3], [1, 1], [12, 12], [12, 12]),
+    ):
+        input = torch.randn(2, inputs, 41, 33, device="cuda").to(memory_format=layout)
+        weight = torch.randn(outputs, inputs // groups, *kernel, device="cuda")
+        leaves = [t.requires_grad_() for t in (input, weight, torch.randn(outputs, device="cuda"))]
+        exact = [t.detach().double().requires_grad_() for t in leaves]
+        options = stride, padding, dilation, groups
+        expected = F.conv2d(*exact, *options)
+        grad = torch.randn(expected.shape, device="cuda")
+        of_expected = torch.autograd.grad(expected, exact, grad.double())
+        runs = []
+        for _ in range(2):
+            result = implicit_conv2d(*leaves, *options)
+            runs.append((result, *torch.autograd.grad(result, leaves, grad)))
+        for found, wanted in zip(runs[0], (expected, *of_expected), strict=True):
+            expect_close(found, wanted, 3e-6)
+        assert all(torch.equal(a, b) for a, b in zip(runs[0][:3], runs[1][:3], strict=True))

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
@@ -77,6 +78,47 @@ pyfast::DepthwiseConvParams<T> depthwise(const py::array& input, const py::array
   return p;
 }
 
+// A dense convolution: sizes are those of (N, C, H, W).
+struct Convolution {
+  int64_t groups;
+  std::array<int64_t, 2> stride, padding, dilation;
+};
+
+pyfast::ConvImage strides_of(const py::array& image) {
+  const auto stride = [&](int axis) { return image.strides(axis) / int64_t{sizeof(float)}; };
+  return {stride(0), stride(1), stride(2), stride(3)};
+}
+
+// Axes are those of (N, C, H, W), elements in any order.
+pyfast::ImplicitConvParams implicit(const py::array& input, const py::array& output,
+                                    const py::array& weight, const Convolution& c) {
+  pyfast::ImplicitConvParams p;
+  p.batch = input.shape(0);
+  p.groups = c.groups;
+  p.inputs = input.shape(1);
+  p.outputs = output.shape(1);
+  p.in_h = input.shape(2);
+  p.in_w = input.shape(3);
+  p.out_h = output.shape(2);
+  p.out_w = output.shape(3);
+  p.kernel_h = weight.shape(2);
+  p.kernel_w = weight.shape(3);
+  p.stride_h = c.stride[0];
+  p.stride_w = c.stride[1];
+  p.padding_h = c.padding[0];
+  p.padding_w = c.padding[1];
+  p.dilation_h = c.dilation[0];
+  p.dilation_w = c.dilation[1];
+  p.in = strides_of(input);
+  p.out = strides_of(output);
+  return p;
+}
+
+float* floats(const py::array& array) {
+  if (!holds<float>(array)) throw std::invalid_argument("not float32");
+  return static_cast<float*>(const_cast<void*>(array.data()));
+}
+
 }  // namespace
 
 PYBIND11_MODULE(simt_dilated_conv, module) {
@@ -104,5 +146,36 @@ PYBIND11_MODULE(simt_dilated_conv, module) {
       simt::TestMemory memory;
       return kernels::launch_depthwise_weight(p, memory, nullptr);
     });
+  });
+  py::class_<Convolution>(module, "Convolution")
+      .def(py::init<int64_t, std::array<int64_t, 2>, std::array<int64_t, 2>,
+                    std::array<int64_t, 2>>());
+  module.def("implicit", [](py::array input, py::array weight, MaybeArray bias, py::array output,
+                            Convolution convolution) {
+    auto p = implicit(input, output, weight, convolution);
+    p.input = floats(input);
+    p.weight = data_of<const float>(weight);
+    if (bias) p.bias = data_of<const float>(*bias);
+    p.output = floats(output);
+    simt::TestMemory memory;
+    return kernels::launch_implicit_conv(p, false, memory, nullptr);
+  });
+  module.def("implicit_input", [](py::array gradient, py::array weight, py::array grad_input,
+                                  Convolution convolution) {
+    auto p = implicit(grad_input, gradient, weight, convolution);
+    p.gradient = floats(gradient);
+    p.weight = data_of<const float>(weight);
+    p.grad_input = floats(grad_input);
+    simt::TestMemory memory;
+    return kernels::launch_implicit_conv(p, true, memory, nullptr);
+  });
+  module.def("implicit_weight", [](py::array input, py::array gradient, py::array grad_weight,
+                                   Convolution convolution) {
+    auto p = implicit(input, gradient, grad_weight, convolution);
+    p.input = floats(input);
+    p.gradient = floats(gradient);
+    p.grad_weight = data_of<float>(grad_weight);
+    simt::TestMemory memory;
+    return kernels::launch_implicit_conv_weight(p, memory, nullptr);
   });
 }

@@ -18,8 +18,8 @@ namespace pyfast {
 namespace PF_ISA {
 
 constexpr int kWeightChainRows = 8;
-constexpr int kWeightBlocks = 2;     // of a multiprocessor at least: 128 registers a thread
-constexpr int kMostItems = 32;                   // of a thread
+constexpr int kWeightBlocks = 2;  // of a multiprocessor at least: 128 registers a thread
+constexpr int kMostItems = 32;    // of a thread
 constexpr int64_t kMostItemsOfAll = 0xe0000000;  // one more step stays within 32 bits
 constexpr int kMostWeightLanes = 8;              // of vectors: 128 bytes side by side
 

@@ -24,4 +24,18 @@ PF_INSTANTIATE(Half)
 PF_INSTANTIATE(BFloat16)
 #undef PF_INSTANTIATE
 
+int implicit_conv_cuda(const ImplicitConvParams& params, const DeviceMemory& memory, void* stream) {
+  return PF_ISA::launch_implicit_conv(params, false, memory, static_cast<cudaStream_t>(stream));
+}
+
+int implicit_conv_input_cuda(const ImplicitConvParams& params, const DeviceMemory& memory,
+                             void* stream) {
+  return PF_ISA::launch_implicit_conv(params, true, memory, static_cast<cudaStream_t>(stream));
+}
+
+int implicit_conv_weight_cuda(const ImplicitConvParams& params, const DeviceMemory& memory,
+                              void* stream) {
+  return PF_ISA::launch_implicit_conv_weight(params, memory, static_cast<cudaStream_t>(stream));
+}
+
 }  // namespace pyfast

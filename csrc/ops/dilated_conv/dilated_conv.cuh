@@ -3,3 +3,5 @@
 
 #include "ops/dilated_conv/depthwise_conv.cuh"
 #include "ops/dilated_conv/depthwise_conv_weight.cuh"
+#include "ops/dilated_conv/implicit_conv.cuh"
+#include "ops/dilated_conv/implicit_conv_weight.cuh"
