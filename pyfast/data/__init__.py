@@ -3,12 +3,14 @@
 from pyfast.data.augmentation import Augmented, SampleIndex, generator
 from pyfast.data.digits import Digits, digits
 from pyfast.data.distorted_digits import DISTORTIONS, DistortedDigits, Distortion
+from pyfast.data.house_numbers import HouseNumbers
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
 from pyfast.data.matte_errors import matte_errors
 from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
 from pyfast.data.scenes import Scenes
 from pyfast.data.two_digits import TwoDigits
+from pyfast.data.two_parts import TwoParts
 
 __all__ = [
     "DISTORTIONS",
@@ -17,10 +19,12 @@ __all__ = [
     "Digits",
     "DistortedDigits",
     "Distortion",
+    "HouseNumbers",
     "MatteScene",
     "SampleIndex",
     "Scenes",
     "TwoDigits",
+    "TwoParts",
     "digits",
     "generator",
     "matte_errors",

@@ -42,6 +42,14 @@ def _attention(offset: Tensor) -> Tensor:
     return torch.stack([scale, zero, shift_x, zero, scale, shift_y], dim=1).view(-1, 2, 3)
 
 
+def _translation(scale: float) -> Transform:
+    def theta(offset: Tensor) -> Tensor:
+        fixed = torch.eye(2, dtype=offset.dtype, device=offset.device) * scale
+        return torch.cat([fixed.expand(len(offset), 2, 2), offset[:, :, None]], dim=2)
+
+    return Transform(2, theta, _affine_grid, affine_grid_sample)
+
+
 def _similarity(offset: Tensor) -> Tensor:
     log_scale, angle, shift_x, shift_y = offset.unbind(1)
     cos, sin = log_scale.exp() * angle.cos(), log_scale.exp() * angle.sin()
@@ -86,9 +94,14 @@ _FAMILIES = {
     "similarity": Transform(4, _similarity, _affine_grid, affine_grid_sample),
     "projective": Transform(8, _projective, homography_grid_reference, homography_grid_sample),
 }
-TRANSFORMS = (*_FAMILIES, "tps")
+TRANSFORMS = (*_FAMILIES, "translation", "tps")
 
 
-def transform_of(name: str, side: int) -> Transform:
-    """The family called `name`, out of `TRANSFORMS`; splines have side x side control points."""
+def transform_of(name: str, side: int, scale: float) -> Transform:
+    """The family called `name`, out of `TRANSFORMS`.
+
+    Splines have side x side control points, translations a fixed scale.
+    """
+    if name == "translation":
+        return _translation(scale)
     return _thin_plate_spline(side) if name == "tps" else _FAMILIES[name]

@@ -97,6 +97,7 @@ class SpatialTransformer(nn.Module):
             "affine": all six, [1 + p0, p1, p2; p3, 1 + p4, p5];
             "attention": crop, isotropic scale and shift, [s, 0, tx; 0, s, ty] with s = 1 + p0,
             (tx, ty) = (p1, p2); s below 1 enlarges;
+            "translation": crop of a fixed `scale` at a predicted place, [s, 0, p0; 0, s, p1];
             "similarity": scale s = exp(p0), rotation by p1 radians and shift (p2, p3),
             [s cos, -s sin, tx; s sin, s cos, ty];
             "projective": all eight of a homography, [1 + p0, p1, p2; p3, 1 + p4, p5; p6, p7, 1];
@@ -110,6 +111,8 @@ class SpatialTransformer(nn.Module):
             `flatten(1, 2)` lines them up as channels, `flatten(0, 1)` as images. None: one, without
             this dimension.
         points: control points of "tps" on a side, at least 2.
+        scale: that of "translation", at first the middle of the input: 0.5 takes half of its height
+            and width.
         mode: "bilinear", "nearest" or "bicubic"; with "nearest" no gradient reaches `localisation`.
         padding_mode: "zeros", "border" or "reflection", for places outside the input.
         align_corners: whether -1 and 1 are the centres of the corner pixels or their outer edges.
@@ -135,11 +138,14 @@ class SpatialTransformer(nn.Module):
         self,
         localisation: nn.Module,
         size: int | tuple[int, int] | None = None,
-        transform: Literal["affine", "attention", "similarity", "projective", "tps"] = "affine",
+        transform: Literal[
+            "affine", "attention", "translation", "similarity", "projective", "tps"
+        ] = "affine",
         *,
         in_features: int | None = None,
         count: int | None = None,
         points: int = 4,
+        scale: float = 1.0,
         mode: str = "bilinear",
         padding_mode: str = "zeros",
         align_corners: bool = False,
@@ -158,6 +164,8 @@ class SpatialTransformer(nn.Module):
         expect_count("SpatialTransformer", "points", points)
         if points < 2:
             raise ValueError(f"SpatialTransformer: expected points of at least 2, got {points}")
+        if not (isinstance(scale, int | float) and scale > 0):
+            raise ValueError(f"SpatialTransformer: expected a positive scale, got {scale!r}")
         expect_choice("SpatialTransformer", "transform", transform, TRANSFORMS)
         expect_choice("SpatialTransformer", "mode", mode, MODES)
         expect_choice("SpatialTransformer", "padding_mode", padding_mode, PADDING_MODES)
@@ -172,12 +180,13 @@ class SpatialTransformer(nn.Module):
         self.backend = backend
         self.count = count
         self.points = points
+        self.scale = scale
         self.spline = (
             ThinPlateSplineGrid(control_points(points), self.size, align_corners)
             if transform == "tps" and self.size is not None
             else None
         )
-        parameters = transform_of(transform, points).parameters * (count or 1)
+        parameters = transform_of(transform, points, scale).parameters * (count or 1)
         self.head: TransformHead = (
             LazyTransformHead(parameters)
             if in_features is None
@@ -198,7 +207,7 @@ class SpatialTransformer(nn.Module):
                 f"got {tuple(features.shape)}"
             )
         offset = self.head(features.flatten(1))
-        theta = transform_of(self.transform, self.points).theta
+        theta = transform_of(self.transform, self.points, self.scale).theta
         if self.count is None:
             return theta(offset)
         each = theta(offset.view(len(offset) * self.count, offset.shape[1] // self.count))
@@ -226,7 +235,7 @@ class SpatialTransformer(nn.Module):
     def _resample(self, input: Tensor, theta: Tensor) -> Tensor:
         size = self.size or tuple(input.shape[-2:])
         options = self.mode, self.padding_mode, bool(self.align_corners)
-        transform = transform_of(self.transform, self.points)
+        transform = transform_of(self.transform, self.points, self.scale)
         if self.backend == "pyfast" and self.spline is None:
             return transform.sample(input, theta, size, *options)
         grid = self.spline(theta) if self.spline else transform.grid(theta, size, options[2])

@@ -8,13 +8,23 @@ from torch.utils.data import DataLoader
 
 pytest.importorskip("sklearn")
 
-from pyfast.data import DISTORTIONS, DistortedDigits, Distortion, TwoDigits, digits
+from pyfast.data import (
+    DISTORTIONS,
+    DistortedDigits,
+    Distortion,
+    HouseNumbers,
+    TwoDigits,
+    TwoParts,
+    digits,
+)
 from pyfast.data._random import choice, normal, uniform
 from pyfast.data.generated import part_of
 
 MAKERS = {
     **{name: lambda split, seed, name=name: DistortedDigits(name, split, 28, seed)
        for name in DISTORTIONS},
+    "house numbers": lambda split, seed: HouseNumbers(split, 48, 3, seed),
+    "two parts": lambda split, seed: TwoParts(split, 48, 4, seed),
     "two digits": lambda split, seed: TwoDigits(split, 40, seed),
 }  # fmt: skip
 

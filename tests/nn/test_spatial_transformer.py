@@ -16,7 +16,7 @@ from pyfast.nn import SpatialTransformer
 from pyfast.nn._transforms import control_points
 from pyfast.nn.spatial_transformer import TransformHead
 
-TRANSFORMS = ["affine", "attention", "similarity", "projective", "tps"]
+TRANSFORMS = ["affine", "attention", "translation", "similarity", "projective", "tps"]
 IDENTITIES = {"projective": torch.eye(3), "tps": control_points(4)}
 
 
@@ -114,7 +114,7 @@ def test_identity_survives_initialisation_by_others(
 
 def test_parameters_mean_what_the_documentation_says() -> None:
     def theta_of(transform: str, parameters: list[float]) -> Tensor:
-        module = SpatialTransformer(nn.Flatten(), transform=transform, in_features=4)
+        module = SpatialTransformer(nn.Flatten(), transform=transform, in_features=4, scale=0.5)
         with torch.no_grad():
             module.head.offset.copy_(torch.tensor(parameters))
         return module.localise(torch.zeros(1, 1, 2, 2))[0]
@@ -125,6 +125,9 @@ def test_parameters_mean_what_the_documentation_says() -> None:
     )
     torch.testing.assert_close(
         theta_of("attention", [-0.5, 0.2, 0.3]), torch.tensor([[0.5, 0, 0.2], [0, 0.5, 0.3]])
+    )
+    torch.testing.assert_close(
+        theta_of("translation", [0.2, 0.3]), torch.tensor([[0.5, 0, 0.2], [0, 0.5, 0.3]])
     )
     torch.testing.assert_close(
         theta_of("similarity", [math.log(2), math.pi / 2, 0.2, 0.3]),
@@ -176,7 +179,8 @@ def test_training_moves_the_transform(transform: str) -> None:
     torch.manual_seed(0)
     module = SpatialTransformer(localisation(), transform=transform)
     input = F.interpolate(image(4, 3, 4, 4), (24, 24), mode="bicubic")
-    theta = torch.tensor([[0.8, 0, 0.1], [0, 0.8, -0.1]]).expand(4, 2, 3)
+    scale = 1.0 if transform == "translation" else 0.8
+    theta = torch.tensor([[scale, 0, 0.1], [0, scale, -0.1]]).expand(4, 2, 3)
     grid = F.affine_grid(theta, [4, 3, 24, 24], align_corners=False)
     target = F.grid_sample(input, grid, align_corners=False)
     module(input)

@@ -18,7 +18,7 @@ from pyfast.zoo.system import System, TrainingConfig
 
 PAPER = "Jaderberg et al. 2015, arXiv 1506.02025"
 OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
-TRANSFORMS = ("affine", "attention", "similarity", "projective", "tps")
+TRANSFORMS = ("affine", "attention", "translation", "similarity", "projective", "tps")
 TINY_RECIPE = {
     "steps": 1000,
     "batch_size": 64,
@@ -35,7 +35,8 @@ class SpatialConfig(TrainingConfig):
 
     Args:
         transform: the family that is predicted, as `nn.SpatialTransformer` names them: "affine",
-            "attention", "similarity", "projective" or "tps"; None leaves all transformers out.
+            "attention", "translation", "similarity", "projective" or "tps"; None leaves all
+            transformers out.
         classes: how many classes there are.
         size: height and width of an image in pixels.
         optimizer: "sgd", as published, or "adamw", which needs fewer steps.
