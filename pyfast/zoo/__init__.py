@@ -7,11 +7,13 @@ from pyfast.zoo import backbones, segmentation, spatial
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
+from pyfast.zoo.pipelines import Classification, classify
 from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
 from pyfast.zoo.system import Config, Model, System, TrainingConfig
 
 __all__ = [
     "Claim",
+    "Classification",
     "Config",
     "Measured",
     "Model",
@@ -20,6 +22,7 @@ __all__ = [
     "TrainingConfig",
     "backbones",
     "claim",
+    "classify",
     "create_model",
     "from_pretrained",
     "info",

@@ -1,0 +1,96 @@
+"""From a picture of any kind to what a trained model says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyfast.ops._pictures import read_picture
+from pyfast.ops.compositing import _opened
+
+if TYPE_CHECKING:
+    from pyfast.zoo.spatial import SpatialClassifier
+
+LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's "L"
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What a classifier says of one picture.
+
+    Attributes:
+        label: the likeliest class; for several places, such as those of a house number, the
+            likeliest of each, joined.
+        probability: of that, in [0, 1]; of several places the product.
+        probabilities: of all classes, (classes,) or (places, classes).
+    """
+
+    label: str
+    probability: float
+    probabilities: Tensor
+
+
+def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn_cnn.tiny") -> Any:
+    """Says what is in a picture.
+
+    The picture is padded to a square by its own edge, resized to what the model takes, and made
+    grey for a model of grey pictures. Models of digits see bright ink on a dark ground.
+
+    Args:
+        picture: path, picture of Pillow, array (H, W), (H, W, C) or (B, H, W, C), tensor (H, W),
+            (C, H, W) or (B, C, H, W); floats in [0, 1], or uint8, uint16 or bool. What is
+            transparent counts as black.
+        model: a classifier, or what `from_pretrained` takes: a folder, a file, or the name of
+            weights that ship with pyfast.
+
+    Returns:
+        A `Classification`; of a batch a list of them.
+
+    Raises:
+        FileNotFoundError: no such picture or model.
+        TypeError: this is no picture, or the model is no classifier.
+        ValueError: a shape or a value does not fit.
+
+    Example:
+        >>> from pyfast import data, zoo
+        >>> image, label = data.DistortedDigits("rotation", "test", size=40)[1]
+        >>> zoo.classify(image).label == str(int(label))  # doctest: +SKIP
+        True
+    """
+    if isinstance(model, str | PathLike):
+        from pyfast.zoo.hub import from_pretrained
+
+        model = from_pretrained(model)
+    from pyfast.zoo.spatial import SpatialClassifier
+
+    if not isinstance(model, SpatialClassifier):
+        raise TypeError(f"classify: expected a classifier, got {type(model).__name__}")
+    pixels, form = read_picture("classify", "picture", _opened(picture))
+    inputs = _fitted(pixels.float(), model.channels, model.config.size)
+    every = model.classify(inputs.to(model.device)).cpu()
+    results = [_named(one, model.labels) for one in every]
+    return results if form.batched else results[0]
+
+
+def _fitted(pixels: Tensor, channels: int, size: int) -> Tensor:
+    """(B, 1 or 3 or 4, H, W) as (B, channels, size, size)."""
+    if pixels.shape[1] == 4:
+        pixels = pixels[:, :3] * pixels[:, 3:]
+    if channels == 1 and pixels.shape[1] == 3:
+        pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    height, width = pixels.shape[-2:]
+    missing = max(height, width) - torch.tensor([width, width, height, height])
+    sides = [int(n) for n in (missing + torch.tensor([0, 1, 0, 1])) // 2]
+    square = F.pad(pixels.expand(-1, channels, -1, -1), sides, mode="replicate")
+    return F.interpolate(square, (size, size), mode="bilinear", antialias=True)
+
+
+def _named(probabilities: Tensor, labels: tuple[str, ...]) -> Classification:
+    best, which = probabilities.view(-1, len(labels)).max(1)
+    label = "".join(labels[index] for index in which.tolist())
+    return Classification(label, best.prod().item(), probabilities)
