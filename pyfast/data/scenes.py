@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 LENGTHS = {"train": 20_000, "test": 64}
-NOISE = 0.2
+NOISE = 0.15
 # Of half the side of an object, over the side of the picture.
-SMALLEST, LARGEST = 0.05, 0.35
+SMALLEST, LARGEST = 0.08, 0.35
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
@@ -62,15 +62,17 @@ def _draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarra
     labels = np.zeros((size, size), np.int64)
     rows, columns = np.mgrid[:size, :size]
     # Large ones first, so that none is hidden.
-    halves = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), random.integers(3, 7)))
+    halves = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), random.integers(2, 6)))
     for half in -np.sort(-halves * size):
         label = int(random.integers(1, 4))
         middle = random.uniform(half, size - half, 2)
-        inside = _shape(label, rows - middle[0], columns - middle[1], half, random.uniform(0, 6.3))
+        inside = _shape(
+            label, rows - middle[0], columns - middle[1], half, random.uniform(-0.3, 0.3)
+        )
         colour = random.uniform(0, 1, (3, 1))
         # As far from what is behind as noise needs, and no farther.
         away = colour - background[:, 0]
-        colour = background[:, 0] + away * (0.35 / max(float(np.abs(away).max()), 1e-3))
+        colour = background[:, 0] + away * (0.5 / max(float(np.abs(away).max()), 1e-3))
         image[:, inside], labels[inside] = colour, label
     noisy = image + NOISE * random.standard_normal(image.shape)
     return noisy.clip(0, 1).astype(np.float32), labels

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._checks import HALVES, expect_choice, expect_count, expect_tensor, shape_error
+from pyfast.ops._dense_crf_reference import dense_crf_reference
 from pyfast.ops.dense_crf import METHODS, NORMALIZATIONS, dense_crf
 
 
@@ -66,6 +67,8 @@ class DenseCRF(nn.Module):
             for the preset's.
         method: "lattice", "closed" or "exact", see `pyfast.dense_crf`.
         compatibility: where `compatibility` starts, or stays: costs (L, L).
+        backend: "pyfast", or "torch" for plain PyTorch operators: for comparisons, and with the
+            method "exact" for export. It is slow.
 
     Raises:
         TypeError: an argument is of another type than above.
@@ -98,8 +101,10 @@ class DenseCRF(nn.Module):
         normalization: Literal["none", "before", "after", "symmetric"] | None = None,
         method: Literal["lattice", "closed", "exact"] = "lattice",
         compatibility: Tensor | None = None,
+        backend: Literal["pyfast", "torch"] = "pyfast",
     ) -> None:
         super().__init__()
+        expect_choice("DenseCRF", "backend", backend, ("pyfast", "torch"))
         expect_count("DenseCRF", "num_labels", num_labels)
         if not isinstance(learn, Iterable):
             raise TypeError(f"DenseCRF: expected learn to be a sequence of names, got {learn!r}")
@@ -113,6 +118,7 @@ class DenseCRF(nn.Module):
         self.iterations = numbers.iterations if iterations is None else iterations
         self.normalization = numbers.normalization if normalization is None else normalization
         self.method = method
+        self.backend = backend
         expect_count("DenseCRF", "iterations", self.iterations)
         expect_choice("DenseCRF", "normalization", self.normalization, NORMALIZATIONS)
         expect_choice("DenseCRF", "method", method, METHODS)
@@ -162,7 +168,8 @@ class DenseCRF(nn.Module):
         places, colours, gaussian = self.sigmas.to(unary.dtype).unbind()
         bilateral_weight, gaussian_weight = self.weights.to(unary.dtype).unbind()
         matrix = self.compatibility
-        return dense_crf(
+        function = dense_crf if self.backend == "pyfast" else dense_crf_reference
+        return function(
             unary,
             image,
             bilateral_sigma_xy=places,

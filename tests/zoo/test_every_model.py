@@ -11,6 +11,7 @@ MODELS = zoo.list_models()
 # Of papers and reference models in the published form; where a paper has no number, counted by hand
 # from its layers.
 PARAMETERS = {
+    "crf_rnn": 37_878_098,
     "deeplab_v1": 20_505_429,
     "deeplabv2_resnet101": 44_048_532,
     "deeplabv2_vgg16": 37_877_652,

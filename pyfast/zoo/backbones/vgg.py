@@ -32,12 +32,14 @@ class VGGConfig(BackboneConfig):
             dilated: "deeplab", where poolings are 3x3 and the last two keep the resolution, or
             "dilated", where those two are gone. These have no classifier.
         padded: whether convolutions keep the size.
+        norms: whether a batch norm follows each convolution, to train without pretrained weights.
     """
 
     depth: int = 19
     pooling: str = "max"
     form: str = "classifier"
     padded: bool = True
+    norms: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +99,8 @@ class VGG(Backbone):
                     f"conv{block}_{index}",
                     convolution(inner, outer, 3, padding=padding, dilation=dilation),
                 )
+                if config.norms:
+                    self.features.add_module(f"norm{block}_{index}", nn.BatchNorm2d(outer))
                 self.features.add_module(f"relu{block}_{index}", nn.ReLU())
                 inner = outer
             if config.form == "deeplab":

@@ -1,6 +1,7 @@
 """A label for every pixel."""
 
 from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
+from pyfast.zoo.segmentation.crf_rnn import CRFRNN, CRFRNNConfig
 from pyfast.zoo.segmentation.deeplab import (
     DeepLabResNet,
     DeepLabResNetConfig,
@@ -18,7 +19,9 @@ from pyfast.zoo.segmentation.dilatednet import (
 from pyfast.zoo.segmentation.losses import LOSSES, cross_entropy, dice_loss, lovasz_softmax
 
 __all__ = [
+    "CRFRNN",
     "LOSSES",
+    "CRFRNNConfig",
     "DeepLabResNet",
     "DeepLabResNetConfig",
     "DeepLabV1",

@@ -32,15 +32,32 @@ class DeepLabVGGConfig(SegmenterConfig):
     Args:
         rates: of fc6, one for each branch; the branches are added up after fc8.
         average_pool: whether a mean over 3x3 follows the last pooling, as in v1.
+        atrous: whether the last two poolings keep the resolution and what follows is dilated; the
+            network without is there to compare with.
+        norms: whether the body has batch norms, to train without pretrained weights.
+        dropout: probability after fc6 and fc7.
     """
 
     rates: tuple[int, ...] = (6, 12, 18, 24)
     average_pool: bool = False
+    atrous: bool = True
+    norms: bool = False
+    dropout: float = 0.5
 
     @classmethod
     def tiny(cls) -> DeepLabVGGConfig:
         return cls(
-            classes=4, width=8, crop=65, steps=300, batch_size=8, learning_rate=0.02, head_rate=1.0
+            classes=4,
+            width=8,
+            preprocess="imagenet",
+            crop=64,
+            rates=(1, 2, 3, 4),
+            norms=True,
+            dropout=0.0,
+            steps=300,
+            batch_size=8,
+            learning_rate=0.05,
+            head_rate=1.0,
         )
 
 
@@ -61,7 +78,12 @@ class DeepLabVGG(Segmenter):
         super().__init__(config)
         body = VGG(
             VGGConfig(
-                backend=config.backend, width=config.width, depth=16, form="deeplab", classes=0
+                backend=config.backend,
+                width=config.width,
+                depth=16,
+                form="deeplab" if config.atrous else "classifier",
+                norms=config.norms,
+                classes=0,
             )
         )
         pool = nn.AvgPool2d(3, stride=1, padding=1) if config.average_pool else nn.Identity()
@@ -80,7 +102,8 @@ class DeepLabVGG(Segmenter):
         return {
             "*.fc8.weight": {"lr": rate},
             "*.fc8.bias": {"lr": 2 * rate, "weight_decay": 0},
-            "*.bias": {"lr": 2, "weight_decay": 0},
+            "*conv*.bias": {"lr": 2, "weight_decay": 0},
+            "*.fc?.bias": {"lr": 2, "weight_decay": 0},
         }
 
 
@@ -224,8 +247,8 @@ class DeepLabResNet(Segmenter):
     def multipliers(self) -> dict[str, dict[str, float]]:
         rate = self.config.head_rate
         return {
-            "network.head.*weight": {"lr": rate},
-            "network.head.*bias": {"lr": 2 * rate, "weight_decay": 0},
+            "*.head.*weight": {"lr": rate},
+            "*.head.*bias": {"lr": 2 * rate, "weight_decay": 0},
         }
 
     def train(self, mode: bool = True) -> DeepLabResNet:
