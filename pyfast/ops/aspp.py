@@ -11,14 +11,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyfast._native import _C
 from pyfast.ops._aspp_operators import aspp_by_products
+from pyfast.ops._aspp_shifts import MOST_TAPS
 from pyfast.ops._autograd import is_autocast_on, is_in_transform
 from pyfast.ops._branches import read_branches, same_padding
-from pyfast.ops._checks import FLOATS, shape_error
+from pyfast.ops._checks import FLOATS, HALVES, shape_error
 
 # Where one product with all taps' weights has been measured as faster than a convolution each
 # (benchmarks/ops/bench_aspp.py). Convolutions take outputs by 16 and are best there.
 LEAST_INPUTS, MOST_OUTPUTS, BLOCK_OF_OUTPUTS = 256, 24, 16
+# Not measured: half of the outputs that a convolution's tile has on CUDA.
+MOST_CUDA_OUTPUTS = 64
 
 
 def aspp_sum(
@@ -63,6 +67,15 @@ def aspp_sum(
         if weight.shape[0] != weights[0].shape[0]:
             wanted = f"({weights[0].shape[0]}, ...) like weights[0]"
             raise shape_error("aspp_sum", f"weights[{i}]", wanted, weight)
+    if is_autocast_on(input.device.type) and _has_kernels(input, weights):
+        dtype = torch.get_autocast_dtype(input.device.type)
+        with torch.autocast(input.device.type, enabled=False):
+            return aspp_sum(
+                input.to(dtype),
+                [weight.to(dtype) for weight in weights],
+                [None if bias is None else bias.to(dtype) for bias in biases],
+                rates,
+            )
     if not _is_taken(input, weights):
         return aspp_sum_reference(input, weights, biases, rates)
     total = aspp_by_products(input, weights, rates)
@@ -72,15 +85,37 @@ def aspp_sum(
 
 def _is_taken(input: Tensor, weights: Sequence[Tensor]) -> bool:
     """Whether products and shifts are faster than torch's convolutions, and there for this call."""
+    outputs = weights[0].shape[0]
+    if input.shape[1] < LEAST_INPUTS or (is_in_transform() and not torch.compiler.is_compiling()):
+        return False
+    if input.device.type == "cpu":
+        return (
+            input.dtype in FLOATS
+            and outputs <= MOST_OUTPUTS
+            and outputs % BLOCK_OF_OUTPUTS != 0
+            and not is_autocast_on("cpu")
+        )
+    return _has_kernels(input, weights) and outputs <= MOST_CUDA_OUTPUTS and _is_as_exact(input)
+
+
+def _has_kernels(input: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether CUDA shifts are there for this call."""
     return (
-        input.device.type == "cpu"
-        and input.dtype in FLOATS
-        and input.shape[1] >= LEAST_INPUTS
-        and weights[0].shape[0] <= MOST_OUTPUTS
-        and weights[0].shape[0] % BLOCK_OF_OUTPUTS != 0
-        and (torch.compiler.is_compiling() or not is_in_transform())
-        and not is_autocast_on("cpu")
+        input.device.type == "cuda"
+        and _C.with_cuda
+        and input.dtype in (*FLOATS, *HALVES)
+        and sum(weight.shape[2:].numel() for weight in weights) <= MOST_TAPS
     )
+
+
+def _is_as_exact(input: Tensor) -> bool:
+    """Whether torch's products round float32 as its convolutions do.
+
+    By default they do not: convolutions take TF32, which is several times as fast.
+    """
+    by_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    products = torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
+    return input.dtype != torch.float32 or not by_tf32 or products == "tf32"
 
 
 def aspp_concat(

@@ -7,6 +7,7 @@
 #include <optional>
 #include <stdexcept>
 #include <type_traits>
+#include <vector>
 
 // clang-format off: the shim defines the words that the kernels are written in
 #include "simt.h"
@@ -119,6 +120,27 @@ float* floats(const py::array& array) {
   return static_cast<float*>(const_cast<void*>(array.data()));
 }
 
+// products: (N, taps, O, H, W); image: (N, O, H, W).
+int shift(const py::array& products, const py::array& image, const std::vector<int32_t>& rows,
+          const std::vector<int32_t>& columns, bool spread) {
+  return with_dtype(image, [&](auto element) {
+    using T = decltype(element);
+    pyfast::AsppShiftParams<T> p;
+    p.batch = image.shape(0);
+    p.outputs = image.shape(1);
+    p.height = image.shape(2);
+    p.width = image.shape(3);
+    p.products = data_of<T>(products);
+    p.image = data_of<T>(image);
+    pyfast::AsppShifts taps;
+    for (size_t t = 0; t < rows.size(); ++t, ++taps.count) {
+      taps.rows[t] = rows[t];
+      taps.columns[t] = columns[t];
+    }
+    return kernels::launch_aspp_shifts(p, taps, spread, nullptr);
+  });
+}
+
 }  // namespace
 
 PYBIND11_MODULE(simt_dilated_conv, module) {
@@ -147,6 +169,7 @@ PYBIND11_MODULE(simt_dilated_conv, module) {
       return kernels::launch_depthwise_weight(p, memory, nullptr);
     });
   });
+  module.def("shift", &shift);
   py::class_<Convolution>(module, "Convolution")
       .def(py::init<int64_t, std::array<int64_t, 2>, std::array<int64_t, 2>,
                     std::array<int64_t, 2>>());

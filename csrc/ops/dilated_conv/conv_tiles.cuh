@@ -33,11 +33,12 @@ __device__ __forceinline__ void read_fragment(const float* row, int thread, floa
   }
 }
 
-// sum += the product of a (depth, M) and a (depth, N) tile in shared memory.
-template <int RM, int RN, int kStrideM, int kStrideN>
+// sum += the product of a (depth, M) and a (depth, N) tile in shared memory. Steps of the depth
+// that are taken together need registers, of which two blocks have 128 a thread.
+template <int kTogether, int RM, int RN, int kStrideM, int kStrideN>
 __device__ __forceinline__ void multiply_tiles(const float* a, const float* b, int row, int column,
                                                float (&sum)[RM][RN]) {
-#pragma unroll
+#pragma unroll(kTogether)
   for (int k = 0; k < kTileDepth; ++k) {
     float of_a[RM], of_b[RN];
     read_fragment<RM>(a + k * kStrideM, row, of_a);

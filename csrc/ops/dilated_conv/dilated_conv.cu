@@ -14,7 +14,19 @@ int depthwise_conv_weight_cuda(const DepthwiseConvParams<T>& params, const Devic
   return PF_ISA::launch_depthwise_weight(params, memory, static_cast<cudaStream_t>(stream));
 }
 
+template <class T>
+int aspp_add_cuda(const AsppShiftParams<T>& params, const AsppShifts& taps, void* stream) {
+  return PF_ISA::launch_aspp_shifts(params, taps, false, static_cast<cudaStream_t>(stream));
+}
+
+template <class T>
+int aspp_spread_cuda(const AsppShiftParams<T>& params, const AsppShifts& taps, void* stream) {
+  return PF_ISA::launch_aspp_shifts(params, taps, true, static_cast<cudaStream_t>(stream));
+}
+
 #define PF_INSTANTIATE(T)                                                                     \
+  template int aspp_add_cuda(const AsppShiftParams<T>&, const AsppShifts&, void*);            \
+  template int aspp_spread_cuda(const AsppShiftParams<T>&, const AsppShifts&, void*);         \
   template int depthwise_conv_cuda(const DepthwiseConvParams<T>&, void*);                     \
   template int depthwise_conv_weight_cuda(const DepthwiseConvParams<T>&, const DeviceMemory&, \
                                           void*);

@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kConvThreads, 2) gather_product(const GatherPr
   while (unit < last) {
     unit = next_unit(unit + 1, last);
     if (unit < last) fetch(unit);
-    multiply_tiles<RM, RN, M, N>(a[buffer], b[buffer], row_of_tile, column_of_tile, sum);
+    multiply_tiles<2, RM, RN, M, N>(a[buffer], b[buffer], row_of_tile, column_of_tile, sum);
     buffer ^= 1;
     if (unit < last) keep(buffer);
     __syncthreads();

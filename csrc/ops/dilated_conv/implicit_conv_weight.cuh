@@ -97,7 +97,8 @@ __global__ void __launch_bounds__(kConvThreads, 2) weight_product(const WeightPr
   for (int32_t chunk = begin; chunk < last; ++chunk) {
     const bool more = chunk + 1 < last;
     if (more) fetch(chunk + 1);
-    multiply_tiles<R, R, kStride, kStride>(a[buffer], b[buffer], row_of_tile, column_of_tile, sum);
+    multiply_tiles<1, R, R, kStride, kStride>(a[buffer], b[buffer], row_of_tile, column_of_tile,
+                                              sum);
     buffer ^= 1;
     if (more) keep(buffer);
     __syncthreads();
