@@ -5,8 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from pyfast.zoo.registry import find, list_models
+import torch
+
+from pyfast._threads import one_thread
+from pyfast.zoo.registry import create_model, find, list_models
 
 FAST_SECONDS = 10.0
 
@@ -92,6 +98,29 @@ def claim(
         return measure
 
     return add
+
+
+@cache
+def trained(name: str, seed: int, **overrides: Any) -> Any:
+    """A model that its recipe trained, on one thread of the CPU, in evaluation mode.
+
+    Claims that look at the same run share it. The same seed gives the same weights.
+
+    Args:
+        name: of the model, with its form, as `create_model` takes it.
+        seed: of its weights and of the run.
+        overrides: fields of its config.
+
+    Raises:
+        ImportError: a package of the extra `train` is missing; with the pip command.
+    """
+    from pyfast.train import Trainer
+
+    with one_thread(), torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
+        torch.manual_seed(seed)
+        model = create_model(name, **overrides)
+        Trainer(model, folder, seed=seed, device="cpu").fit()
+    return model.eval()
 
 
 def verify(filter: str = "*", *, fast: bool = False) -> list[Verdict]:

@@ -1,5 +1,6 @@
 """Networks that decide where to look: spatial transformers in front of and inside classifiers."""
 
+from pyfast.zoo.spatial import claims
 from pyfast.zoo.spatial._classifier import SpatialClassifier, SpatialConfig
 from pyfast.zoo.spatial.stn_birds import StnBirds, StnBirdsConfig
 from pyfast.zoo.spatial.stn_cnn import StnCnn, StnCnnConfig
@@ -14,4 +15,5 @@ __all__ = [
     "StnCnnConfig",
     "StnSvhn",
     "StnSvhnConfig",
+    "claims",
 ]

@@ -21,10 +21,11 @@ OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
 TRANSFORMS = ("affine", "attention", "translation", "similarity", "projective", "tps")
 TINY_RECIPE = {
     "steps": 1000,
-    "batch_size": 64,
+    "batch_size": 32,
     "optimizer": "adamw",
     "learning_rate": 2e-3,
-    "warm_up": 0.2,
+    "localisation_rate": 0.3,
+    "warm_up": 0.1,
     "drops": (0.7, 0.9),
 }
 

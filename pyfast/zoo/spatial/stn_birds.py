@@ -47,11 +47,11 @@ class StnBirdsConfig(SpatialConfig):
         return cls(
             classes=16,
             size=64,
-            width=16,
-            last="3b",
+            width=8,
+            last="3a",
             squeeze=8,
             dropout=0.0,
-            **{**TINY_RECIPE, "batch_size": 32},  # type: ignore[arg-type]
+            **TINY_RECIPE,  # type: ignore[arg-type]
         )
 
     @classmethod

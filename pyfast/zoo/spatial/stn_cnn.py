@@ -63,7 +63,7 @@ class StnCnnConfig(SpatialConfig):
     def tiny(cls) -> StnCnnConfig:
         return cls(
             distortion="similarity",
-            size=40,
+            size=32,
             crop=20,
             width=24,
             kernels=(5, 3),

@@ -57,9 +57,9 @@ class StnSvhnConfig(SpatialConfig):
     @classmethod
     def tiny(cls) -> StnSvhnConfig:
         return cls(
-            size=48,
+            size=32,
             places=2,
-            widths=(16, 24, 32, 32),
+            widths=(12, 16, 24, 24),
             hidden=(64,),
             dropout=0.0,
             **TINY_RECIPE,  # type: ignore[arg-type]
