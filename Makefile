@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 export TORCH
 WITH := $(PYTHON) scripts/environment.py
 
-.PHONY: help demo test verify check bench docs wheel clean
+.PHONY: help demo test verify weights check bench docs wheel clean
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
 
@@ -17,6 +17,9 @@ test: ## the test suite, without what takes long
 
 verify: ## the whole test suite
 	@$(WITH) test -- python -m pytest $(ARGS)
+
+weights: ## train the small models whose weights ship with the package
+	@$(WITH) test -- python scripts/weights.py $(ARGS)
 
 check: ## lint, types, sanitizers, CUDA compile, docs, wheel; ONLY="lint types" runs some
 	@$(WITH) dev -- python scripts/check.py $(ONLY)
