@@ -8,17 +8,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 LENGTHS = {"train": 20_000, "test": 64}
-NOISE = 0.15
+NOISE = 0.2
+# Colours of labels lie 120 degrees apart around grey; each object's strays to either side.
+CONTRAST, STRAY = 0.35, 45
+AROUND_GREY = np.array([[2, -1, -1], [0, 3**0.5, -(3**0.5)]]) / 6**0.5
 # Of half the side of an object, over the side of the picture.
 SMALLEST, LARGEST = 0.08, 0.35
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
-    """Noisy pictures with discs, squares and triangles of several sizes, which say their label.
+    """Noisy pictures with discs, squares and triangles of several sizes, which are the labels.
 
-    Colours say nothing about labels, and small and large objects of a kind have the same form, so
-    that a network has to see outlines of every size; noise hides them from one that looks at a few
-    pixels. Each sample is a function of the seed, the split and its index.
+    Objects of a label have similar colours, which noise hides from a network that looks at a few
+    pixels; small ones and outlines are lost to one that sees only the whole. Each sample is a
+    function of the seed, the split and its index.
 
     Args:
         split: "train" or "test", which share no random numbers.
@@ -57,8 +60,7 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
 
 
 def _draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
-    background = random.uniform(0.2, 0.8, (3, 1, 1))
-    image = np.broadcast_to(background, (3, size, size)).copy()
+    image = np.full((3, size, size), random.uniform(0.35, 0.65))
     labels = np.zeros((size, size), np.int64)
     rows, columns = np.mgrid[:size, :size]
     # Large ones first, so that none is hidden.
@@ -69,10 +71,9 @@ def _draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarra
         inside = _shape(
             label, rows - middle[0], columns - middle[1], half, random.uniform(-0.3, 0.3)
         )
-        colour = random.uniform(0, 1, (3, 1))
-        # As far from what is behind as noise needs, and no farther.
-        away = colour - background[:, 0]
-        colour = background[:, 0] + away * (0.5 / max(float(np.abs(away).max()), 1e-3))
+        hue = np.radians(120 * label + random.uniform(-STRAY, STRAY))
+        direction = np.array([np.cos(hue), np.sin(hue)]) @ AROUND_GREY
+        colour = random.uniform(0.35, 0.65) + CONTRAST * direction[:, None]
         image[:, inside], labels[inside] = colour, label
     noisy = image + NOISE * random.standard_normal(image.shape)
     return noisy.clip(0, 1).astype(np.float32), labels

@@ -172,7 +172,9 @@ def evaluate(system: Any, data: Any = None) -> dict[str, float]:
 
     dataset = system.dataset("test") if data is None else data
     training = system.training
-    loader = DataLoader(dataset, batch_size=min(system.config.batch_size, len(dataset)))
+    batch_size = min(system.config.batch_size, len(dataset))
+    # Samples of several sizes do not stack.
+    loader = DataLoader(dataset, batch_size, collate_fn=getattr(dataset, "collate", None))
     device = system.device
     try:
         with torch.no_grad():

@@ -22,6 +22,7 @@ from pyfast.zoo.segmentation.losses import LOSSES
 from pyfast.zoo.system import Config, System
 
 if TYPE_CHECKING:
+    from pyfast.data import ScaleCropFlip
     from pyfast.train.updates import Update
 
 SCHEDULES = ("poly", "step")
@@ -238,20 +239,59 @@ class Segmenter(System):
         return schedules.poly(steps, config.power, config.schedule_every)
 
     def dataset(self, split: str = "train") -> Dataset[Any]:
-        from pyfast.data import Scenes
+        """Pictures (3, H, W) in [0, 1] with labels (H, W): the config's folder, or scenes.
 
-        return Scenes(split, self.config.crop)
+        Files of the folder are all read once for training, so that mistakes in them are known
+        before it starts.
+        """
+        from pyfast.data import Augmented, Scenes, segmentation_folder
+
+        config = self.config
+        if not config.data:
+            if config.classes < len(Scenes.labels):
+                raise ValueError(
+                    f"expected data, a folder: the generated scenes have {len(Scenes.labels)} "
+                    f"labels, got classes={config.classes}"
+                )
+            return Scenes(split, config.crop)
+        folder = segmentation_folder(
+            config.data, split, classes=config.classes, ignore_label=config.ignore_label
+        )
+        if split == "test":
+            return folder
+        folder.check()
+        return Augmented(folder, self.transform())
+
+    def transform(self, **options: Any) -> ScaleCropFlip:
+        """What happens to a picture before it is learned from."""
+        from pyfast.data import ScaleCropFlip
+
+        config = self.config
+        return ScaleCropFlip(
+            config.crop,
+            config.scales,
+            fill=self.preprocess.mean,
+            ignore_label=config.ignore_label,
+            **options,
+        )
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
-        """Mean IoU over classes that occur, IoU of each, and the share of pixels that are right."""
+        """Mean IoU over classes that occur, IoU of each, and the share of pixels that are right.
+
+        Args:
+            batches: pictures and labels, stacked or as a list of pairs of any sizes.
+        """
         config = self.config
         functional = require("torchmetrics.functional.classification", "train")
         total = torch.zeros(config.classes, config.classes, dtype=torch.int64)
-        for image, labels in batches:
-            found = self.segment(image.to(self.device)).cpu()
-            total += functional.multiclass_confusion_matrix(
-                found, labels.cpu(), config.classes, ignore_index=config.ignore_label
-            )
+        for batch in batches:
+            stacked = batch[0].__class__ is Tensor
+            pairs = [batch] if stacked else [(image[None], labels[None]) for image, labels in batch]
+            for image, labels in pairs:
+                found = self.segment(image.to(self.device)).cpu()
+                total += functional.multiclass_confusion_matrix(
+                    found, labels.cpu(), config.classes, ignore_index=config.ignore_label
+                )
         right, union = total.diag(), total.sum(0) + total.sum(1) - total.diag()
         iou = right / union
         names = config.labels or [str(number) for number in range(config.classes)]
@@ -260,6 +300,19 @@ class Segmenter(System):
             "accuracy": (right.sum() / total.sum()).item(),
             **{f"iou {n}": v.item() for n, v in zip(names, iou, strict=True) if v == v},
         }
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Generated scenes beside their labels and what the network finds."""
+        from pyfast.data import Scenes, colour_labels
+
+        if self.config.data:
+            return {}
+        scenes = Scenes("test", self.config.crop)
+        pairs = [scenes[index] for index in range(8)]
+        image, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
+        found = self.segment(image.to(self.device)).cpu()
+        colours = [colour_labels(each).float() / 255 for each in (labels, found)]
+        return {"scene, labels, found": torch.cat([image, *colours], 3)}
 
 
 @contextmanager

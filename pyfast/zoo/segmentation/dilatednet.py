@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyfast.data import mirrored
 from pyfast.nn import ContextModule, DilatedConv2d
 from pyfast.zoo.backbones import VGG, VGGConfig
 from pyfast.zoo.registry import register
@@ -245,6 +246,10 @@ class DilatedNet(Segmenter):
             multipliers={"*.bias": {"lr": 2, "weight_decay": 0}},
         )
 
+    def transform(self, **options: Any) -> Any:
+        margin = 0 if self.config.padded else MARGIN
+        return super().transform(margin=margin, **options)
+
     def stage_loss(self, name: str, batch: Any) -> Tensor:
         """Of the scores of the front end alone, or of the context module on fixed ones."""
         image, labels = batch
@@ -293,18 +298,3 @@ def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
     with torch.no_grad():
         layer.weight.copy_(hat[:, None] * hat)
     return layer
-
-
-def mirrored(image: Tensor, around: tuple[int, ...]) -> Tensor:
-    """`image`, (B, C, H, W), with margins (left, right, top, bottom) that mirror it.
-
-    The pixel at the edge is not repeated, and a margin may be wider than the image, unlike in
-    `torch.nn.functional.pad`.
-    """
-    for axis, (before, after) in ((3, around[:2]), (2, around[2:])):
-        side = image.shape[axis]
-        place = torch.arange(-before, side + after, device=image.device)
-        period = max(2 * (side - 1), 1)
-        place = place.remainder(period)
-        image = image.index_select(axis, torch.minimum(place, period - place).clamp(max=side - 1))
-    return image

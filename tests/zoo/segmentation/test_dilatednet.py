@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from pyfast import train, zoo
+from pyfast.data import mirrored
 from pyfast.nn import ContextModule
-from pyfast.zoo.segmentation.dilatednet import bilinear_upsampling, mirrored
+from pyfast.zoo.segmentation.dilatednet import bilinear_upsampling
 
 
 @pytest.fixture(autouse=True)
