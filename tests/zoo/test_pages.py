@@ -46,3 +46,10 @@ def test_zoo(tmp_path, monkeypatch):
         if "vgg19-dcbb9e9d.pth" not in block:  # half a gigabyte that nobody has here
             exec(block, names)
     assert names["features"]["relu4_2"].shape[-2:] == (8, 8)
+
+
+def test_spatial():
+    names: dict = {}
+    exec("".join(blocks("zoo/spatial.md")), names)
+    assert names["answer"].label in names["model"].labels
+    assert names["labels"].shape == (5,)
