@@ -48,7 +48,8 @@ def main() -> int:
     ]
     pattern = " ".join(filter(None, [*args.cases, args.pattern]))
     options += ["-k", pattern] if pattern else []
-    return pytest.main([str(Path(__file__).parent / "ops"), *options])
+    folders = [str(Path(__file__).parent / name) for name in ("ops", "zoo")]
+    return pytest.main([*folders, *options])
 
 
 if __name__ == "__main__":

@@ -43,3 +43,17 @@ def normal(seed: Seed, indices: Sequence[int], count: int) -> Tensor:
 def choice(seed: Seed, indices: Sequence[int], count: int, options: int) -> Tensor:
     """Integers from 0 to options - 1, (N, count), int64; arguments as above."""
     return (uniform(seed, indices, count) * options).long()
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed of 64 bits for several numbers, such as those of a run, an epoch and a sample.
+
+    The mixing function of `uniform`, in plain Python: a microsecond.
+    """
+    state, mask = 0, 2**64 - 1
+    for number in numbers:
+        state = (state + number + 1) * 0x9E3779B97F4A7C15 & mask
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & mask
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & mask
+        state ^= state >> 31
+    return state

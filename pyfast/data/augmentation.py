@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import Dataset
+
+from pyfast.data._random import seed_of
 
 
 class SampleIndex(int):
@@ -29,10 +30,8 @@ def generator(index: int) -> torch.Generator:
         index: as a data set's `__getitem__` gets it. From a trainer it is a `SampleIndex`; a plain
             number counts as epoch 0 of seed 0.
     """
-    known = (getattr(index, "seed", 0), getattr(index, "epoch", 0), int(index))
-    # Seeds of 64 bits; nearby ones give unrelated states.
-    state = np.random.SeedSequence(known).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state) >> 1)
+    seed = seed_of(getattr(index, "seed", 0), getattr(index, "epoch", 0), int(index))
+    return torch.Generator().manual_seed(seed)
 
 
 class Augmented(Dataset[Any]):

@@ -1,6 +1,6 @@
 """The order of samples, as a function of the seed and of nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -67,3 +67,14 @@ def batches_from(
     return iter(
         DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory)
     )
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch, its lists, tuples and dictionaries included, on a device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return [to_device(value, device) for value in batch]
+    return batch

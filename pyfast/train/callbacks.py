@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from pyfast._files import atomic_write
 from pyfast._optional import require
+from pyfast.train.batches import to_device
 
 if TYPE_CHECKING:
     from pyfast.train.trainer import Trainer
@@ -70,16 +72,21 @@ class NaNGuard(Callback):
         self._look(trainer, {**trainer.values, **trainer.system.state_dict()})
 
     def _look(self, trainer: Trainer, values: Mapping[str, Any]) -> None:
-        wrong = [k for k, v in values.items() if not bool(torch.as_tensor(v).isfinite().all())]
-        file = trainer.out / f"nan_batch{trainer.fabric.global_rank or ''}.pt"
+        wrong = [name for name, value in values.items() if not _finite(value)]
+        found = "another process has a NaN"
         if wrong:
+            file = trainer.out / f"nan_batch{trainer.fabric.global_rank or ''}.pt"
             with atomic_write(file) as part:
                 torch.save(trainer.batch, part)
-        if trainer.any_process(bool(wrong)):
             found = f"{', '.join(wrong)} is not finite; the batch is in {file}"
-            raise FloatingPointError(
-                f"step {trainer.step}: {found if wrong else 'another process has a NaN'}"
-            )
+        if trainer.any_process(bool(wrong)):
+            raise FloatingPointError(f"step {trainer.step}: {found}")
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, torch.Tensor) and value.dim():
+        return bool(value.isfinite().all())
+    return math.isfinite(float(value))
 
 
 class EMA(Callback):
@@ -178,20 +185,10 @@ def evaluate(system: Any, data: Any = None) -> dict[str, float]:
     device = system.device
     try:
         with torch.no_grad():
-            found = system.eval().evaluate(_moved(batch, device) for batch in loader)
+            found = system.eval().evaluate(to_device(batch, device) for batch in loader)
     finally:
         system.train(training)
     return {name: float(value) for name, value in found.items()}
-
-
-def _moved(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device)
-    if isinstance(batch, Mapping):
-        return {key: _moved(value, device) for key, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return [_moved(value, device) for value in batch]
-    return batch
 
 
 class Samples(Callback):

@@ -20,7 +20,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
 from pyfast._files import atomic_write, sweep
-from pyfast.train.batches import Batches, batches_from
+from pyfast.data._random import seed_of
+from pyfast.train.batches import Batches, batches_from, to_device
 from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint
 from pyfast.train.precision import in_precision, networks
 from pyfast.train.processes import (
@@ -218,14 +219,16 @@ class Trainer:
 
     def _draw(self) -> Any:
         self._drawn += 1
-        return self.fabric.to_device(next(self._batches))
+        return to_device(next(self._batches), self.fabric.device)
 
     def seed_generators(self, *numbers: int) -> None:
         """Seeds all random generators from the run's seed, these numbers and the process."""
-        entropy = (self.seed, *numbers, self.fabric.global_rank)
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        torch.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  (for losses that use the global generator)
+        seed = seed_of(self.seed, *numbers, self.fabric.global_rank)
+        # torch.manual_seed would also queue a call for every kind of device that is not in use.
+        torch.default_generator.manual_seed(seed)
+        if self.fabric.device.type != "cpu":
+            torch.get_device_module(self.fabric.device).manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  (for losses that use the global generator)
         random.seed(seed)
 
     def any_process(self, flag: bool) -> bool:

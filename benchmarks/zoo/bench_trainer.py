@@ -1,0 +1,105 @@
+"""What the trainer's loop costs over a bare loop that does the same work, at 5 ms a step."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD
+from torch.utils.data import TensorDataset
+
+from benchmarks.results import Figure
+from pyfast.train import Callback, Evaluate, Log, NaNGuard, RunPage, Samples, Trainer, Update
+from pyfast.train.batches import Batches
+from pyfast.zoo import Config, System
+
+STEPS = 500
+WIDTH = 320  # for about 5 ms a step on a core
+MUST, STRETCH = 3.0, 1.0  # per cent
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")
+
+
+@dataclass(frozen=True)
+class WorkConfig(Config):
+    steps: int = STEPS
+    batch_size: int = 64
+
+
+class Work(System):
+    Config = WorkConfig
+
+    def __init__(self) -> None:
+        super().__init__(WorkConfig())
+        widths = [WIDTH] * 8
+        layers = [nn.Sequential(nn.Linear(a, a), nn.ReLU()) for a in widths]
+        self.net = nn.Sequential(*layers, nn.Linear(WIDTH, 10))
+
+    def loss(self, batch: Any) -> torch.Tensor:
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def updates(self) -> list[Update]:
+        return [Update("net", self.net, self.loss, partial(SGD, lr=1e-3))]
+
+    def dataset(self, split: str = "train") -> TensorDataset:
+        return TensorDataset(torch.randn(640, WIDTH), torch.randint(10, (640,)))
+
+
+def bare_step() -> Callable[[], None]:
+    system = Work()
+    optimizer = SGD(system.parameters(), lr=1e-3)
+    data, labels = system.dataset().tensors
+    batches = Batches(len(data), 64, seed=0).shares_by_epoch()
+
+    def step() -> None:
+        _, share = next(batches)
+        optimizer.zero_grad()
+        loss = system.loss([data[share], labels[share]])
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+class Alternate(Callback):
+    """Runs the bare loop's step after each of the trainer's, and times both.
+
+    In the thread's own time: other programs on the machine do not count.
+    """
+
+    def __init__(self) -> None:
+        self.step = bare_step()
+        self.pairs: list[tuple[float, float]] = []
+        self.start = 0.0
+
+    def on_step(self, trainer: Trainer) -> None:
+        end = time.thread_time()
+        self.step()
+        bare = time.thread_time() - end
+        if trainer.step > 20:
+            self.pairs.append((end - self.start, bare))
+        self.start = time.thread_time()
+
+
+def bench_trainer(figure: Callable[[Figure], None], tmp_path: Path) -> None:
+    alternate = Alternate()
+    callbacks = (NaNGuard(), Evaluate(), Samples(), Log(), RunPage(), alternate)
+    Trainer(Work(), tmp_path, device="cpu", callbacks=callbacks).fit()
+    trained, bare = (statistics.median(times) for times in zip(*alternate.pairs, strict=True))
+    more = statistics.median(a - b for a, b in alternate.pairs)
+    figure(
+        Figure(
+            f"trainer, bare step {1e3 * bare:.1f} ms",
+            "its loop over a bare one, in per cent of 5 ms",
+            100 * more / 5e-3,
+            {"of the bare step": 100 * (trained / bare - 1)},
+            MUST,
+            STRETCH,
+        )
+    )
