@@ -45,7 +45,7 @@ def _attention(offset: Tensor) -> Tensor:
 def _translation(scale: float) -> Transform:
     def theta(offset: Tensor) -> Tensor:
         fixed = torch.eye(2, dtype=offset.dtype, device=offset.device) * scale
-        return torch.cat([fixed.expand(len(offset), 2, 2), offset[:, :, None]], dim=2)
+        return torch.cat([fixed.expand(offset.shape[0], 2, 2), offset[:, :, None]], dim=2)
 
     return Transform(2, theta, _affine_grid, affine_grid_sample)
 
@@ -70,7 +70,7 @@ def control_points(side: int, like: Tensor | None = None) -> Tensor:
 
 
 def _affine_grid(theta: Tensor, size: Size, align_corners: bool) -> Tensor:
-    return F.affine_grid(theta, [len(theta), 1, *size], align_corners)
+    return F.affine_grid(theta, [theta.shape[0], 1, *size], align_corners)
 
 
 def _thin_plate_spline(side: int) -> Transform:

@@ -210,8 +210,8 @@ class SpatialTransformer(nn.Module):
         theta = transform_of(self.transform, self.points, self.scale).theta
         if self.count is None:
             return theta(offset)
-        each = theta(offset.view(len(offset) * self.count, offset.shape[1] // self.count))
-        return each.unflatten(0, (len(offset), self.count))
+        each = theta(offset.view(offset.shape[0] * self.count, offset.shape[1] // self.count))
+        return each.unflatten(0, (offset.shape[0], self.count))
 
     @overload
     def forward(self, input: Tensor, return_theta: Literal[False] = False) -> Tensor: ...

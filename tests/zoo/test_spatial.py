@@ -100,3 +100,18 @@ def test_the_rate_of_localisation_networks_and_its_drops():
 def test_settings_that_do_not_exist(override, message):
     with pytest.raises(ValueError, match=message):
         zoo.create_model("stn_cnn.tiny", **override)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("transform", ["affine", "projective", "tps"])
+def test_exported_it_gives_the_same(transform, tmp_path):
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    from pyfast.zoo.export import export_onnx
+
+    torch.manual_seed(0)
+    model = zoo.create_model("stn_cnn.tiny", transform=transform)
+    with torch.no_grad():
+        model.network.transformer.head.slope.normal_(std=0.2)
+    assert export_onnx(model, tmp_path / "stn.onnx") < 1e-5
