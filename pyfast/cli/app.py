@@ -2,7 +2,7 @@
 
 import typer
 
-from pyfast.cli import cutout, demo, env, matte, zoo
+from pyfast.cli import cutout, demo, env, matte, segment, zoo
 
 app = typer.Typer(
     name="pyfast",
@@ -11,6 +11,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo.demo, env.env, matte.matte, cutout.cutout):
+for command in (demo.demo, env.env, matte.matte, cutout.cutout, segment.segment):
     app.command()(command)
 app.add_typer(zoo.zoo)

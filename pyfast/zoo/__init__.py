@@ -7,7 +7,7 @@ from pyfast.zoo import backbones, segmentation, spatial
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
-from pyfast.zoo.pipelines import Classification, classify
+from pyfast.zoo.pipelines import Classification, Segmentation, classify, segment
 from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
 from pyfast.zoo.system import Config, Model, System, TrainingConfig
 
@@ -18,6 +18,7 @@ __all__ = [
     "Measured",
     "Model",
     "ModelCard",
+    "Segmentation",
     "System",
     "TrainingConfig",
     "backbones",
@@ -30,6 +31,7 @@ __all__ = [
     "load_checkpoint",
     "register",
     "save_pretrained",
+    "segment",
     "segmentation",
     "shipped_weights",
     "spatial",

@@ -161,12 +161,25 @@ class Segmenter(System):
                 for scale in scales
                 for mirrored in ((False, True) if flip else (False,))
             ]
-            mean = torch.stack(copies).mean(0)
-            crf = self.config.crf if crf is None else crf
-            if not crf:
-                return mean
-            refine = crf if isinstance(crf, DenseCRF) else self.post_processing()
-            return refine(-mean.clamp(min=1e-8).log(), image * 255)
+            return self.refine(torch.stack(copies).mean(0), image, crf)
+
+    def refine(
+        self, probabilities: Tensor, image: Tensor, crf: bool | DenseCRF | None = None
+    ) -> Tensor:
+        """Probabilities (B, L, H, W) after the dense CRF, if there is to be one; without gradients.
+
+        Args:
+            probabilities: (B, L, H, W).
+            image: red, green, blue in [0, 1], (B, 3, H, W).
+            crf: as for `probabilities`.
+        """
+        crf = self.config.crf if crf is None else crf
+        if not crf:
+            return probabilities
+        with torch.no_grad(), evaluating(self):
+            layer = crf if isinstance(crf, DenseCRF) else self.post_processing()
+            refined: Tensor = layer(-probabilities.clamp(min=1e-8).log(), image * 255)
+        return refined
 
     def segment(self, image: Tensor, **options: Any) -> Tensor:
         """The likeliest label of each pixel, int64 (B, H, W); arguments as of `probabilities`."""

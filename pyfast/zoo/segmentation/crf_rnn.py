@@ -54,7 +54,7 @@ class CRFRNNConfig(SegmenterConfig):
             crop=64,
             steps=300,
             batch_size=8,
-            learning_rate=0.05,
+            learning_rate=0.1,
             head_rate=1.0,
         )
 

@@ -56,7 +56,7 @@ class DeepLabVGGConfig(SegmenterConfig):
             dropout=0.0,
             steps=300,
             batch_size=8,
-            learning_rate=0.05,
+            learning_rate=0.1,
             head_rate=1.0,
         )
 

@@ -1,0 +1,90 @@
+"""`pyfast segment`: labels for the pixels of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pyfast.cli._matting import PICTURES
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(help="A picture, or a folder of pictures.")],
+    output: Annotated[Path, typer.Argument(help="A .png file, or a folder for a folder.")],
+    model: Annotated[str, typer.Option(help="A folder or file that save_pretrained wrote.")],
+    crf: Annotated[
+        bool | None, typer.Option(help="Refine by a dense CRF; default: as the model says.")
+    ] = None,
+    scales: Annotated[str, typer.Option(help="Sizes of copies to average, as 0.5,1,1.5.")] = "1",
+    flip: Annotated[bool, typer.Option(help="Average with mirrored copies.")] = False,
+    tile: Annotated[int | None, typer.Option(help="Side of tiles for large pictures.")] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Pixels that tiles share; default: a quarter of a tile.")
+    ] = None,
+    overlay: Annotated[bool, typer.Option(help="Also write NAME-overlay.png.")] = False,
+    device: Annotated[str, typer.Option(help="Where to compute.")] = "cpu",
+) -> None:
+    """Give every pixel a label: PNG files with the palette of Pascal VOC.
+
+    What fails in a folder is told at the end, after the others are done.
+    """
+    jobs = _jobs(image, output)
+    try:
+        sizes = [float(scale) for scale in scales.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"expected --scales as 0.5,1,1.5, got {scales}") from error
+    from pyfast import zoo
+    from pyfast.data import read_image
+    from pyfast.zoo.segmentation import Segmenter
+
+    try:
+        loaded = zoo.from_pretrained(model, device=device)
+    except (ValueError, FileNotFoundError) as error:
+        raise typer.BadParameter(str(error)) from error
+    if not isinstance(loaded, Segmenter):
+        raise typer.BadParameter(f"{model} is no model for segmentation")
+    options: Any = {"crf": crf, "scales": sizes, "flip": flip, "tile": tile, "overlap": overlap}
+    failures = []
+    for source, target in jobs:
+        try:
+            result = zoo.segment(read_image(source), loaded, **options)
+            _write(result.labels, target)
+            if overlay:
+                _write(result.overlay, target.with_name(f"{target.stem}-overlay.png"))
+        except (ValueError, OSError) as error:
+            failures.append(f"{source}: {error}")
+        else:
+            found = ", ".join(f"{name} {share:.1%}" for name, share in result.found.items())
+            typer.echo(f"{target}: {found}")
+    if failures:
+        raise typer.BadParameter("\n".join(failures))
+
+
+def _write(picture: Any, path: Path) -> None:
+    from pyfast._files import atomic_write
+
+    with atomic_write(path) as part:
+        picture.save(part, format="PNG")
+
+
+def _jobs(image: Path, output: Path) -> list[tuple[Path, Path]]:
+    """Pictures and the files of their labels."""
+    if not image.exists():
+        raise typer.BadParameter(f"{image}: there is no such file or folder")
+    if not image.is_dir():
+        if output.suffix.lower() != ".png":
+            raise typer.BadParameter(f"expected the output to be a .png file, got {output}")
+        if not output.parent.is_dir():
+            raise typer.BadParameter(f"{output.parent}: there is no such folder")
+        return [(image, output)]
+    pictures = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES]
+    if not pictures:
+        raise typer.BadParameter(f"{image}: there is no picture in it ({', '.join(PICTURES)})")
+    stems = [path.stem for path in pictures]
+    twice = [path.name for path in pictures if stems.count(path.stem) > 1]
+    if twice:
+        raise typer.BadParameter(f"{image}: {', '.join(twice)} would be written to one file")
+    output.mkdir(parents=True, exist_ok=True)
+    return [(path, output / f"{path.stem}.png") for path in pictures]
