@@ -16,7 +16,7 @@ namespace PF_ISA {
 template <class T>
 __global__ void __launch_bounds__(kConvThreads)
     aspp_add(const AsppShiftParams<T> p, const AsppShifts taps) {
-  const int32_t pixels = int32_t(p.pixels()), width = int32_t(p.width), height = int32_t(p.height);
+  const int32_t width = int32_t(p.width), height = int32_t(p.height), pixels = width * height;
   const int64_t at = int64_t{blockIdx.x} * kConvThreads + threadIdx.x;
   if (at >= p.batch * p.outputs * pixels) return;
   const int64_t plane = at / pixels, image = plane / p.outputs, output = plane - image * p.outputs;
@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(kConvThreads)
 template <class T>
 __global__ void __launch_bounds__(kConvThreads)
     aspp_spread(const AsppShiftParams<T> p, const AsppShifts taps) {
-  const int32_t pixels = int32_t(p.pixels()), width = int32_t(p.width), height = int32_t(p.height);
+  const int32_t width = int32_t(p.width), height = int32_t(p.height), pixels = width * height;
   const int64_t at = int64_t{blockIdx.x} * kConvThreads + threadIdx.x;
   if (at >= p.batch * taps.count * p.outputs * pixels) return;
   const int64_t plane = at / pixels, of_tap = plane / p.outputs, output = plane % p.outputs;
