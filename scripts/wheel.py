@@ -32,6 +32,8 @@ wanted = torch.nn.functional.grid_sample(image, grid, align_corners=False)
 assert (out - wanted).abs().max() < 1e-4
 out.sum().backward()
 assert image.grad.abs().sum() > 0
+from pyfast import zoo
+assert zoo.from_pretrained("stn_cnn.tiny")(torch.rand(2, 1, 32, 32)).shape == (2, 10)
 print(f"wheel: {pyfast.__file__} works under torch {torch.__version__}")
 """
 

@@ -58,8 +58,8 @@ def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn
 
     Example:
         >>> from pyfast import data, zoo
-        >>> image, label = data.DistortedDigits("rotation", "test", size=40)[1]
-        >>> zoo.classify(image).label == str(int(label))  # doctest: +SKIP
+        >>> image, label = data.DistortedDigits("rotation", "test", size=32)[1]
+        >>> zoo.classify(image).label == str(int(label))
         True
     """
     if isinstance(model, str | PathLike):
