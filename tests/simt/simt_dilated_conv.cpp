@@ -86,7 +86,7 @@ struct Convolution {
 };
 
 pyfast::ConvImage strides_of(const py::array& image) {
-  const auto stride = [&](int axis) { return image.strides(axis) / int64_t{sizeof(float)}; };
+  const auto stride = [&](int axis) { return image.strides(axis) / int64_t{image.itemsize()}; };
   return {stride(0), stride(1), stride(2), stride(3)};
 }
 
@@ -118,6 +118,38 @@ pyfast::ImplicitConvParams implicit(const py::array& input, const py::array& out
 float* floats(const py::array& array) {
   if (!holds<float>(array)) throw std::invalid_argument("not float32");
   return static_cast<float*>(const_cast<void*>(array.data()));
+}
+
+// Axes are those of (N, C, H, W), elements in any order. The weight is that of the convolution of
+// which this is the adjoint, where `turned`.
+template <class T>
+int direct(const py::array& input, const py::array& weight, const MaybeArray& bias,
+           const py::array& output, const Geometry& g, bool turned, bool relu) {
+  pyfast::DirectConvCudaParams<T> p;
+  p.batch = input.shape(0);
+  p.channels = input.shape(1);
+  p.outputs = output.shape(1);
+  p.in_h = input.shape(2);
+  p.in_w = input.shape(3);
+  p.out_h = output.shape(2);
+  p.out_w = output.shape(3);
+  p.kernel_h = weight.shape(2);
+  p.kernel_w = weight.shape(3);
+  p.padding_h = g.padding_h;
+  p.padding_w = g.padding_w;
+  p.dilation_h = g.dilation_h;
+  p.dilation_w = g.dilation_w;
+  p.in = strides_of(input);
+  p.out = strides_of(output);
+  p.input = static_cast<const T*>(input.data());
+  p.weight = data_of<const T>(weight);
+  p.output_stride = weight.strides(turned ? 1 : 0) / int64_t{sizeof(T)};
+  p.channel_stride = weight.strides(turned ? 0 : 1) / int64_t{sizeof(T)};
+  p.turned = turned;
+  p.relu = relu;
+  if (bias) p.bias = data_of<const T>(*bias);
+  p.output = static_cast<T*>(const_cast<void*>(output.data()));
+  return kernels::launch_direct_conv(p, nullptr);
 }
 
 // products: (N, taps, O, H, W); image: (N, O, H, W).
@@ -170,6 +202,11 @@ PYBIND11_MODULE(simt_dilated_conv, module) {
     });
   });
   module.def("shift", &shift);
+  module.def("direct", [](py::array input, py::array weight, MaybeArray bias, py::array output,
+                          Geometry geometry, bool turned, bool relu) {
+    return (holds<float>(input) ? direct<float> : direct<double>)(input, weight, bias, output,
+                                                                  geometry, turned, relu);
+  });
   py::class_<Convolution>(module, "Convolution")
       .def(py::init<int64_t, std::array<int64_t, 2>, std::array<int64_t, 2>,
                     std::array<int64_t, 2>>());

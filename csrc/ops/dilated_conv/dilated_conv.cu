@@ -36,6 +36,13 @@ PF_INSTANTIATE(Half)
 PF_INSTANTIATE(BFloat16)
 #undef PF_INSTANTIATE
 
+template <class T>
+int direct_conv_cuda(const DirectConvCudaParams<T>& params, void* stream) {
+  return PF_ISA::launch_direct_conv(params, static_cast<cudaStream_t>(stream));
+}
+template int direct_conv_cuda(const DirectConvCudaParams<float>&, void*);
+template int direct_conv_cuda(const DirectConvCudaParams<double>&, void*);
+
 int implicit_conv_cuda(const ImplicitConvParams& params, const DeviceMemory& memory, void* stream) {
   return PF_ISA::launch_implicit_conv(params, false, memory, static_cast<cudaStream_t>(stream));
 }
