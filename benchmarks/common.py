@@ -86,7 +86,7 @@ class Case:
     op: str
     shape: tuple[int, ...]  # of the input
     layout: str  # "nchw" or "channels_last"
-    direction: str  # "forward" or "forward+backward"
+    direction: str  # "forward", "forward+backward" or "gradient of ..."
     prepare: Callable[["Case", torch.device], Prepared]
     # Compulsory work: every input read once and every output written once a pass, and the
     # arithmetic of the formula. Any way to compute the case has at least this to do.
@@ -101,7 +101,7 @@ class Case:
 
     @property
     def backward(self) -> bool:
-        return self.direction == "forward+backward"
+        return self.direction != "forward"
 
 
 class Rounds:

@@ -41,11 +41,9 @@ __all__ = [
 ]
 
 try:
-    from pyfast._native import _C  # first, because its errors say what to do
-
-    clear_scratch = _C.clear_scratch
-
     from pyfast import compat, nn, ops
+    from pyfast._native import _C  # noqa: F401 first, because its errors say what to do
+    from pyfast._scratch import clear_scratch
     from pyfast.ops import (
         GaussianFilter,
         MattingLaplacian,

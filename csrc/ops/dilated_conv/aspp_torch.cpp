@@ -1,38 +1,10 @@
 // ASPP into few outputs for torch: matrix products by torch's library, band by band of the input,
 // so that rows which padding would multiply by zero are left out; shifts by ours.
-#include "core/torch_glue.h"
+#include "core/torch_matrix.h"
 #include "ops/dilated_conv/aspp.h"
 
 namespace pyfast {
 namespace {
-
-// A matrix in memory that somebody else owns.
-struct Matrix {
-  Tensor tensor;
-  template <class Real>
-  Matrix(const Real* data, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride)
-      : tensor(view(const_cast<Real*>(data), sizeof(Real), {rows, columns},
-                    {row_stride, column_stride})) {}
-  AtenTensorHandle get() const { return tensor.get(); }
-
- private:
-  struct Pair {
-    int64_t of[2];
-  };
-  static Tensor view(void* data, size_t bytes, Pair sizes, Pair strides) {
-    const ScalarType dtype = bytes == sizeof(float) ? ScalarType::Float : ScalarType::Double;
-    AtenTensorHandle made = nullptr;
-    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_create_tensor_from_blob(
-        data, 2, sizes.of, strides.of, 0,
-        torch::stable::detail::to<int32_t>(torch::stable::detail::from(dtype)),
-        aoti_torch_device_type_cpu(), 0, &made));
-    return Tensor(made);
-  }
-};
-
-void multiply(const Matrix& a, const Matrix& b, const Matrix& out) {
-  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_cpu_mm_out(out.get(), a.get(), b.get()));
-}
 
 // Pictures of channels, (N, C, H, W), as matrices (C, H * W).
 template <class Real>

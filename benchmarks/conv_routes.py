@@ -1,0 +1,143 @@
+"""Measures which algorithm wins for each class of convolutions and writes the table of routes:
+
+    python -m benchmarks.conv_routes [--level avx2] [--out pyfast/ops/conv_routes.json]
+
+An algorithm takes a class from torch's where it is at least 3 % faster for every shape of the
+class, by medians of times taken in turns. Routes of other instruction sets stay as they are.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.machine import cpu_facts, cpu_slug, environment
+from pyfast._native import _C
+from pyfast.ops._conv_routes import ALGORITHMS, convolve, layout_of, shape_class, use_of
+from pyfast.ops._convolution import Convolution, convolution_of
+
+TABLE = Path(__file__).parents[1] / "pyfast/ops/conv_routes.json"
+# Of the default; "winograd4" costs accuracy, "float32" calls another.
+CANDIDATES = ("other_layout", "depthwise", "direct", "winograd2", "float32")
+MARGIN = 1.03
+
+# batch, channels, outputs, height, width, kernel, dilation, groups, dtype
+SHAPES = [
+    *((n, c, c, side, side, 3, d, c, "float32") for d in (1, 2, 4, 6, 12) for n, c, side in
+      ((1, 256, 65), (4, 256, 65), (1, 960, 33))),
+    *((n, c, o, side, side, 3, d, 1, "float32") for d in (1, 2, 4) for n, c, o, side in (
+        (1, 21, 21, 66), (4, 21, 21, 90), (1, 32, 32, 64), (1, 3, 16, 128), (1, 48, 48, 96),
+        (1, 64, 64, 56), (1, 84, 84, 66), (1, 128, 128, 64), (1, 128, 128, 41), (1, 256, 256, 41),
+        (4, 256, 256, 41), (1, 512, 512, 66))),
+    *((n, c, o, side, side, 3, d, 1, "float32") for n, c, o, side, d in (
+        (1, 336, 336, 66, 8), (1, 512, 512, 33, 2), (1, 512, 512, 33, 4), (1, 512, 256, 33, 12),
+        (1, 128, 128, 41, 8), (1, 64, 64, 66, 8), (1, 256, 512, 33, 2), (1, 21, 21, 66, 16))),
+    *((n, c, o, 1, t, k, d, 1, "float32") for n, c, o, t, k, d in (
+        (32, 25, 25, 1000, 7, 8), (1, 16, 32, 16000, 2, 64), (1, 32, 32, 16000, 2, 512),
+        (32, 25, 25, 1000, 7, 1), (1, 16, 32, 16000, 2, 1))),
+    *((n, c, c, side, side, 3, d, groups, dtype) for dtype in ("float16", "bfloat16")
+      for n, c, side, d, groups in ((1, 64, 41, 2, 1), (1, 256, 41, 4, 1), (1, 256, 65, 2, 256))),
+]  # fmt: skip
+
+
+def prepare(shape: tuple, layout: str, learns: bool) -> Convolution:
+    batch, channels, outputs, height, width, kernel, dilation, groups, dtype = shape
+    generator = torch.Generator().manual_seed(0)
+    kind = {"dtype": getattr(torch, dtype)}
+    format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    input = torch.randn(batch, channels, height, width, generator=generator).to(**kind)
+    size = (1 if height == 1 else kernel, kernel)
+    weight = torch.randn(outputs, channels // groups, *size, generator=generator).to(**kind)
+    padding = [dilation * (k - 1) // 2 for k in size]
+    input = input.contiguous(memory_format=format).requires_grad_(learns)
+    weight.requires_grad_(learns)
+    found = convolution_of(2, input, weight, None, 1, padding, dilation, groups)
+    assert found is not None
+    return found
+
+
+def call_of(c: Convolution, algorithm: str) -> Callable[[], object]:
+    if not c.learns:
+        return lambda: convolve(c, algorithm)
+    gradient = torch.randn(c.weight.shape[0], *c.out_size).expand(c.input.shape[0], -1, -1, -1)
+    format = torch.channels_last if c.is_channels_last else torch.contiguous_format
+    gradient = gradient.to(c.input.dtype).contiguous(memory_format=format)
+    return lambda: torch.autograd.grad(convolve(c, algorithm), (c.input, c.weight), gradient)
+
+
+def medians(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
+    """Milliseconds of each, taken in turns for that long."""
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(taken["torch"]) < 3:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            taken[name].append(1e3 * (time.perf_counter() - start))
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def measure(seconds: float) -> dict[tuple[str, str, str], list[dict[str, float]]]:
+    found: dict[tuple[str, str, str], list[dict[str, float]]] = {}
+    for shape in SHAPES:
+        for layout in ("contiguous", "channels_last"):
+            for learns in (False, True):
+                c = prepare(shape, layout, learns)
+                name = shape_class(c)
+                if name is None:
+                    continue
+                if layout_of(c) != layout:  # of one row
+                    continue
+                names = ["torch", *(a for a in CANDIDATES if ALGORITHMS[a].can(c))]
+                times = medians({a: call_of(c, a) for a in names}, seconds)
+                print(*shape, layout, use_of(c), name, {a: round(t, 3) for a, t in times.items()},
+                      sep=" | ", flush=True)  # fmt: skip
+                found.setdefault((name, layout, use_of(c)), []).append(times)
+    return found
+
+
+def winner(times: list[dict[str, float]]) -> tuple[str, float]:
+    """The algorithm for a class, and its smallest gain over torch's."""
+    gains = {
+        name: min(each["torch"] / each[name] for each in times)
+        for name in set.intersection(*map(set, times))
+    }
+    best = max(gains, key=lambda name: gains[name])
+    return (best, gains[best]) if gains[best] >= MARGIN else ("torch", 1.0)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--level", help="instruction set of ours; default: the best one")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each shape")
+    parser.add_argument("--out", type=Path, default=TABLE)
+    args = parser.parse_args()
+    wanted = environment(1, args.level)
+    if any(os.environ.get(key) != value for key, value in wanted.items()):
+        command = [sys.executable, "-m", "benchmarks.conv_routes", *sys.argv[1:]]
+        os.execve(sys.executable, command, os.environ | wanted)
+    level = _C.cpu_capability()
+    measured = measure(args.seconds)
+    routes = [r for r in json.loads(args.out.read_text())["routes"] if r["level"] != level]
+    for (name, layout, use), times in measured.items():
+        algorithm, gain = winner(times)
+        if algorithm != "torch":
+            routes.append({"level": level, "class": name, "layout": layout, "use": use,
+                           "algorithm": algorithm, "gain": round(gain, 2),
+                           "machine": cpu_slug(cpu_facts())})  # fmt: skip
+    routes.sort(key=lambda r: (r["level"], r["class"], r["layout"], r["use"]))
+    lines = ",\n".join(json.dumps(route) for route in routes)
+    args.out.write_text(f'{{"routes": [\n{lines}\n]}}\n')
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

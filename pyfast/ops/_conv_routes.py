@@ -1,0 +1,169 @@
+"""Which algorithm computes a dilated convolution, and the call of each.
+
+The rules are a table, `conv_routes.json`, that `python -m benchmarks.conv_routes` measures and
+writes: for each instruction set, class of shapes, memory layout and use, the algorithm that won.
+Runs therefore repeat bit for bit. Classes that are not in the table are torch's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib.resources import files
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyfast._native import _C
+from pyfast.ops._checks import HALVES
+from pyfast.ops._convolution import (
+    Convolution,
+    can_depthwise,
+    can_direct,
+    can_implicit,
+    can_widen,
+    can_winograd,
+)
+from pyfast.ops._depthwise_conv import depthwise_conv2d
+from pyfast.ops._direct_conv import direct_conv2d
+from pyfast.ops._implicit_conv import implicit_conv2d
+from pyfast.ops._winograd_conv import winograd_conv2d
+
+
+class Algorithm(NamedTuple):
+    """What it takes, in words and as a test, and how it is called."""
+
+    takes: str
+    can: Callable[[Convolution], bool]
+    convolve: Callable[[Convolution], Tensor]
+
+
+def _torch(c: Convolution) -> Tensor:
+    return F.conv2d(c.input, c.weight, c.bias, c.stride, c.padding, c.dilation, c.groups)
+
+
+def _other_layout(c: Convolution) -> Tensor:
+    here, there = torch.contiguous_format, torch.channels_last
+    if c.is_channels_last:
+        here, there = there, here
+    return _torch(c._replace(input=c.input.contiguous(memory_format=there))).contiguous(
+        memory_format=here
+    )
+
+
+def _depthwise(c: Convolution) -> Tensor:
+    return depthwise_conv2d(c.input, c.weight, c.bias, *c.padding, *c.dilation)
+
+
+def _direct(c: Convolution) -> Tensor:
+    return direct_conv2d(c.input, c.weight, c.bias, *c.padding, *c.dilation, False)
+
+
+def _implicit(c: Convolution) -> Tensor:
+    options = (list(c.stride), list(c.padding), list(c.dilation), c.groups)
+    return implicit_conv2d(c.input, c.weight, c.bias, *options)
+
+
+def _winograd(tile: int) -> Callable[[Convolution], Tensor]:
+    return lambda c: winograd_conv2d(c.input, c.weight, c.bias, *c.padding, *c.dilation, tile=tile)
+
+
+def _float32(c: Convolution) -> Tensor:
+    bias = None if c.bias is None else c.bias.float()
+    wide = c._replace(input=c.input.float(), weight=c.weight.float(), bias=bias)
+    return convolve(wide, choose(wide)).to(c.input.dtype)
+
+
+_3X3 = "no groups, a kernel of 3 x 3, stride 1, padding within the reach of the kernel"
+ALGORITHMS = {
+    "torch": Algorithm("any convolution", lambda c: True, _torch),
+    "other_layout": Algorithm("any convolution", lambda c: True, _other_layout),
+    "depthwise": Algorithm(
+        "as many groups as channels of input and output, float32 or float64 (halves too on CUDA), "
+        "stride 1, padding within the reach of the kernel",
+        can_depthwise,
+        _depthwise,
+    ),
+    "direct": Algorithm(
+        "float32 or float64 on the CPU, no groups, stride 1, padding within the reach of the "
+        "kernel",
+        can_direct,
+        can_implicit,
+        _direct,
+    ),
+    "implicit": Algorithm("float32 on CUDA", can_implicit, _implicit),
+    "winograd2": Algorithm(f"float32 or float64 on the CPU, {_3X3}", can_winograd, _winograd(2)),
+    "winograd4": Algorithm(f"float32 or float64 on the CPU, {_3X3}", can_winograd, _winograd(4)),
+    "float32": Algorithm("float16 or bfloat16 on the CPU", can_widen, _float32),
+}
+
+
+def convolve(c: Convolution, algorithm: str) -> Tensor:
+    return ALGORITHMS[algorithm].convolve(c)
+
+
+def choose(c: Convolution) -> str:
+    """The algorithm of the table, for this processor.
+
+    On CUDA, where nothing has been timed yet, dilated depthwise convolutions are ours, since
+    torch's own kernels take them slowly in halves, in channels_last and backward; and dilated
+    convolutions in full float32, or under deterministic algorithms, where cuDNN's are slow.
+    """
+    if not c.is_on_cpu:
+        if max(c.dilation) == 1:
+            return "torch"
+        if can_depthwise(c):
+            return "depthwise"
+        full = torch.backends.cudnn.conv.fp32_precision != "tf32"
+        is_ours = full or torch.are_deterministic_algorithms_enabled()
+        return "implicit" if can_implicit(c) and is_ours else "torch"
+    name = shape_class(c)
+    return "torch" if name is None else _TABLE.get((name, layout_of(c), use_of(c)), "torch")
+
+
+def shape_class(c: Convolution) -> str | None:
+    """The row of the table for this convolution; None where only torch's algorithms can do it."""
+    if c.input.dtype in HALVES:
+        return f"{str(c.input.dtype)[6:]}, {'depthwise' if c.is_depthwise else 'dense'}"
+    if can_depthwise(c):
+        return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5)}"
+    if not can_direct(c) or c.input.dtype != torch.float32:
+        return None
+    dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
+    if max(c.weight.shape[:2]) <= 32:
+        return f"up to 32 channels, {'signals' if c.input.shape[2] == 1 else 'images'}, {dilation}"
+    if not can_winograd(c) or c.weight.numel() > _MOST_WEIGHTS:
+        return None
+    phase = min(n // d for n, d in zip(c.out_size, c.dilation, strict=True))
+    channels = _bucket(min(c.weight.shape[:2]), 1, 32, 64, 128, 256)
+    return f"3x3, {channels} channels, {dilation}, {_bucket(phase, 0, 6, 12, 24)} pixels a phase"
+
+
+def layout_of(c: Convolution) -> str:
+    return "channels_last" if c.is_channels_last else "contiguous"
+
+
+def use_of(c: Convolution) -> str:
+    return "training" if c.learns else "inference"
+
+
+# Weights transformed for tiles of 2 are 16 / 9 as many: with these they take 24 MB.
+_MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
+
+
+def _bucket(value: int, *starts: int) -> str:
+    """The range that value is in, of those that begin at `starts`."""
+    at = max(i for i, start in enumerate(starts) if value >= start)
+    if at == len(starts) - 1:
+        return f"{starts[at]}+"
+    last = starts[at + 1] - 1
+    return str(last) if last == starts[at] else f"{starts[at]}-{last}"
+
+
+_TABLE: dict[tuple[str, str, str], str] = {
+    (route["class"], route["layout"], route["use"]): route["algorithm"]
+    for route in json.loads(files("pyfast.ops").joinpath("conv_routes.json").read_text())["routes"]
+    if route["level"] == _C.cpu_capability()
+}
