@@ -90,7 +90,6 @@ ALGORITHMS = {
         "float32 or float64 on the CPU, no groups, stride 1, padding within the reach of the "
         "kernel",
         can_direct,
-        can_implicit,
         _direct,
     ),
     "implicit": Algorithm("float32 on CUDA", can_implicit, _implicit),
@@ -116,7 +115,7 @@ def choose(c: Convolution) -> str:
             return "torch"
         if can_depthwise(c):
             return "depthwise"
-        full = torch.backends.cudnn.conv.fp32_precision != "tf32"
+        full = torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
         is_ours = full or torch.are_deterministic_algorithms_enabled()
         return "implicit" if can_implicit(c) and is_ours else "torch"
     name = shape_class(c)

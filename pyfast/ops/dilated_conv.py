@@ -32,7 +32,8 @@ def dilated_conv2d(
     shapes, so that runs repeat bit for bit: kernels of ours for depthwise convolutions, Winograd's
     for many channels, float32 for what torch computes slowly in float16. On CUDA dilated depthwise
     convolutions are ours, and all dilated ones in float32 while TF32 is off
-    (`torch.backends.cudnn.conv.fp32_precision`) or algorithms have to be deterministic. All other calls, and all under autocast, are torch's.
+    (`torch.backends.cudnn.conv.fp32_precision`) or algorithms have to be deterministic. All other
+    calls, and all under autocast, are torch's.
 
     Args:
         input: (B, C, H, W) or (C, H, W). channels_last is kept.

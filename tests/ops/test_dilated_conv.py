@@ -78,6 +78,11 @@ def dense_inputs(batch, size):
     return normal(batch, 4, size, size), normal(6, 2, 3, 3), normal(6), 2, (2, 2), (2, 2), 2
 
 
+def with_frozen_weights(*arguments):
+    pyfast.clear_scratch()  # of weights that were transformed before
+    return pyfast.dilated_conv2d(*arguments, algorithm="winograd2")
+
+
 def cases():
     ours = ("pyfast::depthwise_conv2d", "pyfast::depthwise_conv2d_weight")
     # torch decides what a convolution is cast to.
@@ -110,8 +115,19 @@ def cases():
             **of_images,
         )
     yield OpCase(
+        name="direct",
+        function=partial(pyfast.dilated_conv2d, algorithm="direct"),
+        reference=reference_2d,
+        inputs=inputs_3x3,
+        operators=("pyfast::direct_conv2d",),
+        differentiable=(0, 1, 2),
+        keeps_channels_last=(0,),
+        tiles=(16, 24, 48),
+        **of_images,
+    )
+    yield OpCase(
         name="frozen weights",
-        function=partial(pyfast.dilated_conv2d, algorithm="winograd2"),
+        function=with_frozen_weights,
         reference=reference_2d,
         inputs=inputs_3x3,
         operators=("pyfast::winograd_conv2d", "pyfast::winograd_weight"),
@@ -204,12 +220,13 @@ WINOGRAD_SHAPES = [
     (2, 33, 17, 6, 7, 5, 5),
     (1, 3, 1, 3, 3, 0, 1),
     (1, 2, 40, 25, 30, (12, 3), (12, 2)),
+    (3, 21, 21, 20, 66, 16, 16),
 ]
 
 
 @pytest.mark.parametrize("shape", WINOGRAD_SHAPES)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4", "other_layout"])
+@pytest.mark.parametrize("algorithm", ["direct", "winograd2", "winograd4", "other_layout"])
 def test_algorithms_equal_torch(shape, layout, algorithm):
     batch, channels, outputs, height, width, padding, dilation = shape
     input = torch.randn(batch, channels, height, width).to(memory_format=layout)
@@ -227,6 +244,25 @@ def test_algorithms_equal_torch(shape, layout, algorithm):
         scale = wanted.abs().max()
         torch.testing.assert_close(got.double() / scale, wanted.double() / scale, rtol=0, atol=3e-6)
     assert ours.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (1, 9), (5, 1)])
+@pytest.mark.parametrize("outputs", [1, 4, 5, 13])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_kernels_of_any_size_equal_those_of_torch(kernel, outputs, dtype):
+    input = torch.randn(2, 3, 12, 50, dtype=dtype, requires_grad=True)
+    weight = torch.randn(outputs, 3, *kernel, dtype=dtype, requires_grad=True)
+    options = (None, 1, (kernel[0] - 1, kernel[1] - 1), (2, 3))
+    ours = pyfast.dilated_conv2d(input, weight, *options, algorithm="direct")
+    wanted = F.conv2d(input, weight, *options)
+    torch.testing.assert_close(ours, wanted)
+    grad = torch.randn_like(wanted)
+    for got, of_torch in zip(
+        torch.autograd.grad(ours, (input, weight), grad),
+        torch.autograd.grad(wanted, (input, weight), grad),
+        strict=True,
+    ):
+        torch.testing.assert_close(got, of_torch, rtol=1e-4, atol=1e-4)
 
 
 def test_transformed_weights_follow_what_is_written_into_them():
