@@ -9,22 +9,19 @@ class, by medians of times taken in turns. Routes of other instruction sets stay
 import argparse
 import json
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from benchmarks.machine import cpu_facts, cpu_slug, environment
 from pyfast._native import _C
-from pyfast.ops._conv_routes import ALGORITHMS, convolve, layout_of, shape_class, use_of
+from pyfast.ops._conv_routes import ALGORITHMS, LESS_EXACT, layout_of, shape_class, use_of
 from pyfast.ops._convolution import Convolution, convolution_of
+from pyfast.tuning import medians, timed_call
 
 TABLE = Path(__file__).parents[1] / "pyfast/ops/conv_routes.json"
-# Of the default; "winograd4" costs accuracy, "float32" calls another.
-CANDIDATES = ("other_layout", "depthwise", "direct", "winograd2", "float32")
+CANDIDATES = [name for name in ALGORITHMS if name not in ("torch", *LESS_EXACT)]
 MARGIN = 1.03
 
 # batch, channels, outputs, height, width, kernel, dilation, groups, dtype
@@ -62,29 +59,6 @@ def prepare(shape: tuple, layout: str, learns: bool) -> Convolution:
     return found
 
 
-def call_of(c: Convolution, algorithm: str) -> Callable[[], object]:
-    if not c.learns:
-        return lambda: convolve(c, algorithm)
-    gradient = torch.randn(c.weight.shape[0], *c.out_size).expand(c.input.shape[0], -1, -1, -1)
-    format = torch.channels_last if c.is_channels_last else torch.contiguous_format
-    gradient = gradient.to(c.input.dtype).contiguous(memory_format=format)
-    return lambda: torch.autograd.grad(convolve(c, algorithm), (c.input, c.weight), gradient)
-
-
-def medians(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Milliseconds of each, taken in turns for that long."""
-    taken: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken["torch"]) < 3:
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(times) for name, times in taken.items()}
-
-
 def measure(seconds: float) -> dict[tuple[str, str, str], list[dict[str, float]]]:
     found: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for shape in SHAPES:
@@ -97,8 +71,8 @@ def measure(seconds: float) -> dict[tuple[str, str, str], list[dict[str, float]]
                 if layout_of(c) != layout:  # of one row
                     continue
                 names = ["torch", *(a for a in CANDIDATES if ALGORITHMS[a].can(c))]
-                times = medians({a: call_of(c, a) for a in names}, seconds)
-                print(*shape, layout, use_of(c), name, {a: round(t, 3) for a, t in times.items()},
+                times = medians({a: timed_call(c, a) for a in names}, seconds)
+                print(*shape, layout, use_of(c), name, {a: f"{t:.3g}" for a, t in times.items()},
                       sep=" | ", flush=True)  # fmt: skip
                 found.setdefault((name, layout, use_of(c)), []).append(times)
     return found

@@ -5,10 +5,12 @@ __version__ = "0.1.0"
 __all__ = [
     "GaussianFilter",
     "MattingLaplacian",
+    "Routes",
     "affine_grid",
     "affine_grid_sample",
     "aspp_concat",
     "aspp_sum",
+    "autotune",
     "bilateral_features",
     "clear_scratch",
     "compat",
@@ -77,6 +79,7 @@ try:
         warp_affine,
         warp_perspective,
     )
+    from pyfast.tuning import Routes, autotune
 except ImportError as _error:
     # The package itself still imports, so that `python -m pyfast.env` can show what is wrong.
     # Whoever asks for an operator gets the reason and what to do about it.

@@ -8,7 +8,8 @@ Runs therefore repeat bit for bit. Classes that are not in the table are torch's
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import NamedTuple
 
@@ -99,17 +100,45 @@ ALGORITHMS = {
 }
 
 
+LESS_EXACT = ("winograd4",)  # than torch's: only where asked for
+
+in_force: dict[str, str] = {}  # exact calls to algorithms that somebody has measured
+_recordings: list[dict[str, Convolution]] = []
+
+
+@contextmanager
+def recorded(calls: dict[str, Convolution]) -> Iterator[None]:
+    """Collects the convolutions that are chosen for in the meantime, by exact call."""
+    _recordings.append(calls)
+    try:
+        yield
+    finally:
+        _recordings.remove(calls)
+
+
+def exact_key(c: Convolution) -> str:
+    """All that the time of a call depends on."""
+    shapes = (tuple(c.input.shape), tuple(c.weight.shape), c.bias is not None)
+    where = _C.cpu_capability() if c.is_on_cpu else torch.cuda.get_device_name(c.input.device)
+    options = (c.stride, c.padding, c.dilation, c.groups, str(c.input.dtype)[6:])
+    return " ".join(map(str, (*shapes, *options, layout_of(c), use_of(c), where)))
+
+
 def convolve(c: Convolution, algorithm: str) -> Tensor:
     return ALGORITHMS[algorithm].convolve(c)
 
 
 def choose(c: Convolution) -> str:
-    """The algorithm of the table, for this processor.
+    """The algorithm that was measured for this very call, or that of the table for its class.
 
     On CUDA, where nothing has been timed yet, dilated depthwise convolutions are ours, since
     torch's own kernels take them slowly in halves, in channels_last and backward; and dilated
     convolutions in full float32, or under deterministic algorithms, where cuDNN's are slow.
     """
+    for calls in _recordings:
+        calls[exact_key(c)] = c
+    if in_force and (measured := in_force.get(exact_key(c))) is not None:
+        return measured
     if not c.is_on_cpu:
         if max(c.dilation) == 1:
             return "torch"

@@ -79,7 +79,8 @@ def dense_inputs(batch, size):
 
 
 def with_frozen_weights(*arguments):
-    pyfast.clear_scratch()  # of weights that were transformed before
+    if not torch.compiler.is_compiling():
+        pyfast.clear_scratch()  # of weights that were transformed before
     return pyfast.dilated_conv2d(*arguments, algorithm="winograd2")
 
 
