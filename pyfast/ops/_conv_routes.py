@@ -161,7 +161,12 @@ def shape_class(c: Convolution) -> str | None:
         return None
     dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
     if max(c.weight.shape[:2]) <= 32:
-        return f"up to 32 channels, {'signals' if c.input.shape[2] == 1 else 'images'}, {dilation}"
+        kind = "signals" if c.input.shape[2] == 1 else "images"
+        # The library's kernels take channels by the eight.
+        fit = (
+            "in eights" if c.weight.shape[0] % 8 == c.weight.shape[1] % 8 == 0 else "not in eights"
+        )
+        return f"up to 32 channels, {fit}, {kind}, {dilation}"
     if not can_winograd(c) or c.weight.numel() > _MOST_WEIGHTS:
         return None
     phase = min(n // d for n, d in zip(c.out_size, c.dilation, strict=True))
