@@ -20,8 +20,8 @@ COLOURS = torch.tensor([[1.0, 0.3, 0.2], [0.2, 0.5, 1.0]])  # of head and body
 class TwoParts(Generated):
     """A red head and a blue body with fine stripes, somewhere over a photograph.
 
-    The directions of both stripings make the class, so that a view of one part, or one too coarse
-    for the stripes, does not tell it. An image is (3, size, size), a label a number below
+    The directions of both stripings make the class, so that a view of one part alone does not tell
+    it. An image is (3, size, size), a label a number below
     kinds * kinds: that of the head times `kinds` plus that of the body.
 
     Args:

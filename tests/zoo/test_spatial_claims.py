@@ -1,4 +1,4 @@
-"""What systems with spatial transformers promise, as far as it takes seconds."""
+"""What systems with spatial transformers promise."""
 
 import pytest
 import torch
@@ -9,9 +9,10 @@ from pyfast import zoo
 from pyfast.zoo.claims import trained
 
 
+@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", zoo.list_models("stn_*"))
-def test_fast_claims_hold(name):
-    for verdict in zoo.verify(name, fast=True):
+def test_claims_hold(name, fast):
+    for verdict in zoo.verify(name, fast=fast):
         assert verdict.passed, (verdict.claim.text, verdict.runs)
 
 
