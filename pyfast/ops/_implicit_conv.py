@@ -160,3 +160,4 @@ _weight = differentiable(_weight_op, _setup, _backward_weight, _jvp_weight)
 for _op in (_conv_op, _input_op, _weight_op):
     loop_vmap(_op)
 implicit_conv2d = _conv
+implicit_conv2d_weight = _weight

@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyfast._native import _C
+from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import expect_choice
+from pyfast.ops._context_conv import MOST_TAPS, context_conv2d
 
 PADDINGS = ("layer", "front")
+_MOST_CHANNELS = 32  # beyond them a convolution fills the tiles of torch's kernels
 
 
 def context_module(
@@ -58,7 +63,40 @@ def context_module(
         "context_module", input, weights, biases, dilations, "dilations", chained=True
     )
     expect_choice("context_module", "padding", padding, PADDINGS)
+    if _has_kernels(input, weights):
+        return _by_kernels(input, weights, biases, dilations, padding)
     return context_module_reference(input, weights, biases, dilations, padding)
+
+
+def _has_kernels(input: Tensor, weights: Sequence[Tensor]) -> bool:
+    """Whether layers of few channels have a kernel that makes all of a layer at once."""
+    return (
+        input.device.type == "cuda"
+        and _C.with_cuda
+        and input.dtype == torch.float32
+        and not is_autocast_on("cuda")
+        and all(
+            max(weight.shape[:2]) <= _MOST_CHANNELS and weight.shape[2:].numel() <= MOST_TAPS
+            for weight in weights
+        )
+    )
+
+
+def _by_kernels(
+    input: Tensor,
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor | None],
+    dilations: Sequence[int],
+    padding: str,
+) -> Tensor:
+    """The same with one kernel a layer."""
+    input, margins = _padded(input, weights, dilations, padding)
+    for i, (weight, bias, rate, margin) in enumerate(
+        zip(weights, biases, dilations, margins, strict=True)
+    ):
+        relu = i + 1 < len(weights)
+        input = context_conv2d(input, weight, bias, *margin, rate, rate, False, relu)
+    return input
 
 
 def context_module_reference(
@@ -69,14 +107,22 @@ def context_module_reference(
     padding: str = "layer",
 ) -> Tensor:
     """The definition of `context_module`."""
-    margins = [same_padding(weight, rate) for weight, rate in zip(weights, dilations, strict=True)]
-    if padding == "front":
-        rows, columns = (sum(sides) for sides in zip(*margins, strict=True))
-        input = F.pad(input, (columns, columns, rows, rows))
-        margins = [(0, 0)] * len(margins)
+    input, margins = _padded(input, weights, dilations, padding)
     for i, (weight, rate, margin) in enumerate(zip(weights, dilations, margins, strict=True)):
         bias = None if biases is None else biases[i]
         input = F.conv2d(input, weight, bias, padding=margin, dilation=rate)
         if i + 1 < len(weights):
             input = F.relu(input)
     return input
+
+
+def _padded(
+    input: Tensor, weights: Sequence[Tensor], dilations: Sequence[int], padding: str
+) -> tuple[Tensor, list[tuple[int, int]]]:
+    """The input of the first layer, and the padding of each: (rows, columns)."""
+    margins = [same_padding(weight, rate) for weight, rate in zip(weights, dilations, strict=True)]
+    if padding == "front":
+        rows, columns = (sum(sides) for sides in zip(*margins, strict=True))
+        input = F.pad(input, (columns, columns, rows, rows))
+        margins = [(0, 0)] * len(margins)
+    return input, margins

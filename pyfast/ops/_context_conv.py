@@ -1,0 +1,100 @@
+"""The operator behind a layer of a context module: a convolution, its bias and a ReLU at once.
+
+On CUDA it is a kernel of ours for few channels, in float32; on the CPU it is made of torch's own.
+Its adjoint is an operator of the same kind, with turned taps and without a ReLU.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops._autograd import differentiable
+from pyfast.ops._implicit_conv import implicit_conv2d_weight
+from pyfast.ops._layouts import empty_like_image
+from pyfast.ops._vmap import loop_vmap
+
+MOST_TAPS = 512  # kMostDirectTaps of direct_conv_cuda.h
+
+_op = torch.ops.pyfast.context_conv2d.default
+
+
+@torch.library.impl("pyfast::context_conv2d", "CPU")
+def _(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    padding_h: int,
+    padding_w: int,
+    dilation_h: int,
+    dilation_w: int,
+    adjoint: bool,
+    relu: bool,
+) -> Tensor:
+    kernel = weight.transpose(0, 1).flip(2, 3) if adjoint else weight
+    around, by = (padding_h, padding_w), (dilation_h, dilation_w)
+    result = F.conv2d(input, kernel, bias, padding=around, dilation=by)
+    result = result.relu() if relu else result
+    return empty_like_image(input, result.shape, result.dtype).copy_(result)
+
+
+@torch.library.register_fake(_op)
+def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
+    padding, dilation, adjoint = options[:2], options[2:4], options[4]
+    size = [
+        input.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1)
+        for a in (0, 1)
+    ]
+    return empty_like_image(input, (input.shape[0], weight.shape[int(adjoint)], *size), input.dtype)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    input, weight, bias, *ctx.geometry, ctx.adjoint, ctx.relu = inputs
+    ctx.has_bias, ctx.shape = bias is not None, output.shape
+    ctx.save_for_backward(input, weight, output)
+    ctx.save_for_forward(input, weight, output)
+
+
+def _rest(weight: Tensor, geometry: list[int]) -> list[int]:
+    """The geometry of the adjoint."""
+    (pad_h, pad_w, *by), (height, width) = geometry, weight.shape[2:]
+    return [by[0] * (height - 1) - pad_h, by[1] * (width - 1) - pad_w, *by]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    input, weight, output = ctx.saved_tensors
+    needs, rest = ctx.needs_input_grad, _rest(weight, ctx.geometry)
+    if ctx.relu:
+        grad = grad * (output > 0)
+    of_input = of_weight = None
+    if needs[0]:
+        of_input = context_conv2d(grad, weight, None, *rest, not ctx.adjoint, False)
+    if needs[1]:
+        # The adjoint is the gradient of the input of a convolution: the images change places.
+        images, around = ((grad, input), rest) if ctx.adjoint else ((input, grad), ctx.geometry)
+        options = [1, 1], list(around[:2]), list(around[2:]), 1
+        of_weight = implicit_conv2d_weight(*images, *weight.shape[2:], *options)
+    of_bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None
+    return of_input, of_weight, of_bias, *(None,) * 6
+
+
+def _jvp(ctx: Any, by_input: Any, by_weight: Any, by_bias: Any, *_: Any) -> Tensor:
+    input, weight, output = ctx.saved_tensors
+    options = (*ctx.geometry, ctx.adjoint, False)
+    terms = []
+    if by_input is not None:
+        terms.append(context_conv2d(by_input, weight, None, *options))
+    if by_weight is not None:
+        terms.append(context_conv2d(input, by_weight, None, *options))
+    if by_bias is not None:
+        terms.append(by_bias[:, None, None].expand(ctx.shape))
+    total = sum(terms[1:], terms[0])
+    return total * (output > 0) if ctx.relu else total
+
+
+context_conv2d = differentiable(_op, _setup, _backward, _jvp)
+loop_vmap(_op)
