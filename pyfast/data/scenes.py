@@ -12,8 +12,6 @@ NOISE = 0.2
 # Colours of labels lie 120 degrees apart around grey; each object's strays to either side.
 CONTRAST, STRAY = 0.35, 45
 AROUND_GREY = np.array([[2, -1, -1], [0, 3**0.5, -(3**0.5)]]) / 6**0.5
-# Of half the side of an object, over the side of the picture.
-SMALLEST, LARGEST = 0.08, 0.35
 
 
 class Scenes(Dataset[tuple[Tensor, Tensor]]):
@@ -27,6 +25,7 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
         split: "train" or "test", which share no random numbers.
         size: height and width in pixels, default: 65.
         seed: of all that is random, default: 0.
+        halves: the smallest and the largest half of an object's side, over that of the picture.
 
     Attributes:
         labels: names of the labels, "background" first.
@@ -42,10 +41,16 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
 
     labels = ("background", "disc", "square", "triangle")
 
-    def __init__(self, split: str = "train", size: int = 65, seed: int = 0) -> None:
+    def __init__(
+        self,
+        split: str = "train",
+        size: int = 65,
+        seed: int = 0,
+        halves: tuple[float, float] = (0.08, 0.35),
+    ) -> None:
         if split not in LENGTHS:
             raise ValueError(f"split: expected train or test, got {split!r}")
-        self.split, self.size, self.seed = split, size, seed
+        self.split, self.size, self.seed, self.halves = split, size, seed, halves
 
     def __len__(self) -> int:
         return LENGTHS[self.split]
@@ -55,17 +60,20 @@ class Scenes(Dataset[tuple[Tensor, Tensor]]):
         if not 0 <= index < len(self):
             raise IndexError(f"expected an index from 0 to {len(self) - 1}, got {index}")
         random = np.random.default_rng((self.seed, list(LENGTHS).index(self.split), index))
-        image, labels = _draw(random, self.size)
+        image, labels = _draw(random, self.size, self.halves)
         return torch.from_numpy(image), torch.from_numpy(labels)
 
 
-def _draw(random: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw(
+    random: np.random.Generator, size: int, halves: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
     image = np.full((3, size, size), random.uniform(0.35, 0.65))
     labels = np.zeros((size, size), np.int64)
     rows, columns = np.mgrid[:size, :size]
     # Large ones first, so that none is hidden.
-    halves = np.exp(random.uniform(np.log(SMALLEST), np.log(LARGEST), random.integers(2, 6)))
-    for half in -np.sort(-halves * size):
+    low, high = np.log(halves)
+    drawn = np.exp(random.uniform(low, high, random.integers(2, 6)))
+    for half in -np.sort(-drawn * size):
         label = int(random.integers(1, 4))
         middle = random.uniform(half, size - half, 2)
         inside = _shape(

@@ -48,6 +48,7 @@ PREPROCESS = {
     "imagenet": Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     "gatys": Preprocess(mean=(0.48501961, 0.45795686, 0.40760392), scale=255.0, bgr=True),
     "deeplab": _caffe(104.008, 116.669, 122.675),
+    "sceneparsing": _caffe(109.5388, 118.6897, 124.6901),
     "dilation_voc": _caffe(102.93, 111.36, 116.52),
     "dilation_camvid": _caffe(110.70313206, 108.77808759, 105.41212523),
     "dilation_kitti": _caffe(96.19429688, 95.55136972, 91.34692262),

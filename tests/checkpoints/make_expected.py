@@ -8,7 +8,9 @@ Entries of other sources stay. No source is kept here. SOURCE is one of
   they import of their package, nothing that computes, stand-ins take the place;
 - leongatys: `NeuralStyleTransfer.ipynb` of leongatys/PytorchNeuralStyleTransfer, of which the cell
   with the network is run;
-- kazuto: a copy of kazuto1011/deeplab-pytorch, of which `libs/models` is imported.
+- kazuto: a copy of kazuto1011/deeplab-pytorch, of which `libs/models` is imported;
+- fyu, csailvision: a folder with the files `*.prototxt` of `models` of fyu/dilation and of
+  CSAILVision/sceneparsing, whose layers are run by `prototxt.py`, up to the softmax.
 """
 
 import importlib
@@ -19,6 +21,7 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import torch
+from prototxt import run_net
 from reference_numbers import digest, fill, uniform
 
 SHAPE = (1, 3, 64, 64)
@@ -105,7 +108,36 @@ def kazuto(folder: Path) -> dict:
     }
 
 
-SOURCES = {"torchvision": torchvision, "leongatys": leongatys, "kazuto": kazuto}
+def caffe_net(file: Path, side: int) -> dict:
+    """Three scores in each direction need 372 pixels around where nothing is padded."""
+    shape = (1, 3, side, side)
+    shapes, output = run_net(file.read_text(), uniform("input", shape), fill)
+    return {"input": shape, "keys": shapes, "outputs": {"output": digest(output)}}
+
+
+def fyu(folder: Path) -> dict:
+    return {
+        f"fyu_{name}": caffe_net(folder / f"{name}_deploy.prototxt", 372 + 24)
+        for name in (
+            "dilation8_pascal_voc",
+            "dilation8_camvid",
+            "dilation7_kitti",
+            "dilation10_cityscapes",
+        )
+    }
+
+
+def csailvision(folder: Path) -> dict:
+    return {"csailvision_dilatednet": caffe_net(folder / "deploy_DilatedNet.prototxt", 64)}
+
+
+SOURCES = {
+    "torchvision": torchvision,
+    "leongatys": leongatys,
+    "kazuto": kazuto,
+    "fyu": fyu,
+    "csailvision": csailvision,
+}
 
 
 def main(*arguments: str) -> None:

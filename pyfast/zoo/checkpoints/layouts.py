@@ -100,6 +100,23 @@ def _kazuto(prefix: str) -> Iterator[tuple[str, str]]:
     yield r"\.shortcut\.bn\.", ".downsample.1."
 
 
+def _dilation(last: str, context: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Layers of Caffe: the front end, its last one, and those of a context module."""
+    yield r"^(conv\d_\d)\.", r"network.body.features.\1."
+    yield r"^(fc[67])\.", r"network.\1."
+    yield rf"^{last}\.", "network.final."
+    if context:
+        for index in range(2):
+            yield rf"^{context}_conv1_{index + 1}\.", f"context.layers.{index}."
+        for index in range(2, depth - 2):
+            yield rf"^{context}_conv{index}_1\.", f"context.layers.{index}."
+        yield rf"^{context}_fc1\.", f"context.layers.{depth - 2}."
+        yield rf"^{context}_final\.", f"context.layers.{depth - 1}."
+    yield r"^(ctx_)?upsample\.", "upsampling."
+
+
+_FYU = "MIT, Copyright (c) 2016 Fisher Yu"
+_CSAIL = "BSD-3-Clause, Copyright (c) 2019, MIT CSAIL Computer Vision"
 _KAZUTO = "MIT, Copyright (c) 2017 Kazuto Nakashima"
 _VISION = "BSD-3-Clause, Copyright (c) Soumith Chintala 2016, all rights reserved"
 
@@ -154,6 +171,44 @@ LAYOUTS = {
             renames=tuple(_kazuto("")),
             settings={"preprocess": "deeplab", "rates": (), "image_scales": ()},
             sizes={"classes": ("fc.weight", 0)},
+        ),
+        Layout(
+            "fyu_dilation8_pascal_voc",
+            model="dilatednet8",
+            source="fyu/dilation",
+            licence=_FYU,
+            renames=tuple(_dilation("fc-final", "ct", 8)),
+            settings={"preprocess": "dilation_voc"},
+            sizes={"classes": ("fc-final.weight", 0)},
+        ),
+        *(
+            Layout(
+                f"fyu_dilation{depth}_{data}",
+                model="dilatednet_context_basic",
+                source="fyu/dilation",
+                licence=_FYU,
+                renames=tuple(_dilation("final", "ctx", depth)),
+                settings={
+                    "preprocess": f"dilation_{data}",
+                    "depth": depth,
+                    "upsampling": "deconvolution" if data == "cityscapes" else "zoom",
+                },
+                sizes={"classes": ("final.weight", 0)},
+            )
+            for data, depth in (("camvid", 8), ("kitti", 7), ("cityscapes", 10))
+        ),
+        Layout(
+            "csailvision_dilatednet",
+            model="dilatednet_frontend",
+            source="CSAILVision/sceneparsing",
+            licence=_CSAIL,
+            renames=tuple(_dilation(r"fc[-_]final\d*")),
+            settings={
+                "preprocess": "sceneparsing",
+                "padded": True,
+                "upsampling": "deconvolution",
+            },
+            sizes={"classes": ("fc-final151.weight", 0)},
         ),
     )
 }

@@ -34,7 +34,8 @@ def load_checkpoint(
     says where the weights are from and under which licence, and is saved with them.
 
     Args:
-        file: safetensors, or what `torch.save` wrote. No code in it is run.
+        file: safetensors, `.caffemodel`, `.npy` made of one, or what `torch.save` wrote. No code in
+            it is run.
         model: where to put the weights; None builds what the layout describes.
         layout: a name in `LAYOUTS`; "pyfast" for our own names (with `model`); "auto" finds it.
         strict: refuse weights that are missing, left over or of another shape. False warns instead.

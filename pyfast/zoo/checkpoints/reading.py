@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from pyfast.zoo.checkpoints.caffe import read_caffemodel, read_npy
+
 # What tensors are made of in a pickle, as with `weights_only`.
 TENSOR_PARTS = {
     "collections.OrderedDict",
@@ -27,6 +29,7 @@ TENSOR_PARTS = {
     "__builtin__.set",
 }
 WRAPPERS = ("module.", "_orig_mod.")
+FORMATS = {".npy": read_npy, ".caffemodel": read_caffemodel}
 ENTRIES = ("state_dict", "model_state_dict", "model", "network", "net", "params")
 
 
@@ -34,8 +37,8 @@ def read_state(file: Path, classes: Collection[str] = ()) -> dict[str, Tensor]:
     """The named tensors of a checkpoint, on the CPU.
 
     Args:
-        file: safetensors, or what `torch.save` wrote: a state_dict, a dictionary that holds one, or
-            a whole module.
+        file: safetensors; `.caffemodel`; `.npy` with a dictionary of layers; or what `torch.save`
+            wrote: a state_dict, a dictionary that holds one, or a whole module.
         classes: `module.Class` names that a pickled module may be made of, beside those of
             `torch.nn`. None of their code runs: only their tensors are taken.
 
@@ -50,6 +53,8 @@ def read_state(file: Path, classes: Collection[str] = ()) -> dict[str, Tensor]:
             return _unwrapped(load_file(file))
         except SafetensorError as error:
             raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+    if file.suffix in FORMATS:
+        return FORMATS[file.suffix](file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:

@@ -41,6 +41,9 @@ class SegmenterConfig(Config):
         preprocess: what the weights expect, a key of `PREPROCESS`.
         crf: whether `segment` refines by a dense CRF.
         crf_preset: its numbers, as `nn.DenseCRF` has them.
+        crf_sigmas: in place of the preset's: of places in pixels and of colours in 0 to 255 of the
+            bilateral kernel, and of the Gaussian. Empty: the preset's.
+        crf_weights: likewise, of both kernels.
         data: folder with pictures and masks, see `pyfast.data.segmentation_folder`; none: scenes
             that are generated.
         crop: side of training images in pixels.
@@ -67,6 +70,8 @@ class SegmenterConfig(Config):
     preprocess: str = "deeplab"
     crf: bool = False
     crf_preset: str = "deeplab_v2_vgg16"
+    crf_sigmas: tuple[float, ...] = ()
+    crf_weights: tuple[float, ...] = ()
     data: str = ""
     crop: int = 321
     scales: tuple[float, ...] = (0.5, 0.75, 1.0, 1.25, 1.5)
@@ -88,6 +93,11 @@ class SegmenterConfig(Config):
             raise ValueError(
                 "expected at least 2 classes and a label for each or none, "
                 f"got classes={self.classes} and {len(self.labels)} labels"
+            )
+        if len(self.crf_sigmas) not in (0, 3) or len(self.crf_weights) not in (0, 2):
+            raise ValueError(
+                "expected 3 crf_sigmas and 2 crf_weights, or none, got "
+                f"{self.crf_sigmas} and {self.crf_weights}"
             )
         for name, known in (
             ("preprocess", PREPROCESS),
@@ -187,7 +197,10 @@ class Segmenter(System):
 
     def post_processing(self) -> DenseCRF:
         """The dense CRF of the config, which has nothing to learn."""
-        return DenseCRF(self.config.classes, (), self.config.crf_preset).to(self.device)
+        config = self.config
+        crf = DenseCRF(config.classes, (), config.crf_preset)
+        set_numbers(crf, config)
+        return crf.to(self.device)
 
     def _copy_probabilities(self, inputs: Tensor, scale: float, mirrored: bool) -> Tensor:
         size = inputs.shape[-2:]
@@ -326,6 +339,15 @@ class Segmenter(System):
         found = self.segment(image.to(self.device)).cpu()
         colours = [colour_labels(each).float() / 255 for each in (labels, found)]
         return {"scene, labels, found": torch.cat([image, *colours], 3)}
+
+
+@torch.no_grad()
+def set_numbers(crf: DenseCRF, config: SegmenterConfig) -> None:
+    """Puts the config's sigmas and weights, where it has any, in the place of the preset's."""
+    if config.crf_sigmas:
+        crf.log_sigmas.copy_(torch.tensor(config.crf_sigmas).log())
+    if config.crf_weights:
+        crf.weights.copy_(torch.tensor(config.crf_weights))
 
 
 @contextmanager

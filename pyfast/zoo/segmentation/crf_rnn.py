@@ -17,7 +17,7 @@ from torch import Tensor
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import Preprocess
 from pyfast.zoo.registry import create_model, register
-from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
+from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig, set_numbers
 
 if TYPE_CHECKING:
     from pyfast.train.updates import Update
@@ -85,6 +85,7 @@ class CRFRNN(Segmenter):
         settings: Any = {"preset": config.crf_preset, "method": config.crf_method}
         settings |= {"backend": config.backend}
         self.crf = DenseCRF(config.classes, config.learn, **settings)
+        set_numbers(self.crf, config)
         self.train()
 
     @property

@@ -43,6 +43,8 @@ class DilatedNetConfig(SegmenterConfig):
         depth: layers of the context module.
         padded: whether the front end pads with zeros, as for ADE20K; if not, an image gets a margin
             that mirrors it.
+        norms: whether the front end has batch norms, to train without pretrained weights.
+        dropout: probability after fc6 and fc7.
         upsampling: "zoom", between scores at every eighth pixel, or "deconvolution".
         train_upsampling: whether the deconvolution learns; it starts as bilinear interpolation and
             stays that as published.
@@ -63,6 +65,8 @@ class DilatedNetConfig(SegmenterConfig):
     padding: str = "front"
     depth: int = 8
     padded: bool = False
+    norms: bool = False
+    dropout: float = 0.5
     upsampling: str = "zoom"
     train_upsampling: bool = False
     front_end_steps: int = 30_000
@@ -94,10 +98,14 @@ class DilatedNetConfig(SegmenterConfig):
             width=4,
             crop=64,
             padded=True,
+            norms=True,
+            dropout=0.0,
             steps=300,
             batch_size=8,
-            learning_rate=0.02,
+            learning_rate=0.1,
+            schedule="poly",
             front_end_steps=200,
+            context_rate=0.01,
         )
 
 
@@ -113,6 +121,7 @@ class FrontEnd(nn.Module):
                 depth=16,
                 form="dilated",
                 padded=config.padded,
+                norms=config.norms,
                 classes=0,
             )
         )
@@ -124,7 +133,7 @@ class FrontEnd(nn.Module):
         self.final = nn.Conv2d(hidden, config.classes, 1)
         nn.init.normal_(self.final.weight, std=0.001)
         nn.init.zeros_(self.final.bias)  # type: ignore[arg-type]
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, image: Tensor) -> Tensor:
         value = self.body(image)
@@ -140,6 +149,8 @@ class FrontEnd(nn.Module):
     task="segmentation",
     paper=PAPER,
     ops=("dilated_conv", "dense_crf"),
+    layouts=("csailvision_dilatednet",),
+    licence="MIT",
 )
 @register(
     "dilatednet_context_basic",
@@ -147,6 +158,8 @@ class FrontEnd(nn.Module):
     task="segmentation",
     paper=PAPER,
     ops=("dilated_conv", "context_module", "dense_crf"),
+    layouts=("fyu_dilation8_camvid", "fyu_dilation7_kitti", "fyu_dilation10_cityscapes"),
+    licence="MIT",
     defaults={"context": "basic", "padding": "layer"},
 )
 @register(
@@ -235,6 +248,7 @@ class DilatedNet(Segmenter):
 
         if start >= end:
             return None
+        biases = ["*layers.*.bias"] if name == "context" else ["*conv*.bias", "*.f*.bias"]
         return Update(
             name,
             modules,
@@ -243,7 +257,7 @@ class DilatedNet(Segmenter):
             when=lambda step: start <= step < end,
             schedule=self.schedule(end - start),
             accumulate=self.config.accumulate,
-            multipliers={"*.bias": {"lr": 2, "weight_decay": 0}},
+            multipliers={pattern: {"lr": 2, "weight_decay": 0} for pattern in biases},
         )
 
     def transform(self, **options: Any) -> Any:
@@ -271,7 +285,7 @@ class DilatedNet8Config(DilatedNetConfig):
 
     @classmethod
     def tiny(cls) -> DilatedNet8Config:
-        stages = {"context": "basic", "joint_steps": 50, "joint_rate": 1e-3}
+        stages = {"context": "basic", "joint_steps": 50, "joint_rate": 0.01}
         return cls(**DilatedNetConfig.tiny().to_json() | stages)
 
 
@@ -281,6 +295,8 @@ class DilatedNet8Config(DilatedNetConfig):
     task="segmentation",
     paper=PAPER,
     ops=("dilated_conv", "context_module", "dense_crf"),
+    layouts=("fyu_dilation8_pascal_voc",),
+    licence="MIT",
 )
 class DilatedNet8(DilatedNet):
     """All of DilatedNet."""
