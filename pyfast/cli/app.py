@@ -2,7 +2,7 @@
 
 import typer
 
-from pyfast.cli import cutout, demo, env, matte, segment, zoo
+from pyfast.cli import cutout, demo, env, matte, segment, zoo, zoo_runs
 
 app = typer.Typer(
     name="pyfast",
@@ -13,4 +13,6 @@ app = typer.Typer(
 )
 for command in (demo.demo, env.env, matte.matte, cutout.cutout, segment.segment):
     app.command()(command)
+for command in (zoo_runs.train, zoo_runs.evaluate, zoo_runs.infer, zoo_runs.plot):
+    zoo.zoo.command()(command)
 app.add_typer(zoo.zoo)

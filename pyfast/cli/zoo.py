@@ -16,7 +16,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 
 @contextmanager
-def _mistakes() -> Iterator[None]:
+def mistakes() -> Iterator[None]:
     """What the user got wrong is said in a sentence, without a traceback."""
     try:
         yield
@@ -45,7 +45,7 @@ def info(name: str, as_json: AsJson = False) -> None:
     """Describe a model: paper, sizes, settings, claims, checkpoints that it loads."""
     from pyfast import zoo as models
 
-    with _mistakes():
+    with mistakes():
         card = asdict(models.info(name))
     if as_json:
         typer.echo(json.dumps(card, indent=2))
@@ -69,7 +69,7 @@ def verify(
     """Measure what models claim, each against the baseline that has to lose."""
     from pyfast import zoo as models
 
-    with _mistakes():
+    with mistakes():
         verdicts = models.verify(name, fast=fast)
     rows: list[dict[str, Any]] = [
         {
@@ -107,7 +107,7 @@ def convert(
     """Turn a public checkpoint into weights that `from_pretrained` loads."""
     from pyfast.zoo import load_checkpoint, save_pretrained
 
-    with _mistakes():
+    with mistakes():
         model = load_checkpoint(source, layout=layout)
         written = save_pretrained(model, output)
     typer.echo(f"{written}: {model.origin['layout']}, {model.origin['source']}")
@@ -123,6 +123,6 @@ def export(
     from pyfast.zoo import from_pretrained
     from pyfast.zoo.export import export_onnx
 
-    with _mistakes():
+    with mistakes():
         difference = export_onnx(from_pretrained(source), output)
     typer.echo(f"{output}: outputs differ from PyTorch's by {difference:.1e} of the largest")

@@ -30,7 +30,7 @@ def make_fabric(device: str | None, devices: int | None, precision: Any) -> Any:
         if devices not in (None, started):
             raise ValueError(f"devices: torchrun started {started} here, got {devices}")
         devices, nodes = started, int(os.environ["WORLD_SIZE"]) // started
-    kind = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    kind = _kind(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     several = (devices or 1) * nodes > 1
     if kind.index is not None and several:
         raise ValueError(f"device: expected no number with several processes, got {device}")
@@ -41,6 +41,15 @@ def make_fabric(device: str | None, devices: int | None, precision: Any) -> Any:
         strategy=_strategy() if several else "auto",
         precision=precision,
     )
+
+
+def _kind(device: str) -> torch.device:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.mps.is_available()}
+    name = device.partition(":")[0]
+    if not there.get(name):
+        found = ", ".join(kind for kind, here in there.items() if here)
+        raise ValueError(f"device: expected one of {found}, got {device!r}")
+    return torch.device(device)
 
 
 def _strategy() -> Any:

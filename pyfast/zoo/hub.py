@@ -57,7 +57,8 @@ def from_pretrained(
     """The model that `save_pretrained` wrote, in evaluation mode.
 
     Args:
-        path: the folder or file, or the name of weights that ship with pyfast (`shipped_weights`).
+        path: the folder or file, the folder of a training run, or the name of weights that ship
+            with pyfast (`shipped_weights`).
         device: where to put it.
         overrides: fields of the config to replace, such as `backend="torch"`.
 
@@ -92,7 +93,7 @@ def shipped_weights() -> list[str]:
 
 
 def _weights_file(path: Path) -> Path:
-    for file in (path / WEIGHTS, path, SHIPPED / f"{path}.safetensors"):
+    for file in (path / WEIGHTS, path / "model" / WEIGHTS, path, SHIPPED / f"{path}.safetensors"):
         if file.is_file():
             return file
     shipped = ", ".join(shipped_weights()) or "none"

@@ -253,7 +253,11 @@ def name_of(model: Model, default: str | None = None) -> str:
             return default
         raise ValueError(f"{type(model).__name__} has no name: register the class first")
     settings = model.config.to_json()
-    return max(names, key=lambda e: sum(settings[k] == v for k, v in e.defaults.items())).name
+
+    def nearness(entry: Entry) -> int:
+        return sum(1 if settings[key] == value else -1 for key, value in entry.defaults.items())
+
+    return max(names, key=nearness).name
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -77,3 +77,16 @@ found = heavy & set(sys.modules)
 sys.exit(f"imported {sorted(found)}" if found else 0)
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_model_has_the_name_whose_settings_it_has(toy):
+    from pyfast.zoo.registry import name_of
+
+    assert name_of(zoo.create_model("toy")) == "toy"
+    assert name_of(zoo.create_model("toy_wide")) == "toy_wide"
+    assert name_of(zoo.create_model("toy", width=16)) == "toy_wide"
+    assert name_of(zoo.create_model("stn_cnn.tiny")) == "stn_cnn"
+    assert name_of(zoo.create_model("stn_two_digits.tiny")) == "stn_two_digits"
+    assert name_of(torch.nn.ReLU(), "ReLU") == "ReLU"
+    with pytest.raises(ValueError, match="ReLU has no name"):
+        name_of(torch.nn.ReLU())

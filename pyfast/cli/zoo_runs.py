@@ -1,0 +1,228 @@
+"""`pyfast zoo train|evaluate|infer|plot`: from a name to a trained model, and what it says."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pyfast.cli._matting import PICTURES
+from pyfast.cli.zoo import AsJson, mistakes
+
+VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
+WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
+
+Source = Annotated[
+    str, typer.Argument(help="A run, a saved model, or the name of shipped weights.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="A model, as stn_cnn, stn_cnn.tiny.")],
+    settings: Annotated[
+        list[str] | None, typer.Argument(help="Settings to replace.", metavar="KEY=VALUE...")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/NAME.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on; settings that are not given stay as they were."),
+    ] = False,
+    seed: Annotated[int | None, typer.Option(help="Of weights and noise; default: 0.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, mps; default: a GPU if there is one.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed, bf16-true; default: 32.")
+    ] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read data.")] = 0,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    log_every: Annotated[int, typer.Option(help="Steps between lines of the log.")] = 10,
+    evaluate_every: Annotated[
+        int | None, typer.Option(help="Steps between measurements; default: at the end.")
+    ] = None,
+    samples_every: Annotated[int, typer.Option(help="Steps between sample pictures.")] = 1000,
+    progress: Annotated[
+        bool | None, typer.Option(help="Show a bar; default: in a terminal.")
+    ] = None,
+) -> None:
+    """Train a model. Ctrl-C ends the step, saves, and says how to go on.
+
+    Under torchrun every process takes part: torchrun --nproc_per_node 2 -m pyfast.cli zoo train ...
+    """
+    import torch
+
+    from pyfast.train import read_log
+    from pyfast.train import train as run
+    from pyfast.train.checkpoint import CHECKPOINT
+    from pyfast.zoo import System, create_model
+    from pyfast.zoo.registry import find
+
+    base = name.partition(".")[0]
+    out = out or Path("runs") / base
+    first = os.environ.get("RANK", "0") == "0"
+    with mistakes():
+        if not resume and (out / CHECKPOINT).exists():
+            raise ValueError(f"{out} has a run: add --resume, or choose another --out")
+        before = _settings_of(out, base) if resume else {}
+        config = _config(name, settings or [], before.get("config"))
+        seed = before.get("seed", 0) if seed is None else seed
+        precision = before.get("precision") if precision is None else precision
+        torch.manual_seed(seed)
+        if not issubclass(find(base).model, System):
+            raise TypeError(f"{base} is a network without losses: there is nothing to train it by")
+        system = create_model(base, config)
+        if first:
+            typer.echo(f"{base}: {config.steps} steps into {out}")  # type: ignore[attr-defined]
+        try:
+            run(
+                system,
+                out,
+                resume=resume,
+                seed=seed,
+                device=device,
+                precision=precision,
+                workers=workers,
+                save_every=save_every,
+                log_every=log_every,
+                evaluate_every=evaluate_every,
+                samples_every=samples_every,
+                progress=sys.stderr.isatty() if progress is None else progress,
+            )
+        except KeyboardInterrupt as stop:
+            if first:
+                typer.echo(f"\nStopped. Go on with: pyfast zoo train {name} --out {out} --resume")
+            raise typer.Exit(INTERRUPTED) from stop
+        except FloatingPointError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(1) from error
+    if first:
+        last = read_log(out)[-1]
+        numbers = "  ".join(f"{key} {value:.4g}" for key, value in last.items())
+        typer.echo(f"{numbers}\nmodel: {out / 'model'}\npage:  {out / 'index.html'}")
+
+
+def _settings_of(run: Path, base: str) -> dict[str, Any]:
+    """What a run was started with."""
+    file = run / "config.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{run} holds no run: there is nothing to resume")
+    found: dict[str, Any] = json.loads(file.read_text())
+    if found["model"] != base:
+        raise ValueError(f"{run} is a run of {found['model']}, not of {base}")
+    return found
+
+
+def _config(name: str, pairs: Sequence[str], before: dict[str, Any] | None) -> Any:
+    """The config of a name, or of the run that goes on, with some settings replaced."""
+    from pyfast.zoo.registry import check_fields, configure, find
+
+    config = configure(name)
+    if before is not None:
+        check_fields(name, config, dict.fromkeys(before))
+        config = find(name.partition(".")[0]).model.Config.from_json(before)
+    values = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"expected a setting as key=value, got {pair!r}")
+        check_fields(name, config, {key: None})
+        values[key] = _read(key, text, getattr(config, key))
+    check_fields(name, config, values)
+    return replace(config, **values)
+
+
+def _read(key: str, text: str, default: Any) -> Any:
+    """A value that was written in a shell, of the kind that the setting has."""
+    if text == "None":
+        return None
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        if text.lower() not in WORDS:
+            raise ValueError(f"{key}: expected true or false, got {text!r}")
+        return WORDS[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        if isinstance(default, int | float):
+            raise ValueError(f"{key}: expected a number like {default}, got {text!r}") from None
+        value = tuple(text.split(",")) if isinstance(default, tuple) else text
+    if isinstance(default, tuple) and not isinstance(value, tuple):
+        return (value,)
+    if isinstance(default, int) and isinstance(value, float) and value.is_integer():
+        return int(value)  # 1e5
+    return value
+
+
+def evaluate(source: Source, device: Device = "cpu", as_json: AsJson = False) -> None:
+    """Measure a trained model on its test data."""
+    from pyfast import train as training
+    from pyfast.zoo import System, from_pretrained
+
+    with mistakes():
+        model = from_pretrained(source, device=device)
+        if not isinstance(model, System):
+            raise TypeError(f"{source} is a network without data to measure it on")
+        found = training.evaluate(model)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    for key, value in found.items():
+        typer.echo(f"{key:12}{value:.4g}")
+
+
+def infer(
+    source: Source,
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    device: Device = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Say what a trained model sees in pictures, a line for each.
+
+    The label of a classifier, or the labels of a segmenter with the part of the picture that each
+    has; `pyfast segment` writes those as pictures.
+    """
+    from pyfast import zoo as models
+    from pyfast.zoo.registry import find, name_of
+
+    with mistakes():
+        model = models.from_pretrained(source, device=device)
+        task = find(name_of(model)).task
+        if task not in VERBS:
+            raise ValueError(f"infer is for {', '.join(VERBS)}, and {source} for {task}")
+        for file in _files(pictures):
+            found = getattr(models, VERBS[task])(file, model)
+            shares = found.found if task == "segmentation" else {found.label: found.probability}
+            text = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
+            line = json.dumps({"file": str(file), "found": shares})
+            typer.echo(line if as_json else f"{file}: {text}")
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+            if not inside:
+                raise ValueError(f"{path}: there is no picture in it ({', '.join(PICTURES)})")
+            files += inside
+        else:
+            files.append(path)
+    return files
+
+
+def plot(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:
+    """Write the page of a run, finished or not: curves, samples, settings."""
+    from pyfast.train import write_page
+
+    with mistakes():
+        typer.echo(write_page(run))

@@ -1,0 +1,154 @@
+"""`pyfast zoo train` and what is done with what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+pytest.importorskip("typer")
+pytest.importorskip("lightning_fabric", reason="the extra `train` is not installed")
+pytest.importorskip("sklearn", reason="the extra `data` is not installed")
+from typer.testing import CliRunner
+
+from pyfast import zoo
+from pyfast.cli.app import app
+from pyfast.data import write_png
+from pyfast.train import read_log
+from pyfast.zoo.spatial import StnCnn
+
+SMALL = ("size=40", "crop=16", "width=4", "batch_size=8", "warm_up=0", "drops=0.9")
+
+
+def call(*arguments):
+    result = CliRunner().invoke(app, ["zoo", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.fixture(autouse=True)
+def _little_test_data(monkeypatch):
+    dataset = StnCnn.dataset
+
+    def few(self, split="train"):
+        data = dataset(self, split)
+        return torch.utils.data.Subset(data, range(64)) if split == "test" else data
+
+    monkeypatch.setattr(StnCnn, "dataset", few)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_from_a_name_to_an_exported_model(tmp_path):
+    run = tmp_path / "run"
+    code, output = call("train", "stn_cnn.tiny", *SMALL, "steps=4", "--out", run, "--seed", 3)
+    assert code == 0, output
+    assert "test/accuracy" in output
+    config = json.loads((run / "config.json").read_text())
+    assert (config["model"], config["seed"]) == ("stn_cnn", 3)
+    assert config["config"]["drops"] == [0.9]
+
+    code, output = call("train", "stn_cnn", "steps=6", "--out", run, "--resume")
+    assert code == 0, output
+    assert read_log(run)[-1]["step"] == 6
+    assert json.loads((run / "config.json").read_text())["seed"] == 3
+
+    code, output = call("evaluate", run, "--json")
+    assert code == 0, output
+    measured = json.loads(output)["accuracy"]
+    assert measured == pytest.approx(read_log(run)[-1]["test/accuracy"])
+
+    write_png(tmp_path / "digit.png", torch.rand(1, 40, 30))
+    code, output = call("infer", run, tmp_path / "digit.png", tmp_path, "--json")
+    assert code == 0, output
+    first, second = map(json.loads, output.splitlines())
+    assert first == second  # the picture, and the folder with it
+    ((label, probability),) = first["found"].items()
+    assert label in "0123456789"
+    assert 0.1 <= probability <= 1
+
+    (run / "index.html").unlink()
+    code, output = call("plot", run)
+    assert code == 0, output
+    assert "test/accuracy" in (run / "index.html").read_text()
+    assert zoo.from_pretrained(run).config.steps == 6
+
+
+def test_a_segmenter_says_which_labels_it_found(tmp_path):
+    model = zoo.create_model("deeplabv2_vgg16.tiny", labels=("ground", "disc", "square", "tent"))
+    zoo.save_pretrained(model, tmp_path / "model")
+    write_png(tmp_path / "scene.png", torch.rand(3, 50, 60))
+    code, output = call("infer", tmp_path / "model", tmp_path / "scene.png", "--json")
+    assert code == 0, output
+    found = json.loads(output)["found"]
+    assert set(found) <= set(model.config.labels)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("stn_cnm",), "did you mean stn_cnn"),
+        (("stn_cnn.tiny", "stesp=4"), "no setting 'stesp': did you mean steps"),
+        (("stn_cnn.tiny", "steps"), "expected a setting as key=value, got 'steps'"),
+        (("stn_cnn.tiny", "steps=many"), "steps: expected a number like 1000, got 'many'"),
+        (("stn_cnn.tiny", "steps=1.5"), "expected steps of type int"),
+        (("stn_cnn.tiny", "transform=bent"), "transform: expected one of"),
+        (("vgg16",), "vgg16 is a network without losses"),
+        (("stn_cnn", "--resume"), "holds no run"),
+        (("stn_cnn.tiny", "--precision", "7"), "7"),
+        (("stn_cnn.tiny", "--device", "abacus"), "abacus"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_mistakes_are_said_in_a_sentence(arguments, message, tmp_path):
+    code, output = call("train", *arguments, "--out", tmp_path / "run")
+    assert code == 2, output
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_a_run_is_not_overwritten_or_changed(tmp_path):
+    run = tmp_path / "run"
+    call("train", "stn_cnn.tiny", *SMALL, "steps=2", "--out", run)
+    code, output = call("train", "stn_cnn.tiny", *SMALL, "steps=2", "--out", run)
+    assert (code, "add --resume" in output) == (2, True), output
+    code, output = call("train", "stn_cnn", "width=5", "--out", run, "--resume")
+    assert (code, "width was 4 and is 5" in output) == (2, True), output
+    code, output = call("train", "stn_two_digits", "--out", run, "--resume")
+    assert (code, "is a run of stn_cnn, not of stn_two_digits" in output) == (2, True), output
+
+
+@pytest.mark.parametrize("command", ["evaluate", "infer", "plot"])
+def test_what_is_no_run_is_named(command, tmp_path):
+    more = [tmp_path] if command == "infer" else []
+    code, output = call(command, tmp_path / "nothing", *more)
+    assert code == 2
+    assert "nothing" in output
+
+
+def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
+    run = tmp_path / "run"
+    command = [sys.executable, "-m", "pyfast.cli", "zoo", "train", "stn_cnn.tiny", *SMALL]
+    process = subprocess.Popen(
+        [*command, "steps=100000", "--out", str(run), "--log-every", "1", "--no-progress"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    end = time.monotonic() + 120
+    while not read_log(run) and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    step = torch.load(run / "last.pt")["step"]
+    assert f"Go on with: pyfast zoo train stn_cnn.tiny --out {run} --resume" in output
+    code, output = call("train", "stn_cnn", f"steps={step + 1}", "--out", run, "--resume")
+    assert code == 0, output
+    assert read_log(run)[-1]["step"] == step + 1
