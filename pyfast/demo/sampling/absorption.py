@@ -4,7 +4,7 @@ from torch import nn
 
 from pyfast.data import Digits
 from pyfast.demo.page import Chart, Charts, Line, Text
-from pyfast.demo.sampling.digits import alone
+from pyfast.demo.sampling.digits import alone, amount
 from pyfast.demo.sampling.training import accuracy
 
 UNITS = {"shift": "pixels at most", "scale": "factor at most", "rotation": "degrees at most"}
@@ -24,7 +24,7 @@ def absorption(local: nn.Module, everywhere: nn.Module, test: Digits) -> tuple[T
     charts, ends = [], {}
     for what, unit in UNITS.items():
         sweep = [alone(what, part) for part in PARTS]
-        amounts = [getattr(disturbance, what) for disturbance in sweep]
+        amounts = [amount(what, part) for part in PARTS]
         lines = [
             Line(
                 name, list(zip(amounts, [accuracy(network, test, it) for it in sweep], strict=True))

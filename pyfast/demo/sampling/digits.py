@@ -1,49 +1,42 @@
 """Handwritten digits, rotated, scaled and shifted on a larger canvas."""
 
-import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import pyfast
-from pyfast.data import Digits
+from pyfast.data import Digits, Distortion
 
 CANVAS = 40  # pixels, height and width of what the networks see
 DIGIT = 20  # the same of an undisturbed digit, in the middle
 Backend = Literal["pyfast", "torch"]
 
 
-class Disturbance(NamedTuple):
-    """How far digits are moved, at most."""
-
-    shift: float = (CANVAS - DIGIT) / 2  # pixels each way; larger digits have less room
-    rotation: float = 60.0  # degrees, either way
-    scale: float = 1.5  # factor, larger or smaller
-
-    def maps(self, count: int, seed: int) -> Tensor:
-        """Affine maps from the canvas to a digit, (count, 2, 3); each depends on seed and index."""
-        generator = torch.Generator().manual_seed(seed)
-        random = torch.rand(count, 4, generator=generator) * 2 - 1
-        size = DIGIT * self.scale ** random[:, 0]
-        angle = math.radians(self.rotation) * random[:, 1]
-        room = self.shift * (CANVAS - size) / (CANVAS - DIGIT)
-        shift = random[:, 2:] * room[:, None] / (CANVAS / 2)
-        cos, sin = CANVAS / size * angle.cos(), CANVAS / size * angle.sin()
-        turn = torch.stack([cos, -sin, sin, cos], dim=1).view(count, 2, 2)
-        return torch.cat([turn, -turn @ shift[:, :, None]], dim=2)
+NONE = Distortion(fill=DIGIT / CANVAS)
+EVERYTHING = replace(NONE, rotation=60, scale=(1 / 1.5, 1.5), shift=1)
 
 
-NONE = Disturbance(shift=0, rotation=0, scale=1)
-EVERYTHING = Disturbance()
+def alone(what: str, part: float = 1.0) -> Distortion:
+    """One distortion, "shift", "rotation" or "scale", at a part of its range, without others."""
+    if what == "scale":
+        low, high = EVERYTHING.scale
+        return replace(NONE, scale=(low**part, high**part))
+    return replace(NONE, **{what: getattr(EVERYTHING, what) * part})
 
 
-def alone(what: str, part: float = 1.0) -> Disturbance:
-    """One disturbance, "shift", "rotation" or "scale", at a part of its range, without others."""
-    full = getattr(EVERYTHING, what)
-    return NONE._replace(**{what: full**part if what == "scale" else full * part})
+def amount(what: str, part: float = 1.0) -> float:
+    """How much that is, in pixels, degrees or as a factor."""
+    if what == "scale":
+        return EVERYTHING.scale[1] ** part
+    return part * ((CANVAS - DIGIT) / 2 if what == "shift" else EVERYTHING.rotation)
+
+
+def maps(distortion: Distortion, count: int, seed: int) -> Tensor:
+    """Affine maps from the canvas to a digit, (count, 2, 3); each depends on seed and index."""
+    return distortion.matrices(seed, range(count))[:, :2]
 
 
 def draw(images: Tensor, maps: Tensor, backend: Backend = "pyfast") -> Tensor:

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from pyfast.demo.pictures import enlarge, mosaic
-from pyfast.demo.sampling.digits import EVERYTHING, Split, draw
+from pyfast.demo.sampling.digits import EVERYTHING, Split, draw, maps
 
 TILE = 120  # pixels of a digit in the pictures
 PAPER, INK, FRAME = (0.07, 0.10, 0.17), (0.98, 0.94, 0.82), (1.0, 0.55, 0.2)
@@ -26,7 +26,7 @@ class Film:
     def of(cls, split: Split) -> "Film":
         """One test digit of every class."""
         first = torch.stack([(split.test.labels == label).nonzero()[0, 0] for label in range(10)])
-        return cls(draw(split.test.images[first], EVERYTHING.maps(len(first), seed=7)))
+        return cls(draw(split.test.images[first], maps(EVERYTHING, len(first), seed=7)))
 
     @torch.no_grad()
     def shoot(self, transformer: nn.Module) -> None:

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import Tensor
 
 from pyfast._threads import one_thread
-from pyfast.data import digits
+from pyfast.data import Distortion, digits
 from pyfast.demo.page import Block, Chart, Charts, Fact, Line, Picture, Section, Table, Text
 from pyfast.demo.pictures import save, save_animation
 from pyfast.demo.sampling.absorption import absorption
@@ -19,10 +19,11 @@ from pyfast.demo.sampling.digits import (
     EVERYTHING,
     NONE,
     Backend,
-    Disturbance,
     Split,
     alone,
+    amount,
     draw,
+    maps,
 )
 from pyfast.demo.sampling.film import Film
 from pyfast.demo.sampling.networks import Classifier, TransformerCNN, cnn, parameters, pooling_cnn
@@ -99,7 +100,7 @@ def _train_all(
     names: Iterable[str],
     split: Split,
     epochs: int,
-    disturbance: Disturbance,
+    disturbance: Distortion,
     console: Console,
     film: Film | None = None,
 ) -> Trainings:
@@ -157,8 +158,8 @@ def _accuracies(trained: Trainings, split: Split) -> tuple[Table, dict[str, floa
         rows.append([name, f"{parameters(run.network):,}", duration(run.seconds), *cells])
     header = ["trained on all three", "parameters", "training", *disturbances]
     caption = (
-        f"Accuracy on test digits, shifted by up to {EVERYTHING.shift:.0f} pixels, scaled by up to "
-        f"{EVERYTHING.scale} either way, rotated by up to {EVERYTHING.rotation:.0f} degrees."
+        f"Accuracy on test digits, shifted by up to {amount('shift'):.0f} pixels, scaled by up to "
+        f"{amount('scale')} either way, rotated by up to {amount('rotation'):.0f} degrees."
     )
     return Table(header, rows, caption, strong=[len(header) - 1]), final
 
@@ -166,7 +167,7 @@ def _accuracies(trained: Trainings, split: Split) -> tuple[Table, dict[str, floa
 def _training_times(split: Split) -> Table:
     """The same training with pyfast and with plain torch, in turns, on one thread."""
     images = split.train.images
-    maps = EVERYTHING.maps(len(images), seed=0)
+    drawn_by = maps(EVERYTHING, len(images), seed=0)
     backends: tuple[Backend, Backend] = ("pyfast", "torch")
     networks, runs = [], []
     for backend in backends:
@@ -175,11 +176,13 @@ def _training_times(split: Split) -> Table:
             networks.append(TransformerCNN(backend))
         runs.append(Training(networks[-1], split, epochs=100, backend=backend))
     ours, theirs = runs
-    batch = draw(images[:64], maps[:64])
+    batch = draw(images[:64], drawn_by[:64])
     with one_thread():
         measured = {
             f"drawing {len(images)} disturbed digits": compare(
-                lambda: draw(images, maps, "pyfast"), lambda: draw(images, maps, "torch"), 0.5
+                lambda: draw(images, drawn_by, "pyfast"),
+                lambda: draw(images, drawn_by, "torch"),
+                0.5,
             ),
             "spatial transformer and its localisation network, 64 digits": compare(
                 _pass_through(networks[0].transformer, batch),

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from pyfast.data import Digits
-from pyfast.demo.sampling.digits import EVERYTHING, Backend, Disturbance, Split, draw
+from pyfast.data import Digits, Distortion
+from pyfast.demo.sampling.digits import EVERYTHING, Backend, Split, draw, maps
 from pyfast.demo.sampling.networks import Classifier, TransformerCNN
 
 
@@ -20,7 +20,7 @@ class Training:
     network: Classifier | TransformerCNN
     split: Split
     epochs: int
-    disturbance: Disturbance = EVERYTHING
+    disturbance: Distortion = EVERYTHING
     seed: int = 0
     backend: Backend = "pyfast"  # what draws the digits
     batch: int = 64
@@ -47,7 +47,7 @@ class Training:
         images, labels = self.split.train
         # Test digits are drawn with small seeds; these are far away from them.
         seed = 1_000_000 * (self.seed + 1) + number
-        drawn = draw(images, self.disturbance.maps(len(images), seed), self.backend)
+        drawn = draw(images, maps(self.disturbance, len(images), seed), self.backend)
         order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
         for index in order.split(self.batch):
             loss = self.network.loss(drawn[index], labels[index])
@@ -71,12 +71,12 @@ class Training:
 
 @torch.no_grad()
 def accuracy(
-    network: nn.Module, digits: Digits, disturbance: Disturbance, renderings: int = 1
+    network: nn.Module, digits: Digits, disturbance: Distortion, renderings: int = 1
 ) -> float:
     """Part of `digits` that the network reads right, each drawn `renderings` times."""
     right = 0
     for seed in range(renderings):
-        drawn = draw(digits.images, disturbance.maps(len(digits.images), seed))
+        drawn = draw(digits.images, maps(disturbance, len(digits.images), seed))
         right += int((network(drawn).argmax(1) == digits.labels).sum())
     return right / (renderings * len(digits.labels))
 
@@ -88,9 +88,9 @@ def deviation(transformer: nn.Module, digits: Digits) -> tuple[float, float]:
     Returns:
         As they are drawn, and as the transformer hands them on.
     """
-    maps = EVERYTHING.maps(len(digits.labels), seed=0)
-    theta = transformer(draw(digits.images, maps), return_theta=True)[1]
-    turns = maps[:, :, :2]
+    drawn_by = maps(EVERYTHING, len(digits.labels), seed=0)
+    theta = transformer(draw(digits.images, drawn_by), return_theta=True)[1]
+    turns = drawn_by[:, :, :2]
 
     def off(turns: Tensor) -> float:
         sine, cosine = turns[:, 1, 0] - turns[:, 0, 1], turns[:, 0, 0] + turns[:, 1, 1]
