@@ -3,6 +3,7 @@
 from pyfast.data.augmentation import Augmented, SampleIndex, generator
 from pyfast.data.digits import Digits, digits
 from pyfast.data.distorted_digits import DISTORTIONS, DistortedDigits, Distortion
+from pyfast.data.folders import AlignedPairs, ImageFolder, UnalignedPairs
 from pyfast.data.house_numbers import HouseNumbers
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
 from pyfast.data.label_pictures import (
@@ -24,11 +25,13 @@ from pyfast.data.two_parts import TwoParts
 __all__ = [
     "DISTORTIONS",
     "PHOTOGRAPHS",
+    "AlignedPairs",
     "Augmented",
     "Digits",
     "DistortedDigits",
     "Distortion",
     "HouseNumbers",
+    "ImageFolder",
     "LabelledPictures",
     "MatteScene",
     "SampleIndex",
@@ -36,6 +39,7 @@ __all__ = [
     "Scenes",
     "TwoDigits",
     "TwoParts",
+    "UnalignedPairs",
     "colour_labels",
     "digits",
     "generator",

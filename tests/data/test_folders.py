@@ -1,0 +1,139 @@
+"""The user's own pictures: what a folder gives, and what is said of one that is wrong."""
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from pyfast.data import AlignedPairs, ImageFolder, SampleIndex, UnalignedPairs, write_png
+
+
+def picture(path, height=6, width=8, value=None, channels=3):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = (
+        torch.rand(channels, height, width)
+        if value is None
+        else torch.full((channels, height, width), value)
+    )
+    write_png(path, image)
+    return image
+
+
+@pytest.fixture
+def animals(tmp_path):
+    for name in ("dog/a.png", "cat/b.png", "cat/deeper/a.png", ".hidden/x.png"):
+        picture(tmp_path / name)
+    (tmp_path / "cat" / "notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def test_folders_are_classes(animals):
+    data = ImageFolder(animals)
+    assert data.classes == ("cat", "dog")
+    assert [(f.name, label) for f, label in data.files] == [
+        ("b.png", 0),
+        ("a.png", 0),
+        ("a.png", 1),
+    ]
+    images, labels = next(iter(DataLoader(data, batch_size=3)))
+    assert images.shape == (3, 3, 6, 8)
+    assert labels.tolist() == [0, 0, 1]
+    data.check()
+
+
+def test_pictures_are_what_was_written(tmp_path):
+    written = picture(tmp_path / "a" / "x.png")
+    (image, _) = ImageFolder(tmp_path)[0]
+    torch.testing.assert_close(image, written, atol=0.5 / 255 + 1e-6, rtol=0)
+    assert ImageFolder(tmp_path, size=5, channels=1)[0][0].shape == (1, 5, 5)
+    assert ImageFolder(tmp_path, size=(4, 7), channels=4)[0][0].shape == (4, 4, 7)
+
+
+def test_folders_that_are_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: there is no such folder"):
+        ImageFolder(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="a folder of pictures for each class, got no folder"):
+        ImageFolder(tmp_path)
+    picture(tmp_path / "cat" / "x.png")
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(ValueError, match=r"no picture in dog \(.jpg"):
+        ImageFolder(tmp_path)
+    with pytest.raises(ValueError, match="channels 1, 3 or 4"):
+        ImageFolder(tmp_path, channels=2)
+
+
+def test_damaged_and_mismatched_files_are_all_named(animals):
+    whole = (animals / "cat" / "b.png").read_bytes()
+    (animals / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (animals / "dog" / "text.png").write_text("no picture")
+    picture(animals / "dog" / "wide.png", 6, 9)
+    with pytest.raises(ValueError, match="3 of 6 samples") as caught:
+        ImageFolder(animals).check()
+    said = str(caught.value)
+    assert "cut.png: expected a picture" in said
+    assert "text.png: expected a picture" in said
+    assert "wide.png: expected the size of b.png, 8 x 6, got 9 x 6; give a size" in said
+    with pytest.raises(ValueError, match="2 of 6 samples"):
+        ImageFolder(animals, size=6).check()
+
+
+def test_aligned_pairs_have_one_name(tmp_path):
+    for name in ("1", "2"):
+        picture(tmp_path / "edges" / f"{name}.png", value=0.0)
+        picture(tmp_path / "photos" / f"{name}.png", value=1.0)
+    data = AlignedPairs(tmp_path / "edges", tmp_path / "photos")
+    assert [(a.name, b.name) for a, b in data.files] == [("1.png", "1.png"), ("2.png", "2.png")]
+    for first, second in data:
+        assert first.max() == 0
+        assert second.min() == 1
+    picture(tmp_path / "photos" / "2.png", 6, 9)
+    with pytest.raises(ValueError, match=r"photos/2.png: expected the size of its .* 9 x 6"):
+        data.check()
+    picture(tmp_path / "photos" / "3.png")
+    (tmp_path / "photos" / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"no partner for 1\.png, 3\.png"):
+        AlignedPairs(tmp_path / "edges", tmp_path / "photos")
+
+
+@pytest.mark.parametrize("size", [None, (6, 4), 3])
+def test_aligned_pairs_in_one_picture(size, tmp_path):
+    write_png(tmp_path / "x.png", torch.cat([torch.zeros(3, 6, 4), torch.ones(3, 6, 4)], dim=2))
+    ((first, second),) = AlignedPairs(tmp_path, size=size)
+    assert first.shape == second.shape == (3, *((3, 3) if size == 3 else (6, 4)))
+    assert (first.max(), second.min()) == (0, 1)
+    picture(tmp_path / "y.png", 6, 9)
+    with pytest.raises(ValueError, match="two halves of one width, got 9 x 6"):
+        AlignedPairs(tmp_path, size=size).check()
+
+
+def test_unaligned_pairs_are_drawn_by_seed_and_epoch(tmp_path):
+    for number in range(3):
+        picture(tmp_path / "horses" / f"{number}.png", value=number / 255)
+    for number in range(20):
+        picture(tmp_path / "zebras" / f"{number:02}.png", value=number / 255)
+
+    def drawn(index):
+        return [round(255 * image.max().item()) for image in data[index]]
+
+    data = UnalignedPairs(tmp_path / "zebras", tmp_path / "horses")
+    assert len(data) == 20
+    data = UnalignedPairs(tmp_path / "horses", tmp_path / "zebras")
+    assert len(data) == 20
+    assert [drawn(index)[0] for index in range(6)] == [0, 1, 2, 0, 1, 2]
+    epochs = [[drawn(SampleIndex(index, epoch))[1] for index in range(20)] for epoch in (0, 0, 1)]
+    assert epochs[0] == epochs[1] != epochs[2]
+    assert len(set(epochs[0])) > 8
+    with pytest.raises(IndexError):
+        data[20]
+    (tmp_path / "zebras" / "03.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"03\.png"):
+        data.check()
+    picture(tmp_path / "zebras" / "03.jpg.png")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        UnalignedPairs(tmp_path / "nowhere", tmp_path / "zebras")
+
+
+def test_two_pictures_of_one_name_are_refused(tmp_path):
+    picture(tmp_path / "x.png")
+    (tmp_path / "x.webp").write_bytes((tmp_path / "x.png").read_bytes())
+    with pytest.raises(ValueError, match="other pictures have the names of x"):
+        AlignedPairs(tmp_path)
