@@ -11,7 +11,9 @@ from time import perf_counter
 
 from pyfast._optional import require
 
-PAGES = {name: f"pyfast.demo.{name}" for name in ("sampling", "dense_crf", "matting")}
+PAGES = {
+    name: f"pyfast.demo.{name}" for name in ("sampling", "dilated_conv", "dense_crf", "matting")
+}
 
 
 class UnknownPageError(ValueError):
