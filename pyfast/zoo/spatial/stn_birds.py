@@ -51,7 +51,7 @@ class StnBirdsConfig(SpatialConfig):
             last="3a",
             squeeze=8,
             dropout=0.0,
-            **TINY_RECIPE,  # type: ignore[arg-type]
+            **{**TINY_RECIPE, "steps": 800},  # type: ignore[arg-type]
         )
 
     @classmethod
