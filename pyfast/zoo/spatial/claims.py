@@ -60,6 +60,18 @@ for _name, _word in {"rotation": "turned", "scale": "scaled", "shift": "shifted"
 
 
 @claim(
+    "stn_two_digits",
+    "reads both of two digits with two transformers better than with one (accuracy)",
+    target=0.44,
+    margin=0.06,
+    seconds=60,
+    seeds=(0, 1),
+)
+def _two_digits(seed: int) -> Measured:
+    return compare("stn_two_digits.tiny", seed, transformers=1)
+
+
+@claim(
     "stn_cnn",
     "a new transformer returns its input (largest difference; baseline: a head at random)",
     target=1e-6,
