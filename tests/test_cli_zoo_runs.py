@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +24,7 @@ from pyfast.data import write_png
 from pyfast.train import read_log
 from pyfast.zoo.spatial import StnCnn
 
+PAGE = Path(__file__).parents[1] / "docs" / "train.md"
 SMALL = ("size=40", "crop=16", "width=4", "batch_size=8", "warm_up=0", "drops=0.9")
 
 
@@ -152,3 +156,27 @@ def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
     code, output = call("train", "stn_cnn", f"steps={step + 1}", "--out", run, "--resume")
     assert code == 0, output
     assert read_log(run)[-1]["step"] == step + 1
+
+
+@pytest.mark.skipif(not PAGE.is_file(), reason="the page is not here")
+def test_the_page_about_training(tmp_path, monkeypatch):
+    """In fewer steps; `export` and `torchrun` have tests of their own."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(4):
+        folder = tmp_path / "digits" / str(number % 2)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_png(folder / f"{number}.png", torch.rand(1, 20, 20))
+    write_png(tmp_path / "digit.png", torch.rand(1, 40, 40))
+    page = re.sub(r"steps=(\d+)", lambda found: f"steps={int(found[1]) // 5}", PAGE.read_text())
+    names: dict = {}
+    for language, block in re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL):
+        if language == "python":
+            exec(block, names)
+        elif block.startswith("pyfast zoo"):
+            for line in block.splitlines():
+                command = shlex.split(line)
+                if "export" not in command:
+                    code, output = call(*command[2:])
+                    assert code == 0, output
+    assert "weights" in read_log("runs/own")[-1]
+    assert names["fine_tuning"].multipliers
