@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pyfast.nn import SpatialTransformer
 from pyfast.zoo.claims import Measured, claim, trained
-from pyfast.zoo.spatial import stn_cnn  # noqa: F401  (claims are of a registered model)
+from pyfast.zoo.spatial import stn_birds, stn_cnn  # noqa: F401  (claims are of registered models)
 
 SAMPLES = 1000  # test images an accuracy is measured on
 CNN = {"transform": None, "width": 32}  # with more parameters than the small transformer network
@@ -69,6 +69,18 @@ for _name, _word in {"rotation": "turned", "scale": "scaled", "shift": "shifted"
 )
 def _two_digits(seed: int) -> Measured:
     return compare("stn_two_digits.tiny", seed, transformers=1)
+
+
+@claim(
+    "stn_birds_2x",
+    "tells classes by two parts better with two parallel transformers than with one (accuracy)",
+    target=0.8,
+    margin=0.2,
+    seconds=140,
+    seeds=(0, 1),
+)
+def _two_parts(seed: int) -> Measured:
+    return compare("stn_birds_2x.tiny", seed, transformers=1)
 
 
 @claim(
