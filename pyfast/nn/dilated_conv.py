@@ -15,6 +15,9 @@ class DilatedConv2d(nn.Conv2d):
 
     Shapes: (B, C, H, W) or (C, H, W) to (B, O, OH, OW) or (O, OH, OW).
 
+    Attributes:
+        algorithm: that of `pyfast.dilated_conv2d`, None to begin with; to be set on a layer.
+
     Example:
         >>> import torch
         >>> layer = DilatedConv2d(8, 8, 3, padding=12, dilation=12, groups=8)
@@ -22,16 +25,21 @@ class DilatedConv2d(nn.Conv2d):
         torch.Size([1, 8, 33, 33])
     """
 
+    algorithm: str | None = None
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         input, padding = _padded(self, input)
         options: Any = (self.stride, padding, self.dilation, self.groups)
-        return dilated_conv2d(input, weight, bias, *options)
+        return dilated_conv2d(input, weight, bias, *options, algorithm=self.algorithm)
 
 
 class DilatedConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` with its arguments and state_dict, computed by `pyfast.dilated_conv1d`.
 
     Shapes: (B, C, L) or (C, L) to (B, O, OL) or (O, OL).
+
+    Attributes:
+        algorithm: that of `pyfast.dilated_conv1d`, None to begin with; to be set on a layer.
 
     Example:
         >>> import torch
@@ -40,10 +48,12 @@ class DilatedConv1d(nn.Conv1d):
         torch.Size([1, 8, 84])
     """
 
+    algorithm: str | None = None
+
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         input, padding = _padded(self, input)
         options: Any = (self.stride, padding, self.dilation, self.groups)
-        return dilated_conv1d(input, weight, bias, *options)
+        return dilated_conv1d(input, weight, bias, *options, algorithm=self.algorithm)
 
 
 def _padded(layer: nn.Conv1d | nn.Conv2d, input: Tensor) -> tuple[Tensor, Any]:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -151,6 +151,18 @@ def choose(c: Convolution) -> str:
     return "torch" if name is None else _TABLE.get((name, layout_of(c), use_of(c)), "torch")
 
 
+def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
+    """Whether a choice would take as long as the convolution: some tens of microseconds.
+
+    Not where somebody measures, or has measured, the very call.
+    """
+    if in_force or _recordings or not isinstance(input, Tensor) or not isinstance(weight, Tensor):
+        return False
+    if not input.is_cpu or input.dim() <= spatial:
+        return False
+    return input.numel() * weight.numel() < _FEWEST_PRODUCTS * input.shape[-1 - spatial]
+
+
 def shape_class(c: Convolution) -> str | None:
     """The row of the table for this convolution; None where only torch's algorithms can do it."""
     if c.input.dtype in HALVES:
@@ -160,13 +172,14 @@ def shape_class(c: Convolution) -> str | None:
     if not can_direct(c) or c.input.dtype != torch.float32:
         return None
     dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
-    if max(c.weight.shape[:2]) <= 32:
-        kind = "signals" if c.input.shape[2] == 1 else "images"
+    kind, most = ("signals", 64) if c.input.shape[2] == 1 else ("images", 32)
+    if max(c.weight.shape[:2]) <= most:
         # The library's kernels take channels by the eight.
         fit = (
             "in eights" if c.weight.shape[0] % 8 == c.weight.shape[1] % 8 == 0 else "not in eights"
         )
-        return f"up to 32 channels, {fit}, {kind}, {dilation}"
+        channels = _bucket(max(c.weight.shape[:2]), 1, 33)
+        return f"{channels} channels, {fit}, {kind}, {dilation}"
     if not can_winograd(c) or c.weight.numel() > _MOST_WEIGHTS:
         return None
     phase = min(n // d for n, d in zip(c.out_size, c.dilation, strict=True))
@@ -182,12 +195,14 @@ def use_of(c: Convolution) -> str:
     return "training" if c.learns else "inference"
 
 
+_FEWEST_PRODUCTS = 2**20
+
 # Weights transformed for tiles of 2 are 16 / 9 as many: with these they take 24 MB.
 _MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
 
 
 def _bucket(value: int, *starts: int) -> str:
-    """The range that value is in, of those that begin at `starts`."""
+    """The range that value is in, of those that begin at `starts`; the last has no end."""
     at = max(i for i, start in enumerate(starts) if value >= start)
     if at == len(starts) - 1:
         return f"{starts[at]}+"

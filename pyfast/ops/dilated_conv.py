@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve
+from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small
 from pyfast.ops._convolution import Padding, Size, convolution_of
 
 
@@ -123,6 +123,8 @@ def _dilated_conv(
         raise ValueError(
             f"{op}: expected algorithm None or one of {tuple(ALGORITHMS)}, got {algorithm!r}"
         )
+    if algorithm is None and is_too_small(spatial, input, rest[0]):
+        algorithm = "torch"
     c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
     if algorithm is None:
         algorithm = "torch" if c is None else choose(c)

@@ -34,3 +34,12 @@ def test_a_layer_says_what_it_is(ours, of_torch, shape):
     assert layer.state_dict().keys() == {"weight"}
     assert "dilation=" in repr(layer)
     assert isinstance(layer, of_torch)
+
+
+def test_a_layer_takes_the_algorithm_that_is_set():
+    layer = pyfast.nn.DilatedConv2d(4, 4, 3, padding=2, dilation=2)
+    layer.algorithm = "depthwise"
+    with pytest.raises(ValueError, match="as many groups"):
+        layer(torch.rand(1, 4, 9, 9))
+    layer.algorithm = "winograd4"
+    assert layer(torch.rand(1, 4, 9, 9)).shape == (1, 4, 9, 9)
