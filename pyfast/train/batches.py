@@ -65,7 +65,13 @@ def batches_from(
     if type(dataset) is TensorDataset:  # no need to take it apart and to put it together again
         return ([t[share] for t in dataset.tensors] for _, share in batches.shares_by_epoch())
     return iter(
-        DataLoader(dataset, batch_sampler=batches, num_workers=workers, pin_memory=pin_memory)
+        DataLoader(
+            dataset,
+            batch_sampler=batches,
+            num_workers=workers,
+            pin_memory=pin_memory,
+            collate_fn=getattr(dataset, "collate", None),
+        )
     )
 
 

@@ -51,7 +51,8 @@ class Trainer:
     Args:
         system: what is trained; its config has `steps` and the `batch_size` of all processes.
         out: folder of the run.
-        data: what it learns from, in place of `system.dataset("train")`.
+        data: what it learns from, in place of `system.dataset("train")`. A data set whose samples
+            do not stack has a function `collate`, which makes a batch of a list of them.
         seed: of the order of samples and of noise, default: 0.
         device: "cpu", "cuda", "cuda:1", "mps"; default: a GPU where there is one.
         devices: how many processes take part, one a device; default: as many as `torchrun` started
@@ -105,7 +106,8 @@ class Trainer:
         self.pictures: dict[str, Tensor] = {}
         self.optimizers: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
-        self._stop = False
+        self._stop = self._several = False
+        self._device, self._rank = torch.device("cpu"), 0
 
     @property
     def finished(self) -> bool:
@@ -127,7 +129,10 @@ class Trainer:
                 written; a second one does not wait.
         """
         with launched(self.fabric), ExitStack() as stack:
-            if self.fabric.world_size > 1 and self._sync_batch_norm:
+            # Asked in every step; Fabric looks them up anew each time.
+            self._device, self._rank = self.fabric.device, self.fabric.global_rank
+            self._several = self.fabric.world_size > 1
+            if self._several and self._sync_batch_norm:
                 stack.enter_context(synchronised_batch_norm(self.system))
             dataset = self.system.dataset("train") if self._data is None else self._data
             self.settings = self._describe(dataset)
@@ -176,7 +181,7 @@ class Trainer:
 
     def _apply(self, update: Update, batches: Sequence[Any]) -> None:
         optimizer, parameters = self.optimizers[update.name], self._parameters[update.name]
-        several = self.fabric.world_size > 1
+        strategy, several = self.fabric.strategy, self._several
 
         def gradients() -> Tensor:
             optimizer.zero_grad()
@@ -185,13 +190,14 @@ class Trainer:
                 result = update.loss(batch)
                 loss, extra = result if isinstance(result, tuple) else (result, {})
                 loss = loss / len(batches) if len(batches) > 1 else loss
-                self.fabric.backward(loss)
+                strategy.backward(loss, None)
                 losses.append(loss.detach())
-                self.values.update(extra)
+                for name, value in extra.items():  # without the graph that they may hang on
+                    self.values[name] = value.detach() if isinstance(value, Tensor) else value
             total = losses[0] if len(losses) == 1 else torch.stack(losses).sum()
             if several:
                 average_gradients(parameters)
-                if isinstance(optimizer.optimizer, LBFGS):
+                if isinstance(optimizer, LBFGS):
                     # Its line search looks at the loss, which has to be the same everywhere.
                     total = self.fabric.all_reduce(total)
             if update.clip is not None:
@@ -205,11 +211,11 @@ class Trainer:
         for parameter in others:
             parameter.requires_grad_(False)
         try:
-            if isinstance(optimizer.optimizer, LBFGS):
-                optimizer.step(gradients)
+            if isinstance(optimizer, LBFGS):
+                strategy.optimizer_step(optimizer, closure=gradients)
             else:
                 gradients()
-                optimizer.step()
+                strategy.optimizer_step(optimizer)
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
@@ -219,21 +225,21 @@ class Trainer:
 
     def _draw(self) -> Any:
         self._drawn += 1
-        return to_device(next(self._batches), self.fabric.device)
+        return to_device(next(self._batches), self._device)
 
     def seed_generators(self, *numbers: int) -> None:
         """Seeds all random generators from the run's seed, these numbers and the process."""
-        seed = seed_of(self.seed, *numbers, self.fabric.global_rank)
+        seed = seed_of(self.seed, *numbers, self._rank)
         # torch.manual_seed would also queue a call for every kind of device that is not in use.
         torch.default_generator.manual_seed(seed)
-        if self.fabric.device.type != "cpu":
-            torch.get_device_module(self.fabric.device).manual_seed(seed)
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).manual_seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002  (for losses that use the global generator)
         random.seed(seed)
 
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all of them have to ask."""
-        if self.fabric.world_size == 1:
+        if not self._several:
             return flag
         return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
 
@@ -286,7 +292,7 @@ class Trainer:
             optimizer = update.make_optimizer((learning[p], p) for p in own)
             if update.schedule is not None:
                 self._schedules[update.name] = update.schedule(optimizer)
-            self.optimizers[update.name] = fabric.setup_optimizers(optimizer)
+            self.optimizers[update.name] = fabric.setup_optimizers(optimizer).optimizer
         if saved:
             self._restore(saved)
         order = Batches(
@@ -316,7 +322,7 @@ class Trainer:
                 "step": self.step,
                 "drawn": self._drawn,
                 "weights": self.system.state_dict(),
-                "optimizers": {n: o.optimizer.state_dict() for n, o in self.optimizers.items()},
+                "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
                 "schedules": {n: s.state_dict() for n, s in self._schedules.items()},
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "training": shares,
@@ -333,7 +339,7 @@ class Trainer:
     def _restore(self, saved: dict[str, Any]) -> None:
         self.step, self._drawn = saved["step"], saved["drawn"]
         for name, optimizer in self.optimizers.items():
-            optimizer.optimizer.load_state_dict(saved["optimizers"][name])
+            optimizer.load_state_dict(saved["optimizers"][name])
         for name, schedule in self._schedules.items():
             schedule.load_state_dict(saved["schedules"][name])
             if isinstance(schedule, LambdaLR):
