@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 LENGTHS = {"train": 20_000, "test": 64}
-NOISE = 0.2
+NOISE = 0.1
 # Colours of labels lie 120 degrees apart around grey; each object's strays to either side.
 CONTRAST, STRAY = 0.35, 45
 AROUND_GREY = np.array([[2, -1, -1], [0, 3**0.5, -(3**0.5)]]) / 6**0.5

@@ -1,5 +1,6 @@
 """A label for every pixel."""
 
+from pyfast.zoo.segmentation import claims
 from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
 from pyfast.zoo.segmentation.crf_rnn import CRFRNN, CRFRNNConfig
 from pyfast.zoo.segmentation.deeplab import (
@@ -34,6 +35,7 @@ __all__ = [
     "DilatedNetConfig",
     "Segmenter",
     "SegmenterConfig",
+    "claims",
     "cross_entropy",
     "dice_loss",
     "lovasz_softmax",

@@ -56,6 +56,8 @@ class CRFRNNConfig(SegmenterConfig):
             batch_size=8,
             learning_rate=0.1,
             head_rate=1.0,
+            crf_sigmas=(8.0, 25.0, 1.0),
+            crf_weights=(5.0, 1.0),
         )
 
 

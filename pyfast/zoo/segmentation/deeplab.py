@@ -8,7 +8,7 @@ arXiv 1606.00915 (v2).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -58,6 +58,8 @@ class DeepLabVGGConfig(SegmenterConfig):
             batch_size=8,
             learning_rate=0.1,
             head_rate=1.0,
+            crf_sigmas=(8.0, 25.0, 1.0),
+            crf_weights=(5.0, 1.0),
         )
 
 
@@ -95,6 +97,9 @@ class DeepLabVGG(Segmenter):
             hidden_channels=hidden,
             backend=self.config.backend,
         )
+        for name, layer in head.named_modules():
+            if name.endswith(("fc6", "fc7")):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.network = Network(nn.Sequential(body, pool), head)
 
     def multipliers(self) -> dict[str, dict[str, float]]:
@@ -116,6 +121,10 @@ class DeepLabV1Config(DeepLabVGGConfig):
     batch_size: int = 20
     steps: int = 6000
     schedule: str = "step"
+
+    @classmethod
+    def tiny(cls) -> DeepLabV1Config:
+        return replace(super().tiny(), rates=(2,), average_pool=True, schedule="poly")  # type: ignore[return-value]
 
 
 @register(

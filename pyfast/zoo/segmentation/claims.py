@@ -1,0 +1,190 @@
+"""What systems for segmentation promise, each beside what has to lose.
+
+Networks learn from generated scenes; the mean IoU over their labels is of 64 others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyfast._threads import one_thread
+from pyfast.nn import ContextModule, DenseCRF
+from pyfast.zoo.claims import Measured, claim, trained
+from pyfast.zoo.segmentation import crf_rnn, deeplab, dilatednet  # noqa: F401  (claims need names)
+
+
+def mean_iou(model: Any, **options: Any) -> float:
+    """On test scenes; options as `Segmenter.probabilities` takes them."""
+    scenes = model.dataset("test")
+    with one_thread():
+        image, labels = (
+            torch.stack(part)
+            for part in zip(*(scenes[index] for index in range(len(scenes))), strict=True)
+        )
+        found = model.segment(image, **options)
+    count = model.config.classes
+    total = torch.bincount((labels * count + found).flatten(), minlength=count**2)
+    total = total.view(count, count)
+    union = total.sum(0) + total.sum(1) - total.diag()
+    return (total.diag() / union)[union > 0].mean().item()
+
+
+@claim(
+    "deeplabv2_vgg16",
+    "atrous convolution and four rates beat poolings and up-sampling (mean IoU)",
+    target=0.5,
+    margin=0.08,
+    seconds=60,
+)
+def _atrous(seed: int) -> Measured:
+    pooled = trained("deeplabv2_vgg16.tiny", seed, atrous=False)
+    return Measured(mean_iou(trained("deeplabv2_vgg16.tiny", seed)), mean_iou(pooled))
+
+
+@claim(
+    "deeplabv2_vgg16",
+    "the dense CRF draws outlines that the network has lost (mean IoU; baseline: no CRF)",
+    target=0.55,
+    margin=0.03,
+    seconds=45,
+)
+def _crf(seed: int) -> Measured:
+    model = trained("deeplabv2_vgg16.tiny", seed)
+    return Measured(mean_iou(model, crf=True), mean_iou(model))
+
+
+@claim(
+    "deeplabv2_vgg16",
+    "five iterations of mean field are better than one (mean IoU)",
+    target=0.55,
+    margin=0.01,
+    seconds=45,
+)
+def _iterations(seed: int) -> Measured:
+    model = trained("deeplabv2_vgg16.tiny", seed)
+    five, one = (_with_iterations(model.post_processing(), count) for count in (5, 1))
+    return Measured(mean_iou(model, crf=five), mean_iou(model, crf=one))
+
+
+def _with_iterations(crf: DenseCRF, count: int) -> DenseCRF:
+    crf.iterations = count
+    return crf
+
+
+@claim(
+    "deeplab_v1",
+    "atrous convolution beats poolings and up-sampling (mean IoU)",
+    target=0.4,
+    margin=0.08,
+    seconds=45,
+)
+def _first(seed: int) -> Measured:
+    pooled = trained("deeplab_v1.tiny", seed, atrous=False)
+    return Measured(mean_iou(trained("deeplab_v1.tiny", seed)), mean_iou(pooled))
+
+
+@claim(
+    "crf_rnn",
+    "a CRF that learned with its network is better than one put behind it (mean IoU)",
+    target=0.55,
+    margin=0.001,
+    seconds=150,
+)
+def _end_to_end(seed: int) -> Measured:
+    apart = mean_iou(trained("deeplabv2_vgg16.tiny", seed), crf=True)
+    return Measured(mean_iou(trained("crf_rnn.tiny", seed)), apart)
+
+
+@claim(
+    "dilatednet_context_basic",
+    "a new context module returns its scores (largest difference; baseline: N(0, .01) weights)",
+    target=1e-5,
+    margin=0.1,
+    seconds=1,
+    higher=False,
+)
+def _identity(seed: int) -> Measured:
+    scores = torch.rand(1, 21, 40, 40, generator=torch.Generator().manual_seed(seed))
+    with _seeded(seed):
+        modules = [ContextModule(21, size) for size in ("basic", "large")]  # type: ignore[arg-type]
+        random_(other := ContextModule(21))
+    with torch.no_grad():
+        new = max((module(scores) - scores).abs().max().item() for module in modules)
+        return Measured(new, (other(scores) - scores).abs().max().item())
+
+
+@claim(
+    "dilatednet_context_basic",
+    "the context module looks at 67 scores in each direction (baseline: without dilations)",
+    target=67,
+    margin=50,
+    seconds=1,
+)
+def _field(seed: int) -> Measured:
+    with _seeded(seed):
+        dilated, plain = ContextModule(2), ContextModule(2)
+    plain.dilations = (1,) * len(plain.dilations)
+    return Measured(*(_view(module) for module in (dilated, plain)))
+
+
+def _view(module: ContextModule) -> float:
+    """Rows that the middle of the output depends on."""
+    scores = torch.rand(1, 2, 99, 99, dtype=torch.float64, requires_grad=True)
+    module = module.double()
+    for layer in module.layers:
+        assert isinstance(layer, nn.Conv2d)
+        nn.init.constant_(layer.weight, 0.1)
+    module(scores)[0, 0, 49, 49].backward()
+    assert isinstance(scores.grad, Tensor)
+    return float((scores.grad.abs().sum((0, 1, 3)) > 0).sum())
+
+
+@claim(
+    "dilatednet_context_basic",
+    "trained context beats the front end that it stands on (mean IoU)",
+    target=0.5,
+    margin=0.02,
+    seconds=20,
+)
+def _context(seed: int) -> Measured:
+    model = trained("dilatednet_context_basic.tiny", seed)
+    return Measured(mean_iou(model), mean_iou(_front_end(model)))
+
+
+@claim(
+    "dilatednet8",
+    "front end and context trained together beat the front end (mean IoU)",
+    target=0.5,
+    margin=0.02,
+    seconds=25,
+)
+def _joint(seed: int) -> Measured:
+    front = trained("dilatednet_frontend.tiny", seed)
+    return Measured(mean_iou(trained("dilatednet8.tiny", seed)), mean_iou(front))
+
+
+def _front_end(model: Any) -> Any:
+    """The front end of a whole DilatedNet, with its weights."""
+    front = type(model)(model.config).eval()
+    front.load_state_dict(model.state_dict())
+    front.context = nn.Identity()
+    return front
+
+
+def random_(module: nn.Module) -> None:
+    """Weights as networks have them that are not the identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.normal_(layer.weight, std=0.01)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
