@@ -53,3 +53,11 @@ def test_spatial():
     exec("".join(blocks("zoo/spatial.md")), names)
     assert names["answer"].label in names["model"].labels
     assert names["labels"].shape == (5,)
+
+
+def test_segmentation():
+    names: dict = {}
+    exec("".join(blocks("zoo/segmentation.md")), names)
+    assert names["labels"].shape == (1, 65, 97)
+    assert names["scores"].shape == (1, 4, 9, 13)
+    assert names["result"].labels.shape == names["picture"].shape[-2:]

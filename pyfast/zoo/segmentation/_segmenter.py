@@ -19,7 +19,7 @@ from pyfast._optional import require
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
-from pyfast.zoo.system import Config, System
+from pyfast.zoo.system import System, TrainingConfig
 
 if TYPE_CHECKING:
     from pyfast.data import ScaleCropFlip
@@ -29,7 +29,7 @@ SCHEDULES = ("poly", "step")
 
 
 @dataclass(frozen=True)
-class SegmenterConfig(Config):
+class SegmenterConfig(TrainingConfig):
     """Settings of a system for segmentation.
 
     Args:
@@ -49,9 +49,7 @@ class SegmenterConfig(Config):
         crop: side of training images in pixels.
         scales: factors of which one is drawn for each image before it is cropped.
         loss: "cross_entropy", "dice" or "lovasz".
-        batch_size: images for which gradients are taken at once.
         accumulate: batches that give one step, Caffe's `iter_size`.
-        steps: of training.
         learning_rate: of the weights of the backbone. Of biases of its convolutions it is twice
             that, without decay.
         head_rate: what both are multiplied by in the layers that give the scores.

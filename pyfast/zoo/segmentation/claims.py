@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyfast._threads import one_thread
 from pyfast.nn import ContextModule, DenseCRF
 from pyfast.zoo.claims import Measured, claim, trained
-from pyfast.zoo.segmentation import crf_rnn, deeplab, dilatednet  # noqa: F401  (claims need names)
+from pyfast.zoo.segmentation import deeplab, dilatednet  # noqa: F401  (claims need names)
 
 
 def mean_iou(model: Any, **options: Any) -> float:
@@ -89,18 +89,6 @@ def _first(seed: int) -> Measured:
 
 
 @claim(
-    "crf_rnn",
-    "a CRF that learned with its network is better than one put behind it (mean IoU)",
-    target=0.55,
-    margin=0.001,
-    seconds=150,
-)
-def _end_to_end(seed: int) -> Measured:
-    apart = mean_iou(trained("deeplabv2_vgg16.tiny", seed), crf=True)
-    return Measured(mean_iou(trained("crf_rnn.tiny", seed)), apart)
-
-
-@claim(
     "dilatednet_context_basic",
     "a new context module returns its scores (largest difference; baseline: N(0, .01) weights)",
     target=1e-5,
@@ -154,18 +142,6 @@ def _view(module: ContextModule) -> float:
 def _context(seed: int) -> Measured:
     model = trained("dilatednet_context_basic.tiny", seed)
     return Measured(mean_iou(model), mean_iou(_front_end(model)))
-
-
-@claim(
-    "dilatednet8",
-    "front end and context trained together beat the front end (mean IoU)",
-    target=0.5,
-    margin=0.02,
-    seconds=25,
-)
-def _joint(seed: int) -> Measured:
-    front = trained("dilatednet_frontend.tiny", seed)
-    return Measured(mean_iou(trained("dilatednet8.tiny", seed)), mean_iou(front))
 
 
 def _front_end(model: Any) -> Any:

@@ -8,7 +8,7 @@ arXiv 1606.00915 (v2).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -97,9 +97,6 @@ class DeepLabVGG(Segmenter):
             hidden_channels=hidden,
             backend=self.config.backend,
         )
-        for name, layer in head.named_modules():
-            if name.endswith(("fc6", "fc7")):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
         self.network = Network(nn.Sequential(body, pool), head)
 
     def multipliers(self) -> dict[str, dict[str, float]]:
@@ -124,7 +121,8 @@ class DeepLabV1Config(DeepLabVGGConfig):
 
     @classmethod
     def tiny(cls) -> DeepLabV1Config:
-        return replace(super().tiny(), rates=(2,), average_pool=True, schedule="poly")  # type: ignore[return-value]
+        settings = {"rates": (2,), "average_pool": True, "schedule": "poly", "learning_rate": 0.03}
+        return cls(**super().tiny().to_json() | settings)
 
 
 @register(
@@ -138,6 +136,13 @@ class DeepLabV1(DeepLabVGG):
     """DeepLab v1, "LargeFOV": fc6 at rate 12."""
 
     Config = DeepLabV1Config
+
+    def __init__(self, config: DeepLabV1Config) -> None:
+        super().__init__(config)
+        # As the body: what four branches add up to has to come from one.
+        for name, layer in self.network.head.named_modules():
+            if name.endswith(("fc6", "fc7")):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
 
 
 class Network(nn.Module):
