@@ -123,7 +123,8 @@ def test_any_size(size):
 
 
 def test_scales_flips_and_crf():
-    model = zoo.create_model("deeplabv2_vgg16.tiny").eval()
+    preset = {"crf_sigmas": (), "crf_weights": ()}
+    model = zoo.create_model("deeplabv2_vgg16.tiny", **preset).eval()
     image = torch.rand(1, 3, 40, 48)
     turned = model.probabilities(image.flip(-1), flip=True).flip(-1)
     torch.testing.assert_close(model.probabilities(image, flip=True), turned)
@@ -136,10 +137,19 @@ def test_scales_flips_and_crf():
     torch.testing.assert_close(model.probabilities(image, crf=True), refined)
     torch.testing.assert_close(model.probabilities(image, crf=crf), refined)
     assert not torch.equal(plain, refined)
-    with_crf = zoo.create_model("deeplabv2_vgg16.tiny", crf=True)
+    with_crf = zoo.create_model("deeplabv2_vgg16.tiny", crf=True, **preset)
     with_crf.load_state_dict(model.state_dict())
     torch.testing.assert_close(with_crf.probabilities(image), refined)
     torch.testing.assert_close(with_crf.probabilities(image, crf=False), plain)
+
+
+def test_numbers_of_the_crf():
+    settings = {"crf_sigmas": (9.0, 20.0, 2.0), "crf_weights": (6.0, 1.5)}
+    crf = zoo.create_model("deeplabv2_vgg16.tiny", **settings).post_processing()
+    assert crf.sigmas.tolist() == pytest.approx([9, 20, 2])
+    assert crf.weights.tolist() == [6, 1.5]
+    with pytest.raises(ValueError, match="3 crf_sigmas and 2 crf_weights"):
+        zoo.create_model("deeplabv2_vgg16.tiny", crf_weights=(1.0,))
 
 
 def test_weights_of_a_classifier_go_into_the_body(tmp_path):
