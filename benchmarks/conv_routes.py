@@ -18,7 +18,14 @@ import torch
 
 from benchmarks.machine import cpu_facts, cpu_slug, environment
 from pyfast._native import _C
-from pyfast.ops._conv_routes import ALGORITHMS, LESS_EXACT, layout_of, shape_class, use_of
+from pyfast.ops._conv_routes import (
+    ALGORITHMS,
+    LESS_EXACT,
+    MOST_WEIGHTS,
+    layout_of,
+    shape_class,
+    use_of,
+)
 from pyfast.ops._convolution import Convolution, convolution_of
 from pyfast.tuning import medians, timed_call
 
@@ -45,6 +52,11 @@ SHAPES = [
         (1, 24, 48, 6400, 2, 1), (1, 32, 64, 16000, 2, 1), (8, 64, 64, 1000, 3, 1),
         (8, 50, 50, 1000, 7, 8), (1, 42, 42, 8000, 3, 2), (8, 50, 50, 1000, 7, 1),
         (1, 42, 42, 8000, 3, 1))),
+    *((1, c, o, side, side, 3, d, 1, "float32") for c, o, side, d in (
+        (2048, 256, 33, 12), (2048, 256, 33, 6), (1024, 1024, 33, 2), (512, 1024, 41, 6))),
+    *((n, 256, 256, 41, 41, 3, d, groups, "float32") for n, d, groups in (
+        (1, 2, 32), (1, 4, 8), (4, 2, 32), (1, 1, 32), (4, 1, 8))),
+    *((n, 256, 256, 65, 65, 3, d, 256, "float64") for n, d in ((1, 1), (1, 2), (1, 12))),
     *((n, c, c, side, side, 3, d, groups, dtype) for dtype in ("float16", "bfloat16")
       for n, c, side, d, groups in ((1, 64, 41, 2, 1), (1, 256, 41, 4, 1), (1, 256, 65, 2, 256))),
 ]  # fmt: skip
@@ -66,6 +78,12 @@ def prepare(shape: tuple, layout: str, learns: bool) -> Convolution:
     return found
 
 
+def is_candidate(algorithm: str, c: Convolution) -> bool:
+    """Not Winograd's where its weights would need more memory than a call may take."""
+    fits = algorithm != "winograd2" or c.weight.numel() <= MOST_WEIGHTS
+    return fits and ALGORITHMS[algorithm].can(c)
+
+
 def measure(seconds: float, only: str) -> dict[tuple[str, str, str], list[dict[str, float]]]:
     found: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for shape in SHAPES:
@@ -77,7 +95,7 @@ def measure(seconds: float, only: str) -> dict[tuple[str, str, str], list[dict[s
                     continue
                 if layout_of(c) != layout:  # of one row
                     continue
-                names = ["torch", *(a for a in CANDIDATES if ALGORITHMS[a].can(c))]
+                names = ["torch", *(a for a in CANDIDATES if is_candidate(a, c))]
                 times = medians({a: timed_call(c, a) for a in names}, seconds)
                 print(*shape, layout, use_of(c), name, {a: f"{t:.3g}" for a, t in times.items()},
                       sep=" | ", flush=True)  # fmt: skip

@@ -16,7 +16,7 @@ from pyfast.ops._conv_routes import (
     ALGORITHMS,
     LESS_EXACT,
     convolve,
-    in_force,
+    put_in_force,
     recorded,
 )
 from pyfast.ops._convolution import Convolution
@@ -34,8 +34,7 @@ class Routes(dict[str, str]):
 
     def install(self) -> None:
         """Puts them in force in this process, in place of those that were."""
-        in_force.clear()
-        in_force.update(self)
+        put_in_force(self)
 
     def save(self, path: str | Path) -> None:
         """Writes them as JSON, whole or not at all."""

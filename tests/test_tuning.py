@@ -4,16 +4,15 @@ import pytest
 import torch
 
 import pyfast
-from pyfast.ops._conv_routes import ALGORITHMS, in_force
+from pyfast.ops._conv_routes import ALGORITHMS, in_force, put_in_force
 
 
 @pytest.fixture(autouse=True)
 def no_routes():
     before = dict(in_force)
-    in_force.clear()
+    put_in_force({})
     yield
-    in_force.clear()
-    in_force.update(before)
+    put_in_force(before)
 
 
 def network():

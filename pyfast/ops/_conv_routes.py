@@ -8,7 +8,7 @@ Runs therefore repeat bit for bit. Classes that are not in the table are torch's
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -163,13 +163,37 @@ def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
     return input.numel() * weight.numel() < _FEWEST_PRODUCTS * input.shape[-1 - spatial]
 
 
+def remembered(signature: Hashable) -> str | None:
+    """What was chosen for a call that looked the same, where choosing would take long."""
+    return None if _recordings else _remembered.get(signature)
+
+
+def remember(signature: Hashable, algorithm: str) -> None:
+    if len(_remembered) >= _MOST_REMEMBERED:
+        _remembered.clear()
+    _remembered[signature] = algorithm
+
+
+def put_in_force(routes: Mapping[str, str]) -> None:
+    """Lets these exact calls take the algorithms that somebody has measured."""
+    in_force.clear()
+    in_force.update(routes)
+    _remembered.clear()
+
+
 def shape_class(c: Convolution) -> str | None:
     """The row of the table for this convolution; None where only torch's algorithms can do it."""
     if c.input.dtype in HALVES:
         return f"{str(c.input.dtype)[6:]}, {'depthwise' if c.is_depthwise else 'dense'}"
     if can_depthwise(c):
+        if c.input.dtype == torch.float64:
+            return "float64, depthwise"
         return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5)}"
-    if not can_direct(c) or c.input.dtype != torch.float32:
+    if c.input.dtype != torch.float32:
+        return None
+    if c.groups > 1:
+        return f"grouped, dilation {_bucket(max(c.dilation), 1, 2)}"
+    if not can_direct(c):
         return None
     dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
     kind, most = ("signals", 64) if c.input.shape[2] == 1 else ("images", 32)
@@ -179,9 +203,13 @@ def shape_class(c: Convolution) -> str | None:
             "in eights" if c.weight.shape[0] % 8 == c.weight.shape[1] % 8 == 0 else "not in eights"
         )
         channels = _bucket(max(c.weight.shape[:2]), 1, 33)
+        if kind == "images":
+            dilation = f"dilation {_bucket(max(c.dilation), 1, 2, 4)}"
         return f"{channels} channels, {fit}, {kind}, {dilation}"
-    if not can_winograd(c) or c.weight.numel() > _MOST_WEIGHTS:
+    if not can_winograd(c):
         return None
+    if c.weight.numel() > MOST_WEIGHTS:
+        return f"3x3, many weights, {dilation}"
     phase = min(n // d for n, d in zip(c.out_size, c.dilation, strict=True))
     channels = _bucket(min(c.weight.shape[:2]), 1, 32, 64, 128, 256)
     return f"3x3, {channels} channels, {dilation}, {_bucket(phase, 0, 6, 12, 24)} pixels a phase"
@@ -196,9 +224,11 @@ def use_of(c: Convolution) -> str:
 
 
 _FEWEST_PRODUCTS = 2**20
+_MOST_REMEMBERED = 4096
+_remembered: dict[Hashable, str] = {}
 
 # Weights transformed for tiles of 2 are 16 / 9 as many: with these they take 24 MB.
-_MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
+MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
 
 
 def _bucket(value: int, *starts: int) -> str:

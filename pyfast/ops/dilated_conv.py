@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small
+from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small, remember, remembered
 from pyfast.ops._convolution import Padding, Size, convolution_of
 
 
@@ -125,9 +125,16 @@ def _dilated_conv(
         )
     if algorithm is None and is_too_small(spatial, input, rest[0]):
         algorithm = "torch"
+    signature = None
+    if algorithm is None and not torch.compiler.is_compiling():
+        signature = _signature(spatial, input, *rest)
+        if remembered(signature) == "torch":
+            algorithm = "torch"
     c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
     if algorithm is None:
         algorithm = "torch" if c is None else choose(c)
+        if signature is not None and c is not None:
+            remember(signature, algorithm)
     if algorithm == "torch":
         return torchs(input, *rest)  # which also says what is wrong with a call
     if c is None or not ALGORITHMS[algorithm].can(c):
@@ -139,6 +146,28 @@ def _dilated_conv(
     if spatial == 1:
         result = result[:, :, 0]
     return result if input.dim() == spatial + 2 else result[0]
+
+
+def _signature(
+    spatial: int, input: Any, weight: Any, bias: Any, *options: Any
+) -> tuple[Any, ...] | None:
+    """What the choice of an algorithm on the CPU depends on; None where that has no hash."""
+    if not isinstance(input, Tensor) or not isinstance(weight, Tensor) or not input.is_cpu:
+        return None
+    found = (
+        spatial,
+        input.shape,
+        input.stride(),
+        input.dtype,
+        weight.shape,
+        torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
+        *options,
+    )
+    try:
+        hash(found)
+    except TypeError:  # lists, and sizes that are symbols
+        return None
+    return found
 
 
 def dilated_conv2d_reference(

@@ -229,7 +229,9 @@ WINOGRAD_SHAPES = [
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("algorithm", ["direct", "winograd2", "winograd4", "other_layout"])
 def test_algorithms_equal_torch(shape, layout, algorithm):
+    torch.manual_seed(0)
     batch, channels, outputs, height, width, padding, dilation = shape
+    atol = 1e-5 if algorithm == "winograd4" else 3e-6
     input = torch.randn(batch, channels, height, width).to(memory_format=layout)
     weight, bias = torch.randn(outputs, channels, 3, 3), torch.randn(outputs)
     tensors = [t.requires_grad_() for t in (input, weight, bias)]
@@ -243,7 +245,7 @@ def test_algorithms_equal_torch(shape, layout, algorithm):
     )
     for got, wanted in pairs:
         scale = wanted.abs().max()
-        torch.testing.assert_close(got.double() / scale, wanted.double() / scale, rtol=0, atol=3e-6)
+        torch.testing.assert_close(got.double() / scale, wanted.double() / scale, rtol=0, atol=atol)
     assert ours.is_contiguous(memory_format=layout)
 
 
