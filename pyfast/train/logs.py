@@ -36,6 +36,7 @@ class Log(Callback):
         if tensorboard:
             require("tensorboard", "train")
         self._tensorboard = tensorboard
+        self._file: Any = None
         self._writer: Any = None
 
     def on_start(self, trainer: Trainer) -> None:
@@ -45,6 +46,7 @@ class Log(Callback):
         kept = [line for line in read_log(trainer.out) if line["step"] <= trainer.step]
         with atomic_write(trainer.out / LOG) as part:
             part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file = (trainer.out / LOG).open("a")
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -60,10 +62,10 @@ class Log(Callback):
         ):
             return
         numbers = {**trainer.averages(), **trainer.metrics}
-        if not trainer.fabric.is_global_zero:
+        if not self._file:
             return
-        with (trainer.out / LOG).open("a") as file:
-            file.write(json.dumps({"step": trainer.step, **numbers}) + "\n")
+        self._file.write(json.dumps({"step": trainer.step, **numbers}) + "\n")
+        self._file.flush()
         if self._writer:
             for name, value in numbers.items():
                 self._writer.add_scalar(name, value, trainer.step)
@@ -75,6 +77,8 @@ class Log(Callback):
             _write_table(trainer.out)
 
     def on_end(self, trainer: Trainer) -> None:
+        if self._file:
+            self._file.close()
         if self._writer:
             self._writer.close()
 

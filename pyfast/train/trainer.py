@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
 import threading
 import time
@@ -12,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS
@@ -21,6 +19,7 @@ from torch.utils.data import Dataset
 
 from pyfast._files import atomic_write, sweep
 from pyfast.data._random import seed_of
+from pyfast.train import chance
 from pyfast.train.batches import Batches, batches_from, to_device
 from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint
 from pyfast.train.precision import in_precision, networks
@@ -41,9 +40,9 @@ if TYPE_CHECKING:
 class Trainer:
     """Trains a system into a folder, from which it can go on exactly where it was.
 
-    What a step does is a function of the weights, the optimisers, the seed and the step's number:
-    random generators are seeded anew in every step, and the order of samples depends on the seed
-    alone. Two runs, one of them interrupted, give the same bits.
+    PyTorch's random generators are seeded anew in every step, from the seed and the step's number;
+    the state of those of Python and NumPy is part of a checkpoint, and the order of samples depends
+    on the seed alone. Two runs, one of them interrupted, give the same bits.
 
     Several processes see shares of one global batch, average their gradients and, unless
     `sync_batch_norm` is false, normalise over all shares: they compute what one process would.
@@ -228,14 +227,12 @@ class Trainer:
         return to_device(next(self._batches), self._device)
 
     def seed_generators(self, *numbers: int) -> None:
-        """Seeds all random generators from the run's seed, these numbers and the process."""
+        """Seeds PyTorch's generators from the run's seed, these numbers and the process."""
         seed = seed_of(self.seed, *numbers, self._rank)
         # torch.manual_seed would also queue a call for every kind of device that is not in use.
         torch.default_generator.manual_seed(seed)
         if self._device.type != "cpu":
             torch.get_device_module(self._device).manual_seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002  (for losses that use the global generator)
-        random.seed(seed)
 
     def any_process(self, flag: bool) -> bool:
         """Whether the flag is set in any process; all of them have to ask."""
@@ -245,19 +242,19 @@ class Trainer:
 
     def averages(self) -> dict[str, float]:
         """`values`, averaged over the processes; all of them have to ask."""
-        if not self.values:
-            return {}
+        if not self._several or not self.values:
+            return {name: float(value) for name, value in self.values.items()}
         numbers = torch.stack(
             [torch.as_tensor(v, device=self.fabric.device).float() for v in self.values.values()]
         )
-        if self.fabric.world_size > 1:
-            numbers = self.fabric.all_reduce(numbers)
+        numbers = self.fabric.all_reduce(numbers)
         return dict(zip(self.values, numbers.tolist(), strict=True))
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on averaged weights where a callback keeps them."""
         modes = [(module, module.training) for module in self.system.modules()]
+        generators = chance.state()
         with torch.no_grad(), ExitStack() as stack:
             for callback in self.callbacks:
                 stack.enter_context(callback.evaluating(self))
@@ -265,6 +262,7 @@ class Trainer:
             try:
                 yield
             finally:
+                chance.set_state(generators)
                 for module, training in modes:
                     module.training = training
 
@@ -293,6 +291,7 @@ class Trainer:
             if update.schedule is not None:
                 self._schedules[update.name] = update.schedule(optimizer)
             self.optimizers[update.name] = fabric.setup_optimizers(optimizer).optimizer
+        chance.seed(seed_of(self.seed, self._rank))
         if saved:
             self._restore(saved)
         order = Batches(
@@ -310,10 +309,11 @@ class Trainer:
         """Writes the checkpoint, which takes the place of the last one when it is whole."""
         for callback in self.callbacks:
             callback.on_save(self)
-        shares: list[Any] = [self.system.training_state()]
-        if self.fabric.world_size > 1:
+        share = {"system": self.system.training_state(), "generators": chance.state()}
+        shares: list[Any] = [share]
+        if self._several:
             shares = [None] * self.fabric.world_size
-            torch.distributed.all_gather_object(shares, self.system.training_state())
+            torch.distributed.all_gather_object(shares, share)
         error = None
         if self.fabric.is_global_zero:
             states = {type(c).__name__: c.state_dict() for c in self.callbacks}
@@ -325,7 +325,7 @@ class Trainer:
                 "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
                 "schedules": {n: s.state_dict() for n, s in self._schedules.items()},
                 "precision": self.fabric.strategy.precision.state_dict(),
-                "training": shares,
+                "processes": shares,
                 "callbacks": {name: state for name, state in states.items() if state},
             }
             try:
@@ -347,7 +347,9 @@ class Trainer:
                 schedule.last_epoch -= 1
                 schedule.step()
         self.fabric.strategy.precision.load_state_dict(saved["precision"])
-        self.system.load_training_state(saved["training"][self.fabric.global_rank])
+        share = saved["processes"][self._rank]
+        self.system.load_training_state(share["system"])
+        chance.set_state(share["generators"])
         for callback in self.callbacks:
             state = saved["callbacks"].get(type(callback).__name__)
             if state:

@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import LBFGS, SGD, Adam
@@ -66,7 +67,7 @@ class TwoPlayers(Toy):
         self.order = []
 
     def fake(self, x):
-        return self.generator(torch.randn_like(x))
+        return self.generator(torch.randn_like(x) + np.random.randn())  # noqa: NPY002
 
     def critic_loss(self, batch):
         self.order.append("critic")
