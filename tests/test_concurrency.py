@@ -124,6 +124,33 @@ def test_a_forked_process_gives_the_same_bits():
 
 
 @needs_fork
+def test_a_process_forked_while_weights_are_looked_up_does_not_wait_for_ever():
+    run("""
+        import os, signal, time
+        from pyfast.ops._winograd_conv import TRANSFORMED
+
+        input, weight = torch.rand(1, 4, 8, 8), torch.rand(4, 4, 3, 3)
+        is_held = threading.Event()
+
+        def hold():
+            with TRANSFORMED.lock:
+                is_held.set()
+                time.sleep(0.2)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        is_held.wait()
+        if (child := os.fork()) == 0:
+            signal.alarm(20)
+            pyfast.dilated_conv2d(input, weight, padding=1, algorithm="winograd2")
+            os._exit(0)
+        holder.join()
+        assert os.waitpid(child, 0)[1] == 0
+        print("done")
+    """)
+
+
+@needs_fork
 def test_dataloader_workers_give_the_same_bits():
     run("""
         class Warped(torch.utils.data.Dataset):

@@ -7,6 +7,8 @@ import promises
 import pytest
 import torch
 import torch.nn.functional as F
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyfast
 from pyfast.ops._winograd_conv import _Transformed
@@ -356,3 +358,25 @@ def test_a_nan_stays_where_it_is_seen():
     seen[::2, ::2] = True
     assert torch.equal(result[0, 0].isnan(), seen)
     assert not result[0, 1].isnan().any()
+
+
+def frozen_conv(input, weight):
+    with torch.no_grad():
+        return pyfast.dilated_conv2d(input, weight, padding=1, algorithm="winograd2")
+
+
+@pytest.mark.parametrize(
+    "trace", [lambda *a: torch.jit.trace(frozen_conv, a), make_fx(frozen_conv)], ids=["jit", "fx"]
+)
+def test_transformed_weights_are_no_part_of_a_trace(trace):
+    input, weight, other = torch.randn(1, 4, 8, 8), torch.randn(4, 4, 3, 3), torch.randn(4, 4, 3, 3)
+    frozen_conv(input, weight)
+    traced = trace(input, weight)
+    torch.testing.assert_close(traced(input, other), F.conv2d(input, other, padding=1))
+
+
+def test_transformed_weights_of_a_fake_are_not_kept():
+    input, weight = torch.randn(1, 4, 8, 8), torch.randn(4, 4, 3, 3)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        assert frozen_conv(mode.from_tensor(input), weight).shape == input.shape
+    torch.testing.assert_close(frozen_conv(input, weight), F.conv2d(input, weight, padding=1))
