@@ -3,16 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch_samples import info_of
 
 import pyfast
 from pyfast.ops._conv_routes import ALGORITHMS
 from pyfast.ops._convolution import convolution_of
 
 pytest.importorskip("expecttest")  # which PyTorch's samples are imported with
-from torch.testing._internal.common_methods_invocations import op_db
 
 NAMES = {"nn.functional.conv1d": "dilated_conv1d", "nn.functional.conv2d": "dilated_conv2d"}
-INFOS = [info for info in op_db if info.name in NAMES]
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64]
 
 
@@ -21,9 +20,9 @@ def call(function, sample, **options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
-def test_samples_equal_torch(info, dtype):
-    ours, count = getattr(pyfast, NAMES[info.name]), 0
+@pytest.mark.parametrize("name", NAMES)
+def test_samples_equal_torch(name, dtype):
+    info, ours, count = info_of(name), getattr(pyfast, NAMES[name]), 0
     for sample in info.sample_inputs("cpu", dtype, requires_grad=dtype.is_floating_point):
         torch.testing.assert_close(call(ours, sample), call(info.op, sample))
         count += 1
@@ -32,8 +31,9 @@ def test_samples_equal_torch(info, dtype):
 
 def test_samples_equal_torch_by_every_algorithm_that_takes_them():
     taken = set()
-    (info,) = [info for info in INFOS if info.name == "nn.functional.conv2d"]
-    for sample in info.sample_inputs("cpu", torch.float64, requires_grad=False):
+    for sample in info_of("nn.functional.conv2d").sample_inputs(
+        "cpu", torch.float64, requires_grad=False
+    ):
         weight, bias = sample.args
         given = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | sample.kwargs
         c = convolution_of(2, sample.input, weight, bias, **given)
@@ -45,9 +45,9 @@ def test_samples_equal_torch_by_every_algorithm_that_takes_them():
     assert taken == {"torch", "other_layout", "depthwise", "direct", "winograd2", "winograd4"}
 
 
-@pytest.mark.parametrize("info", INFOS, ids=lambda info: info.name)
-def test_wrong_inputs_are_refused_as_by_torch(info):
-    ours, count = getattr(pyfast, NAMES[info.name]), 0
+@pytest.mark.parametrize("name", NAMES)
+def test_wrong_inputs_are_refused_as_by_torch(name):
+    info, ours, count = info_of(name), getattr(pyfast, NAMES[name]), 0
     for wrong in info.error_inputs("cpu"):
         with pytest.raises(wrong.error_type, match=wrong.error_regex):
             call(ours, wrong.sample_input)

@@ -30,7 +30,8 @@ class Operators(TorchDispatchMode):
         self.names: list[str] = []
 
     def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.names.append(op._schema.name)
+        if op.namespace != "prim":  # which ask for a property
+            self.names.append(op._schema.name)
         return op(*args, **(kwargs or {}))
 
 

@@ -3,19 +3,9 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from torch_samples import info_of
 
 import pyfast
-
-OPINFO = "torch.testing._internal.common_methods_invocations"
-
-
-def grid_sample_of_torch():
-    try:
-        from torch.testing._internal.common_methods_invocations import op_db
-    except ImportError as error:
-        pytest.skip(f"{OPINFO} cannot be imported: {error}")
-    (found,) = [info for info in op_db if info.name == "nn.functional.grid_sample"]
-    return found
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -25,7 +15,7 @@ def grid_sample_of_torch():
 def test_the_samples_of_torch(dtype):
     """Values and gradients, for half against torch's in float32, whose own half is wrong."""
     torch.manual_seed(0)
-    info, count = grid_sample_of_torch(), 0
+    info, count = info_of("nn.functional.grid_sample"), 0
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     for sample in info.sample_inputs("cpu", dtype, requires_grad=True):
         points = [sample.input, *sample.args[:1]]
@@ -43,14 +33,3 @@ def test_the_samples_of_torch(dtype):
             assert_close(a.to(wide), b, rtol=0, atol=2 * tolerance * scale)
         count += 1
     assert count > 10
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_what_torch_refuses_is_refused():
-    info, count = grid_sample_of_torch(), 0
-    for wrong in info.error_inputs("cpu"):
-        sample = wrong.sample_input
-        with pytest.raises((TypeError, ValueError), match=r"^grid_sample: expected"):
-            pyfast.grid_sample(sample.input, *sample.args, **sample.kwargs)
-        count += 1
-    assert count > 3
