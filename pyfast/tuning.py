@@ -25,7 +25,8 @@ from pyfast.ops._convolution import Convolution
 class Routes(dict[str, str]):
     """Algorithms of `pyfast.dilated_conv2d` by exact call: shapes, dtype, layout, use, processor.
 
-    `pyfast.autotune` makes them. Calls that they do not name take the table of the package.
+    `pyfast.autotune` makes them. Calls that they do not name, and those under `torch.compile`,
+    whose sizes may vary, take the table of the package.
 
     Example:
         >>> routes = Routes.load(path)  # doctest: +SKIP
@@ -52,7 +53,9 @@ class Routes(dict[str, str]):
             found = json.loads(Path(path).read_text())
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise ValueError(f"Routes.load: expected JSON in {path}: {error}") from error
-        if not isinstance(found, Mapping) or not set(found.values()) <= set(ALGORITHMS):
+        if not isinstance(found, Mapping) or any(
+            not isinstance(name, str) or name not in ALGORITHMS for name in found.values()
+        ):
             raise ValueError(
                 f"Routes.load: expected in {path} one of the algorithms {tuple(ALGORITHMS)} for "
                 "each call"

@@ -64,11 +64,41 @@ def test_routes_come_back_from_a_file(tmp_path):
     assert pyfast.Routes.load(tmp_path / "routes.json") == routes
 
 
-@pytest.mark.parametrize("text", ["no", "[1]", '{"a call": "fast"}'])
+@pytest.mark.parametrize("text", ["no", "[1]", '{"a call": "fast"}', '{"a call": ["torch"]}'])
 def test_other_files_are_refused(tmp_path, text):
     (tmp_path / "routes.json").write_text(text)
     with pytest.raises(ValueError, match=r"Routes.load: expected"):
         pyfast.Routes.load(tmp_path / "routes.json")
+
+
+def test_models_compile_while_routes_are_in_force():
+    layer, compilations = pyfast.nn.DilatedConv2d(4, 4, 3, padding=1), []
+    with torch.no_grad():
+        pyfast.autotune(layer, torch.rand(1, 4, 9, 9), seconds=0)
+        compiled = torch.compile(
+            layer, backend=lambda g, _: compilations.append(g) or g, fullgraph=True, dynamic=True
+        )
+        for size in (9, 10, 12):
+            picture = torch.rand(1, 4, size, size)
+            torch.testing.assert_close(compiled(picture), layer(picture))
+    assert len(compilations) == 1
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_a_model_that_wants_no_gradient_is_timed_without(context, monkeypatch):
+    net, timed = network(), []
+    monkeypatch.setattr(
+        "pyfast.tuning.timed_call", lambda c, name: timed.append(c.learns) or (lambda: None)
+    )
+    pyfast.autotune(context()(net.forward), torch.rand(2, 4, 12, 12), seconds=0)
+    assert timed
+    assert not any(timed)
+
+
+def test_calls_under_vmap_are_left_out():
+    layer, picture = pyfast.nn.DilatedConv2d(4, 4, 3, padding=1), torch.rand(2, 1, 4, 9, 9)
+    routes = pyfast.autotune(lambda x: (layer(x[0]), torch.vmap(layer)(x)), picture, seconds=0)
+    assert len(routes) == 1
 
 
 def test_a_model_without_dilated_convolutions_is_refused():

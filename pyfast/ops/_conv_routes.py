@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast._native import _C
+from pyfast.ops._autograd import is_in_transform
 from pyfast.ops._checks import HALVES
 from pyfast.ops._convolution import (
     Convolution,
@@ -26,6 +27,7 @@ from pyfast.ops._convolution import (
     can_implicit,
     can_widen,
     can_winograd,
+    framed_bytes,
 )
 from pyfast.ops._depthwise_conv import depthwise_conv2d
 from pyfast.ops._direct_conv import direct_conv2d
@@ -113,13 +115,13 @@ def recorded(calls: dict[str, Convolution]) -> Iterator[None]:
     try:
         yield
     finally:
-        _recordings.remove(calls)
+        _recordings[:] = [others for others in _recordings if others is not calls]
 
 
 def exact_key(c: Convolution) -> str:
     """All that the time of a call depends on."""
     shapes = (tuple(c.input.shape), tuple(c.weight.shape), c.bias is not None)
-    where = _C.cpu_capability() if c.is_on_cpu else torch.cuda.get_device_name(c.input.device)
+    where = _LEVEL if c.is_on_cpu else torch.cuda.get_device_name(c.input.device)
     options = (c.stride, c.padding, c.dilation, c.groups, str(c.input.dtype)[6:])
     return " ".join(map(str, (*shapes, *options, layout_of(c), use_of(c), where)))
 
@@ -135,9 +137,12 @@ def choose(c: Convolution) -> str:
     torch's own kernels take them slowly in halves, in channels_last and backward; and dilated
     convolutions in full float32, or under deterministic algorithms, where cuDNN's are slow.
     """
-    for calls in _recordings:
-        calls[exact_key(c)] = c
-    if in_force and (measured := in_force.get(exact_key(c))) is not None:
+    if _recordings and not is_in_transform():  # whose tensors do not outlive it
+        call = c if c.learns else _detached(c)
+        for calls in _recordings:
+            calls[exact_key(c)] = call
+    exact = in_force and not torch.compiler.is_compiling()  # where sizes may vary
+    if exact and (measured := in_force.get(exact_key(c))) is not None:
         return measured
     if not c.is_on_cpu:
         if max(c.dilation) == 1:
@@ -149,6 +154,12 @@ def choose(c: Convolution) -> str:
         return "implicit" if can_implicit(c) and is_ours else "torch"
     name = shape_class(c)
     return "torch" if name is None else _TABLE.get((name, layout_of(c), use_of(c)), "torch")
+
+
+def _detached(c: Convolution) -> Convolution:
+    """The same for somebody who times it later, maybe where gradients are enabled."""
+    bias = None if c.bias is None else c.bias.detach()
+    return c._replace(input=c.input.detach(), weight=c.weight.detach(), bias=bias)
 
 
 def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
@@ -186,6 +197,8 @@ def shape_class(c: Convolution) -> str | None:
     if c.input.dtype in HALVES:
         return f"{str(c.input.dtype)[6:]}, {'depthwise' if c.is_depthwise else 'dense'}"
     if can_depthwise(c):
+        if framed_bytes(c) > MOST_FRAMED and not c.is_channels_last:
+            return None
         if c.input.dtype == torch.float64:
             return "float64, depthwise"
         return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5)}"
@@ -198,6 +211,8 @@ def shape_class(c: Convolution) -> str | None:
     dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
     kind, most = ("signals", 64) if c.input.shape[2] == 1 else ("images", 32)
     if max(c.weight.shape[:2]) <= most:
+        if framed_bytes(c) > MOST_FRAMED:
+            return None
         # The library's kernels take channels by the eight.
         fit = (
             "in eights" if c.weight.shape[0] % 8 == c.weight.shape[1] % 8 == 0 else "not in eights"
@@ -223,12 +238,17 @@ def use_of(c: Convolution) -> str:
     return "training" if c.learns else "inference"
 
 
+_LEVEL = _C.cpu_capability()
 _FEWEST_PRODUCTS = 2**20
 _MOST_REMEMBERED = 4096
 _remembered: dict[Hashable, str] = {}
 
 # Weights transformed for tiles of 2 are 16 / 9 as many: with these they take 24 MB.
 MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
+
+# Bytes of what kernels of ours copy between frames of zeros: a plane for each thread where
+# convolutions are depthwise, an image elsewhere.
+MOST_FRAMED = 24 << 20
 
 
 def _bucket(value: int, *starts: int) -> str:
@@ -243,5 +263,5 @@ def _bucket(value: int, *starts: int) -> str:
 _TABLE: dict[tuple[str, str, str], str] = {
     (route["class"], route["layout"], route["use"]): route["algorithm"]
     for route in json.loads(files("pyfast.ops").joinpath("conv_routes.json").read_text())["routes"]
-    if route["level"] == _C.cpu_capability()
+    if route["level"] == _LEVEL
 }

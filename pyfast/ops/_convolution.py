@@ -19,6 +19,7 @@ Pair = tuple[int, int]
 
 _TALLEST_KERNEL = 64  # kMostTapRows of depthwise_conv.h
 _MOST_CUDA_TAPS = 1024  # kMostCudaTaps
+_FARTHEST = 2**24  # that taps reach: rows between frames of zeros have to fit into memory
 _DTYPES = (*FLOATS, *HALVES)
 
 
@@ -124,6 +125,7 @@ def convolution_of(
     if (
         around is None
         or min(around) < 0
+        or max(*around, *spans) > _FARTHEST
         or any(n + 2 * p <= s for n, p, s in zip(images.shape[2:], around, spans, strict=True))
     ):
         return None
@@ -158,6 +160,15 @@ def can_depthwise(c: Convolution) -> bool:
     if c.is_on_cpu:
         return c.input.dtype in FLOATS
     return _C.with_cuda and c.kernel[0] * c.kernel[1] <= _MOST_CUDA_TAPS
+
+
+def framed_bytes(c: Convolution) -> int:
+    """What images of one batch take between frames of zeros: input, or gradient of the output."""
+    (height, width), (out_h, out_w) = c.input.shape[2:], c.out_size
+    frame = c.dilation[1] * (c.kernel[1] - 1) + 64  # kMostLanes
+    planes = (1, 1) if c.is_depthwise else (c.weight.shape[1], c.weight.shape[0])
+    values = max(planes[0] * height * (out_w + frame), planes[1] * out_h * (width + frame))
+    return values * c.input.element_size()
 
 
 def can_winograd(c: Convolution) -> bool:

@@ -11,6 +11,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyfast
+from pyfast.ops._conv_routes import choose
+from pyfast.ops._convolution import convolution_of
 from pyfast.ops._winograd_conv import _Transformed
 from pyfast.ops.dilated_conv import dilated_conv2d_reference
 from pyfast.testing import BadCall, OpCase, checks
@@ -380,3 +382,13 @@ def test_transformed_weights_of_a_fake_are_not_kept():
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         assert frozen_conv(mode.from_tensor(input), weight).shape == input.shape
     torch.testing.assert_close(frozen_conv(input, weight), F.conv2d(input, weight, padding=1))
+
+
+@pytest.mark.parametrize("dilation", [10**5, 2**61])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_taps_far_outside_take_no_memory(dilation, groups):
+    input, weight = torch.randn(1, 4, 512, 600), torch.randn(4, 4 // groups, 3, 3)
+    found = convolution_of(2, input, weight, None, 1, dilation, dilation, groups)
+    assert found is None or choose(found) == "torch"
+    result = pyfast.dilated_conv2d(input, weight, None, 1, dilation, dilation, groups)
+    torch.testing.assert_close(result, F.conv2d(input, weight[:, :, 1:2, 1:2], None, groups=groups))
