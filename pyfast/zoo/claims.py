@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from tempfile import TemporaryDirectory
@@ -100,6 +101,14 @@ def claim(
     return add
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's generator of the CPU seeded inside, and as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 @cache
 def trained(name: str, seed: int, **overrides: Any) -> Any:
     """A model that its recipe trained, on one thread of the CPU, in evaluation mode.
@@ -116,8 +125,7 @@ def trained(name: str, seed: int, **overrides: Any) -> Any:
     """
     from pyfast.train import Trainer
 
-    with one_thread(), torch.random.fork_rng(devices=[]), TemporaryDirectory() as folder:
-        torch.manual_seed(seed)
+    with one_thread(), seeded(seed), TemporaryDirectory() as folder:
         model = create_model(name, **overrides)
         Trainer(model, folder, seed=seed, device="cpu").fit()
     return model.eval()

@@ -5,8 +5,6 @@ Networks learn from generated scenes; the mean IoU over their labels is of 64 ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 
 from pyfast._threads import one_thread
 from pyfast.nn import ContextModule, DenseCRF
-from pyfast.zoo.claims import Measured, claim, trained
+from pyfast.zoo.claims import Measured, claim, seeded, trained
 from pyfast.zoo.segmentation import deeplab, dilatednet  # noqa: F401  (claims need names)
 
 
@@ -98,7 +96,7 @@ def _first(seed: int) -> Measured:
 )
 def _identity(seed: int) -> Measured:
     scores = torch.rand(1, 21, 40, 40, generator=torch.Generator().manual_seed(seed))
-    with _seeded(seed):
+    with seeded(seed):
         modules = [ContextModule(21, size) for size in ("basic", "large")]  # type: ignore[arg-type]
         random_(other := ContextModule(21))
     with torch.no_grad():
@@ -114,7 +112,7 @@ def _identity(seed: int) -> Measured:
     seconds=1,
 )
 def _field(seed: int) -> Measured:
-    with _seeded(seed):
+    with seeded(seed):
         dilated, plain = ContextModule(2), ContextModule(2)
     plain.dilations = (1,) * len(plain.dilations)
     return Measured(*(_view(module) for module in (dilated, plain)))
@@ -157,10 +155,3 @@ def random_(module: nn.Module) -> None:
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=0.01)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield

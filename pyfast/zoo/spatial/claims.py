@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pyfast.nn import SpatialTransformer
-from pyfast.zoo.claims import Measured, claim, trained
+from pyfast.zoo.claims import Measured, claim, seeded, trained
 from pyfast.zoo.spatial import stn_birds, stn_cnn  # noqa: F401  (claims are of registered models)
 
 SAMPLES = 1000  # test images an accuracy is measured on
@@ -94,7 +94,7 @@ def _two_parts(seed: int) -> Measured:
 def _identity(seed: int) -> Measured:
     image, transformer = _image_and_transformer(seed)
     new = (transformer(image) - image).abs().max().item()
-    with torch.no_grad():
+    with torch.no_grad(), seeded(seed):
         nn.init.normal_(transformer.head.offset, std=0.3)
     return Measured(new, (transformer(image) - image).abs().max().item())
 
@@ -109,7 +109,7 @@ def _identity(seed: int) -> Measured:
 )
 def _integer_sampler(seed: int) -> Measured:
     image, transformer = _image_and_transformer(seed)
-    with torch.no_grad():
+    with torch.no_grad(), seeded(seed):
         nn.init.normal_(transformer.head.offset, std=0.3)
     bilinear, theta = transformer(image, return_theta=True)
     transformer.mode = "nearest"
@@ -132,8 +132,7 @@ def integer_sampler(image: Tensor, theta: Tensor) -> Tensor:
 
 def _image_and_transformer(seed: int) -> tuple[Tensor, SpatialTransformer]:
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         localisation = nn.Sequential(nn.AvgPool2d(4), nn.Flatten())
         transformer = SpatialTransformer(localisation, in_features=49).eval()
     return torch.rand(8, 1, 28, 28, generator=generator), transformer
