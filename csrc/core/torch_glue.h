@@ -94,6 +94,12 @@ inline Tensor empty(const Tensor& like, ScalarType dtype, std::initializer_list<
   return empty(like, dtype, sizes.begin(), static_cast<int64_t>(sizes.size()));
 }
 
+inline Tensor as_channels_last(const Tensor& image) {
+  if (is_channels_last(image)) return image;
+  Tensor copy = empty(image, image.scalar_type(), image.sizes().data(), image.dim(), true);
+  return torch::stable::copy_(copy, image);
+}
+
 inline Tensor as_contiguous(const Tensor& t) {
   return t.is_contiguous() ? t : torch::stable::contiguous(t);
 }

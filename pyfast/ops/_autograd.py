@@ -90,6 +90,11 @@ def is_autocast_on(device_type: str) -> bool:
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
 
 
+def convolves_in_tf32() -> bool:
+    """Whether cuDNN's convolutions may round float32 to TF32, as they do by default."""
+    return torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+
+
 def is_in_transform() -> bool:
     """Whether a transform of `torch.func`, vmap too, or a level of dual tensors is active."""
     return forward_ad._current_level >= 0 or _functorch.peek_interpreter_stack() is not None

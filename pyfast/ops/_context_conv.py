@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._conv_gradients import adjoint_geometry, result_like
 from pyfast.ops._implicit_conv import implicit_conv2d_weight
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
@@ -44,12 +45,7 @@ def _(
 
 @torch.library.register_fake(_op)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-    padding, dilation, adjoint = options[:2], options[2:4], options[4]
-    size = [
-        input.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1)
-        for a in (0, 1)
-    ]
-    return empty_like_image(input, (input.shape[0], weight.shape[int(adjoint)], *size), input.dtype)
+    return result_like(input, weight, weight.shape[int(options[4])], options[:4])
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -59,15 +55,9 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_forward(input, weight, output)
 
 
-def _rest(weight: Tensor, geometry: list[int]) -> list[int]:
-    """The geometry of the adjoint."""
-    (pad_h, pad_w, *by), (height, width) = geometry, weight.shape[2:]
-    return [by[0] * (height - 1) - pad_h, by[1] * (width - 1) - pad_w, *by]
-
-
 def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     input, weight, output = ctx.saved_tensors
-    needs, rest = ctx.needs_input_grad, _rest(weight, ctx.geometry)
+    needs, rest = ctx.needs_input_grad, adjoint_geometry(weight, ctx.geometry)
     if ctx.relu:
         grad = grad * (output > 0)
     of_input = of_weight = None

@@ -7,7 +7,7 @@ weight to its channels. The gradient of the weight is torch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,23 +18,27 @@ from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
 
 
+def result_like(input: Tensor, weight: Tensor, outputs: int, geometry: Sequence[int]) -> Tensor:
+    """An empty result of stride 1, of a geometry (padding_h, padding_w, dilation_h, dilation_w)."""
+    size = [
+        input.shape[2 + a] + 2 * geometry[a] - geometry[2 + a] * (weight.shape[2 + a] - 1)
+        for a in (0, 1)
+    ]
+    return empty_like_image(input, (input.shape[0], outputs, *size), input.dtype)
+
+
+def adjoint_geometry(weight: Tensor, geometry: Sequence[int]) -> list[int]:
+    """The geometry of the adjoint: what the taps reach beyond the padding."""
+    pad_h, pad_w, *by = geometry
+    return [by[0] * (weight.shape[2] - 1) - pad_h, by[1] * (weight.shape[3] - 1) - pad_w, *by]
+
+
 def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
     """Gives `op` its fake, derivative and vmap; returns what public functions call."""
 
     def fake(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
-        *_, padding_h, padding_w, dilation_h, dilation_w, adjoint = options
-        size = (
-            n + 2 * p - d * (k - 1)
-            for n, p, d, k in zip(
-                input.shape[2:],
-                (padding_h, padding_w),
-                (dilation_h, dilation_w),
-                weight.shape[2:],
-                strict=True,
-            )
-        )
-        outputs = weight.shape[1 if adjoint else 0]
-        return empty_like_image(input, (input.shape[0], outputs, *size), input.dtype)
+        *geometry, adjoint = options[-5:]
+        return result_like(input, weight, weight.shape[1 if adjoint else 0], geometry)
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         input, weight, bias, *options = inputs
@@ -47,15 +51,16 @@ def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
 
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         input, weight = ctx.saved_tensors
-        needs, padding, by = ctx.needs_input_grad, ctx.geometry[:2], ctx.geometry[2:]
-        around = [d * (k - 1) - p for d, k, p in zip(by, weight.shape[2:], padding, strict=True)]
+        needs, rest = ctx.needs_input_grad, adjoint_geometry(weight, ctx.geometry)
         by_input = by_weight = None
         if needs[0]:
-            by_input = call(grad, weight, None, *ctx.options, *around, *by, not ctx.adjoint)
+            by_input = call(grad, weight, None, *ctx.options, *rest, not ctx.adjoint)
         if needs[1]:
-            image, sums = (grad, input) if ctx.adjoint else (input, grad)
+            image, sums, around = (
+                (grad, input, rest) if ctx.adjoint else (input, grad, ctx.geometry)
+            )
             by_weight = torch.ops.aten.convolution_backward(
-                sums, image, weight, None, (1, 1), around if ctx.adjoint else padding, by, False,
+                sums, image, weight, None, (1, 1), around[:2], around[2:], False,
                 (0, 0), 1, (False, True, False),
             )[1]  # fmt: skip
         by_bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None

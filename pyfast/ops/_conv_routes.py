@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast._native import _C
-from pyfast.ops._autograd import is_in_transform
+from pyfast.ops._autograd import convolves_in_tf32, is_in_transform
 from pyfast.ops._checks import HALVES
 from pyfast.ops._convolution import (
     Convolution,
@@ -149,8 +149,7 @@ def choose(c: Convolution) -> str:
             return "torch"
         if can_depthwise(c):
             return "depthwise"
-        full = torch.backends.cudnn.conv.fp32_precision != "tf32"  # type: ignore[attr-defined]
-        is_ours = full or torch.are_deterministic_algorithms_enabled()
+        is_ours = not convolves_in_tf32() or torch.are_deterministic_algorithms_enabled()
         return "implicit" if can_implicit(c) and is_ours else "torch"
     name = shape_class(c)
     return "torch" if name is None else _TABLE.get((name, layout_of(c), use_of(c)), "torch")

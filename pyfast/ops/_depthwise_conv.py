@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyfast.ops._autograd import differentiable
-from pyfast.ops._layouts import empty_like_image
+from pyfast.ops._conv_gradients import adjoint_geometry, result_like
 
 _conv_op = torch.ops.pyfast.depthwise_conv2d.default
 _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
@@ -19,12 +19,7 @@ _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
 
 @torch.library.register_fake(_conv_op)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: int) -> Tensor:
-    padding, dilation = options[:2], options[2:]
-    size = [
-        input.shape[2 + a] + 2 * padding[a] - dilation[a] * (weight.shape[2 + a] - 1)
-        for a in (0, 1)
-    ]
-    return empty_like_image(input, (*input.shape[:2], *size), input.dtype)
+    return result_like(input, weight, input.shape[1], options)
 
 
 @torch.library.register_fake(_weight_op)
@@ -34,9 +29,7 @@ def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: int) 
 
 def _adjoint(grad: Tensor, weight: Tensor, options: tuple[int, ...]) -> Tensor:
     """The gradient of the input."""
-    (pad_h, pad_w, by_h, by_w), (height, width) = options, weight.shape[2:]
-    rest_h, rest_w = by_h * (height - 1) - pad_h, by_w * (width - 1) - pad_w
-    return _conv(grad, weight.flip(2, 3), None, rest_h, rest_w, by_h, by_w)
+    return _conv(grad, weight.flip(2, 3), None, *adjoint_geometry(weight, options))
 
 
 def _setup_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from pyfast._native import _C
 from pyfast.ops._aspp_operators import aspp_by_products
 from pyfast.ops._aspp_shifts import MOST_TAPS
-from pyfast.ops._autograd import is_autocast_on, is_in_transform
+from pyfast.ops._autograd import convolves_in_tf32, is_autocast_on, is_in_transform
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import FLOATS, HALVES, shape_error
 
@@ -113,9 +113,8 @@ def _is_as_exact(input: Tensor) -> bool:
 
     By default they do not: convolutions take TF32, which is several times as fast.
     """
-    by_tf32 = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
     products = torch.backends.cuda.matmul.fp32_precision  # type: ignore[attr-defined]
-    return input.dtype != torch.float32 or not by_tf32 or products == "tf32"
+    return input.dtype != torch.float32 or not convolves_in_tf32() or products == "tf32"
 
 
 def aspp_concat(

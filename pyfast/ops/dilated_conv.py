@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small, remember, remembered
-from pyfast.ops._convolution import Padding, Size, convolution_of
+from pyfast.ops._convolution import Convolution, Padding, Size, convolution_of
 
 
 def dilated_conv2d(
@@ -119,22 +119,14 @@ def dilated_conv1d(
 def _dilated_conv(
     op: str, torchs: Any, algorithm: str | None, spatial: int, input: Tensor, *rest: Any
 ) -> Tensor:
-    if algorithm not in (None, *ALGORITHMS):
+    if algorithm is None:
+        algorithm, c = _chosen(spatial, input, *rest)
+    elif algorithm in ALGORITHMS:
+        c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
+    else:
         raise ValueError(
             f"{op}: expected algorithm None or one of {tuple(ALGORITHMS)}, got {algorithm!r}"
         )
-    if algorithm is None and is_too_small(spatial, input, rest[0]):
-        algorithm = "torch"
-    signature = None
-    if algorithm is None and not torch.compiler.is_compiling():
-        signature = _signature(spatial, input, *rest)
-        if remembered(signature) == "torch":
-            algorithm = "torch"
-    c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
-    if algorithm is None:
-        algorithm = "torch" if c is None else choose(c)
-        if signature is not None and c is not None:
-            remember(signature, algorithm)
     if algorithm == "torch":
         return torchs(input, *rest)  # which also says what is wrong with a call
     if c is None or not ALGORITHMS[algorithm].can(c):
@@ -146,6 +138,22 @@ def _dilated_conv(
     if spatial == 1:
         result = result[:, :, 0]
     return result if input.dim() == spatial + 2 else result[0]
+
+
+def _chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:
+    """The algorithm of the table, and the call in one form, which torch's does without."""
+    if is_too_small(spatial, input, rest[0]):
+        return "torch", None
+    signature = None if torch.compiler.is_compiling() else _signature(spatial, input, *rest)
+    algorithm = remembered(signature)
+    c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
+    if c is None:
+        return "torch", None
+    if algorithm is None:
+        algorithm = choose(c)
+        if signature is not None:
+            remember(signature, algorithm)
+    return algorithm, c
 
 
 def _signature(

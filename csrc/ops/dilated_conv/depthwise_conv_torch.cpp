@@ -42,10 +42,7 @@ DepthwiseConvParams<Real> params_of(const Tensor& input, const Geometry& g, bool
 }
 
 Tensor in_layout(const Tensor& image, bool channels_last) {
-  if (!channels_last) return as_contiguous(image);
-  if (is_channels_last(image)) return image;
-  Tensor copy = empty(image, image.scalar_type(), image.sizes().data(), 4, true);
-  return torch::stable::copy_(copy, image);
+  return channels_last ? as_channels_last(image) : as_contiguous(image);
 }
 
 // (C, 1, kernel_h, kernel_w) as the kernels read it.

@@ -35,9 +35,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
   Tensor output = empty(input, input.scalar_type(), sizes, 4);
   p.output = static_cast<Real*>(output.mutable_data_ptr());
   direct_conv_cpu(p);
-  if (!last || output.numel() == 0) return output;
-  Tensor copy = empty(input, input.scalar_type(), sizes, 4, true);
-  return torch::stable::copy_(copy, output);
+  return last && output.numel() > 0 ? as_channels_last(output) : output;
 }
 
 // The adjoint convolution has turned taps and goes from the outputs of `weight` to its channels.

@@ -18,12 +18,6 @@ constexpr int64_t kPage = 1024, kSkew = 32;
 
 int64_t skewed(int64_t count) { return (count + kPage - 1) / kPage * kPage + kSkew; }
 
-Tensor as_channels_last(const Tensor& image) {
-  if (is_channels_last(image)) return image;
-  Tensor copy = empty(image, image.scalar_type(), image.sizes().data(), 4, true);
-  return torch::stable::copy_(copy, image);
-}
-
 bool is_supported(ScalarType dtype) {
   return dtype == ScalarType::Float || dtype == ScalarType::Double;
 }
