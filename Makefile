@@ -3,6 +3,8 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 export TORCH
+# A test process for each processor, four at most: each holds torch in memory.
+WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
 WITH := $(PYTHON) scripts/environment.py
 
 .PHONY: help demo test verify weights check bench docs wheel clean
@@ -13,10 +15,10 @@ demo: ## train, warp, time; writes demo-output/index.html
 	@$(WITH) demo -- pyfast demo $(ARGS)
 
 test: ## the test suite, without what takes long
-	@$(WITH) test -- python -m pytest -m "not slow" $(ARGS)
+	@$(WITH) test -- python -m pytest $(WORKERS) -m "not slow" $(ARGS)
 
 verify: ## the whole test suite
-	@$(WITH) test -- python -m pytest $(ARGS)
+	@$(WITH) test -- python -m pytest $(WORKERS) $(ARGS)
 
 weights: ## train the small models whose weights ship with the package
 	@$(WITH) test -- python scripts/weights.py $(ARGS)

@@ -17,6 +17,7 @@ NATIVE = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".h", ".cpp", ".cu", ".cuh") and "third_party" not in path.parts
 ]
+WORKERS = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
 CHECKS = {
     "lint": ["ruff", "check"],
     "format": ["ruff", "format", "--check"],
@@ -25,7 +26,7 @@ CHECKS = {
     # The CPU kernels, and the CUDA kernels on the CPU, under the address and undefined-behaviour
     # sanitizers.
     "sanitized-cpu": [sys.executable, "scripts/sanitize.py"],
-    "sanitized-cuda": [sys.executable, "-m", "pytest", "-m", "slow", "tests/simt"],
+    "sanitized-cuda": [sys.executable, "-m", "pytest", *WORKERS, "-m", "slow", "tests/simt"],
     # The same kernels through nvcc, where it is installed: registers, spills, shared memory.
     "cuda": [sys.executable, "tests/cuda/compile_check.py"],
     "docs": ["mkdocs", "build", "--strict"],

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+from check import WORKERS
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "build" / "sanitized"
 
@@ -64,7 +66,7 @@ def main() -> None:
     subprocess.run(build, cwd=ROOT, check=True, env=os.environ | settings)
     print(f"sanitize: built in {time.monotonic() - started:.0f} s", flush=True)
     # `pytest` alone, unlike `python -m pytest`, leaves this folder's own package out of the path.
-    run = [str(Path(sys.executable).with_name("pytest")), "-p", "no:cacheprovider"]
+    run = [str(Path(sys.executable).with_name("pytest")), "-p", "no:cacheprovider", *WORKERS]
     settings = {
         "PYTHONPATH": str(PACKAGE),
         "LD_PRELOAD": libraries(),

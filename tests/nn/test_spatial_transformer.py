@@ -346,7 +346,7 @@ def test_what_overwrites_every_parameter_overwrites_the_head_and_reset_brings_it
         ({"mode": "cubic"}, ValueError, "of bilinear, nearest, bicubic, got 'cubic'"),
         ({"padding_mode": "zero"}, ValueError, r"got 'zero'; did you mean 'zeros'\?"),
         ({"align_corners": "yes"}, TypeError, "align_corners to be True, False or None"),
-        ({"localisation": F.relu}, TypeError, "localisation to be a torch.nn.Module, got <func"),
+        ({"localisation": "relu"}, TypeError, "localisation to be a torch.nn.Module, got 'relu'"),
         ({"localisation": nn.ReLU}, TypeError, "localisation to be a torch.nn.Module, got <class"),
         ({"localisation": None}, TypeError, "localisation to be a torch.nn.Module, got None"),
         ({"size": 0}, ValueError, r"positive sizes, got \(0, 0\)"),
