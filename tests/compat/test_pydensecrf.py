@@ -115,9 +115,8 @@ def test_any_sequence_of_calls_answers_as_pydensecrf(
     for ours, theirs in zip(
         play(densecrf, sequence), play(original.densecrf, sequence), strict=True
     ):
-        # Where nothing is normalised, rounding to half precision grows with every iteration.
-        np.testing.assert_allclose(ours, theirs, rtol=5e-2, atol=3e-2)
-        assert np.abs(ours - theirs).mean() <= 6e-3 * max(1, np.abs(theirs).mean())
+        np.testing.assert_allclose(ours, theirs, rtol=2e-2, atol=1e-2)
+        assert np.abs(ours - theirs).mean() <= 2e-3 * max(1, np.abs(theirs).mean())
 
 
 # --- on a photograph, and against the definition --------------------------------------------------

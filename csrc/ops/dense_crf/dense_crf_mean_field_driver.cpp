@@ -368,9 +368,15 @@ class MeanField {
 template <class Real>
 void mean_field_cpu(const MeanFieldParams<Real>& p) {
   if (p.batch * p.points() * p.labels == 0) return;
-  // Rows of half floats are half the traffic, where the processor widens them by itself.
+  // Rows of half floats are half the traffic, where the processor widens them by itself. What is
+  // not normalised may sum up to hundreds, which halves would round by as much as probabilities
+  // feel.
   if constexpr (std::is_same_v<Real, float>) {
-    if (cpu_level() != CpuLevel::kBaseline && !is_pair(p)) return MeanField<Half>(p).run();
+    const bool normalised = std::all_of(p.kernels, p.kernels + p.kernel_count, [](const auto& k) {
+      return k.normalization != Normalization::kNone;
+    });
+    if (normalised && cpu_level() != CpuLevel::kBaseline && !is_pair(p))
+      return MeanField<Half>(p).run();
   }
   MeanField<Real>(p).run();
 }
