@@ -5,18 +5,13 @@ from pyfast.ops.alpha import estimate_alpha
 from pyfast.ops.aspp import aspp_concat, aspp_sum
 from pyfast.ops.compositing import composite, cutout
 from pyfast.ops.context_module import context_module
-from pyfast.ops.dense_crf import (
-    GaussianFilter,
-    bilateral_features,
-    crf_free_energy,
-    dense_crf,
-    mean_field,
-    spatial_features,
-)
+from pyfast.ops.dense_crf import dense_crf
 from pyfast.ops.dilated_conv import dilated_conv1d, dilated_conv2d
 from pyfast.ops.foreground import estimate_foreground
+from pyfast.ops.gaussian_filter import GaussianFilter, bilateral_features, spatial_features
 from pyfast.ops.guided_filter import guided_filter
 from pyfast.ops.matting import MattingLaplacian, matting_energy, matting_laplacian
+from pyfast.ops.mean_field import crf_free_energy, mean_field
 from pyfast.ops.photorealism import local_affine_smooth, photorealistic_smooth
 from pyfast.ops.sampling import (
     affine_grid,

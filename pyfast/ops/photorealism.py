@@ -15,7 +15,7 @@ from torch import Tensor
 from pyfast.ops import _matting_checks as checks
 from pyfast.ops import _matting_operators as operators
 from pyfast.ops._pictures import Form, read_picture
-from pyfast.ops.dense_crf import GaussianFilter, bilateral_features
+from pyfast.ops.gaussian_filter import GaussianFilter, bilateral_features
 
 __all__ = ["local_affine_smooth", "photorealistic_smooth"]
 

@@ -1,0 +1,150 @@
+"""Mean field of a dense CRF over any features, and the free energy that it lowers.
+
+Kernels, methods and normalisations are those of `pyfast.ops.gaussian_filter`. Under autocast
+energies may be in half precision and all is computed in float32.
+
+Reference: Krähenbühl, Koltun 2011, Efficient Inference in Fully Connected CRFs with Gaussian Edge
+Potentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pyfast.ops import _dense_crf_checks as checks
+from pyfast.ops._dense_crf_reference import crf_free_energy_reference, mean_field_reference
+from pyfast.ops._mean_field import (
+    Kernel,
+    filters_of,
+    is_cast,
+    iterate,
+    pairwise,
+    symmetric_or_none,
+    wide,
+)
+
+__all__ = [
+    "crf_free_energy",
+    "crf_free_energy_reference",
+    "mean_field",
+    "mean_field_reference",
+]
+
+
+def mean_field(
+    unary: Tensor,
+    kernels: Sequence[Kernel],
+    *,
+    compatibility: Tensor | None = None,
+    iterations: int = 10,
+    normalization: str = "symmetric",
+) -> Tensor:
+    """Mean field of a dense CRF over any features: volumes, point clouds, images.
+
+    Q <- softmax(-unary - mu sum_m w_m K~_m Q), from Q = softmax(-unary) on; the message of a point
+    to itself is kept, as everybody does.
+
+    Args:
+        unary: energies -log p, (B, L, N). A point with a NaN, or with nothing but +inf, counts as
+            unknown: its neighbours decide, and it spoils none of them.
+        kernels: pairs of a `GaussianFilter`, or features (B, d, N) to make a lattice of, and the
+            weight w of the kernel.
+        compatibility: costs mu of two labels, (L, L); symmetrised. None: Potts, minus the identity.
+        iterations: how many. 0: softmax(-unary).
+        normalization: of every kernel; see `pyfast.ops.gaussian_filter`.
+
+    Returns:
+        Marginals Q, (B, L, N).
+
+    Raises:
+        TypeError: an argument has the wrong type or dtype.
+        ValueError: a shape, device, number or word is wrong.
+
+    Reference: Krähenbühl, Koltun 2011, algorithm 1; 2013 for the normalisation.
+
+    Example:
+        >>> unary = torch.tensor([[[0.0, 0.2], [1.0, 0.0]]])
+        >>> near = GaussianFilter(torch.tensor([[[0.0, 0.1]]]), method="exact")
+        >>> mean_field(unary, [(near, 3.0)]).argmax(1)
+        tensor([[0, 0]])
+    """
+    op = "mean_field"
+    if is_cast(unary):
+        with torch.autocast(unary.device.type, enabled=False):
+            return mean_field(
+                wide(unary),
+                kernels,
+                compatibility=wide(compatibility),
+                iterations=iterations,
+                normalization=normalization,
+            )
+    checks.expect_real(op, unary=unary)
+    checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
+    checks.check_compatibility(op, compatibility, unary)
+    checks.expect_natural(op, "iterations", iterations)
+    filters = filters_of(op, kernels, unary, normalization)
+    weights = {f"kernels[{i}][1]": weight for i, (_, weight) in enumerate(filters)}
+    checks.check_costs(op, weights, compatibility)
+    try:
+        return iterate(unary, filters, symmetric_or_none(compatibility), iterations)
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{op}: {error}") from None
+
+
+def crf_free_energy(
+    marginals: Tensor,
+    unary: Tensor,
+    kernels: Sequence[Kernel],
+    *,
+    compatibility: Tensor | None = None,
+    normalization: str = "symmetric",
+) -> Tensor:
+    """What mean field lowers: sum Q log Q + sum Q unary + 1/2 sum Q mu sum_m w_m K~_m Q.
+
+    It differs from the Kullback-Leibler divergence of Q and the CRF by a constant, log Z. The last
+    term has the factor 1/2 that every pair needs to count once.
+
+    Args:
+        marginals: Q, (B, L, N).
+        unary: energies, (B, L, N).
+        kernels: as for `mean_field`.
+        compatibility: as for `mean_field`.
+        normalization: as for `mean_field`.
+
+    Returns:
+        (B,).
+
+    Raises:
+        TypeError: an argument has the wrong type or dtype.
+        ValueError: a shape, device, number or word is wrong.
+
+    Reference: Krähenbühl, Koltun 2011, supplement, equation 7.
+
+    Example:
+        >>> half = torch.full((1, 2, 1), 0.5)
+        >>> crf_free_energy(half, torch.zeros(1, 2, 1), [])
+        tensor([-0.6931])
+    """
+    op = "crf_free_energy"
+    if is_cast(unary):
+        with torch.autocast(unary.device.type, enabled=False):
+            return crf_free_energy(
+                wide(marginals),
+                wide(unary),
+                kernels,
+                compatibility=wide(compatibility),
+                normalization=normalization,
+            )
+    checks.expect_real(op, marginals=marginals, unary=unary)
+    checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
+    checks.check_same_shape(op, "marginals", marginals, unary)
+    checks.check_compatibility(op, compatibility, unary)
+    filters = filters_of(op, kernels, unary, normalization)
+    try:
+        message = pairwise(marginals, filters, symmetric_or_none(compatibility))
+    except NotImplementedError as error:
+        raise NotImplementedError(f"{op}: {error}") from None
+    return (torch.xlogy(marginals, marginals) + marginals * (unary + 0.5 * message)).sum((1, 2))
