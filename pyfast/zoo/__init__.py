@@ -3,7 +3,7 @@
 Nothing heavy is imported before it is used: training and metrics bring their own packages.
 """
 
-from pyfast.zoo import backbones, segmentation, spatial
+from pyfast.zoo import backbones, matting, segmentation, spatial
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
@@ -29,6 +29,7 @@ __all__ = [
     "info",
     "list_models",
     "load_checkpoint",
+    "matting",
     "register",
     "save_pretrained",
     "segment",

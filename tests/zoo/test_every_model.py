@@ -20,6 +20,7 @@ PARAMETERS = {
     "dilatednet_context_large": 141_149_720,
     "dilatednet_frontend": 134_346_581,
     "inception_bn": 11_194_984,
+    "matting": 0,
     "resnet50": 25_557_032,
     "resnet101": 44_549_160,
     "stn_birds_2x": 31_076_044,
@@ -50,6 +51,8 @@ def tiny(name, **overrides):
 
 def test_every_parameter_gets_a_finite_gradient(name):
     model = tiny(name)
+    if not list(model.parameters()):
+        pytest.skip("it has nothing to learn")
     if isinstance(model, zoo.System):
         batch = default_collate([model.dataset()[index] for index in range(4)])
         losses = [update.loss(batch) for update in model.updates()]

@@ -61,3 +61,10 @@ def test_segmentation():
     assert names["labels"].shape == (1, 65, 97)
     assert names["scores"].shape == (1, 4, 9, 13)
     assert names["result"].labels.shape == names["picture"].shape[-2:]
+
+
+def test_matting():
+    names: dict = {}
+    exec("".join(blocks("operators/matting.md")), names)
+    assert names["alpha"].shape == (96, 96)
+    assert names["errors"]["MSE"] < 0.05
