@@ -12,7 +12,8 @@ from time import perf_counter
 from pyfast._optional import require
 
 PAGES = {
-    name: f"pyfast.demo.{name}" for name in ("sampling", "dilated_conv", "dense_crf", "matting")
+    name: f"pyfast.demo.{name}"
+    for name in ("sampling", "dilated_conv", "dense_crf", "matting", "segmentation")
 }
 
 

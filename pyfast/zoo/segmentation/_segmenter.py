@@ -15,7 +15,6 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from pyfast._optional import require
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
@@ -299,23 +298,32 @@ class Segmenter(System):
             **options,
         )
 
-    def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
+    def evaluate(self, batches: Iterable[Any], **options: Any) -> dict[str, float]:
         """Mean IoU over classes that occur, IoU of each, and the share of pixels that are right.
 
         Args:
             batches: pictures and labels, stacked or as a list of pairs of any sizes.
+            options: as `probabilities` takes them.
+
+        Raises:
+            ValueError: a label that is none of the classes and not ignored.
         """
-        config = self.config
-        functional = require("torchmetrics.functional.classification", "train")
-        total = torch.zeros(config.classes, config.classes, dtype=torch.int64)
+        config, count = self.config, self.config.classes
+        total = torch.zeros(count, count, dtype=torch.int64)
         for batch in batches:
             stacked = batch[0].__class__ is Tensor
             pairs = [batch] if stacked else [(image[None], labels[None]) for image, labels in batch]
             for image, labels in pairs:
-                found = self.segment(image.to(self.device)).cpu()
-                total += functional.multiclass_confusion_matrix(
-                    found, labels.cpu(), config.classes, ignore_index=config.ignore_label
-                )
+                found = self.segment(image.to(self.device), **options).cpu()
+                labelled = labels.cpu() != config.ignore_label
+                truth, found = labels.cpu()[labelled], found[labelled]
+                wrong = truth[(truth < 0) | (truth >= count)]
+                if wrong.numel():
+                    raise ValueError(
+                        f"expected labels from 0 to {count - 1}, or {config.ignore_label} to "
+                        f"ignore, got {wrong[0]}"
+                    )
+                total += (truth * count + found).bincount(minlength=count**2).view_as(total)
         right, union = total.diag(), total.sum(0) + total.sum(1) - total.diag()
         iou = right / union
         names = config.labels or [str(number) for number in range(config.classes)]

@@ -95,6 +95,7 @@ class DeepLabVGG(Segmenter):
             config.classes,
             config.rates,
             hidden_channels=hidden,
+            dropout=config.dropout,
             backend=self.config.backend,
         )
         self.network = Network(nn.Sequential(body, pool), head)

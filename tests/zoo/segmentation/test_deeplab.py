@@ -63,6 +63,13 @@ def test_frozen_norms_stay_as_they_are():
         zoo.create_model("deeplabv2_resnet101", freeze_norms=False, batch_size=1)
 
 
+def test_dropout_is_that_of_the_config():
+    for dropout in (0.0, 0.3):
+        model = zoo.create_model("deeplabv2_vgg16.tiny", dropout=dropout)
+        found = [module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)]
+        assert found == [dropout] * 4
+
+
 def test_multi_scale_training_has_a_loss_for_each_and_for_the_maximum():
     model = zoo.create_model("deeplabv2_resnet101.tiny").train()
     outputs = model(torch.randn(2, 3, 65, 65))
@@ -198,6 +205,8 @@ def test_metrics():
     assert half["accuracy"] == 0.5
     ious = [value for name, value in half.items() if name.startswith("iou ")]
     assert half["miou"] == pytest.approx(sum(ious) / len(ious))
+    with pytest.raises(ValueError, match="from 0 to 3, or 255 to ignore, got 4"):
+        model.evaluate([(image, torch.full_like(truth, 4))])
 
 
 def test_scenes():
