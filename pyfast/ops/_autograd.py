@@ -100,6 +100,16 @@ def is_in_transform() -> bool:
     return forward_ad._current_level >= 0 or _functorch.peek_interpreter_stack() is not None
 
 
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether NumPy may compute with a tensor on the CPU: nobody records, differentiates or
+    transforms what is done with it."""
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or is_in_transform():
+        return False
+    if type(tensor) is not torch.Tensor or torch._C._len_torch_dispatch_stack() > 0:
+        return False
+    return tensor.device.type == "cpu" and not (tensor.requires_grad and torch.is_grad_enabled())
+
+
 def _is_transformed() -> bool:
     """Whether grad, vjp, jvp or a level of dual tensors is active; vmap alone is not."""
     if forward_ad._current_level >= 0:

@@ -22,12 +22,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
-from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._autograd import is_autocast_on, is_plain
 from pyfast.ops._checks import HALVES, expect_size, explained
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
@@ -319,7 +320,7 @@ def warp_affine(
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != image.dim() - 2:
             raise ValueError("matrix does not fit image")
-        maps = matrix if _FLAG[inverse] else _inverse_affine(matrix)
+        maps = matrix if _FLAG[inverse] else _inverse(matrix)
         options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
         return _warped(op, image, maps, size, *options)
     except Exception as error:
@@ -380,14 +381,22 @@ def warp_perspective(
 
 
 def _inverse(matrix: Tensor) -> Tensor:
-    """In float64, because positions are to be known to a fraction of a pixel."""
-    return torch.linalg.inv_ex(matrix.double(), check_errors=not matrix.is_cuda).inverse
-
-
-def _inverse_affine(matrix: Tensor) -> Tensor:
-    linear, shift = matrix.double().split((matrix.shape[-1] - 1, 1), dim=-1)
-    inverse = _inverse(linear)
-    return torch.cat([inverse, -inverse @ shift], dim=-1)
+    """Of maps with or without their last row, 0 .. 0 1; in float64, because positions are to be
+    known to a fraction of a pixel."""
+    rows, columns = matrix.shape[-2:]
+    if is_plain(matrix):  # NumPy is ready in the time that torch takes to begin
+        square = np.zeros((*matrix.shape[:-2], columns, columns))
+        square[..., -1, -1] = 1
+        square[..., :rows, :] = matrix.detach().double().numpy()
+        try:
+            return torch.from_numpy(np.linalg.inv(square)[..., :rows, :])
+        except np.linalg.LinAlgError:
+            pass  # torch says which one
+    whole = matrix.double()
+    if rows < columns:
+        last = torch.eye(columns, dtype=whole.dtype, device=whole.device)[-1:]
+        whole = torch.cat([whole, last.expand(*matrix.shape[:-2], 1, -1)], dim=-2)
+    return torch.linalg.inv_ex(whole, check_errors=not matrix.is_cuda).inverse[..., :rows, :]
 
 
 def _warped(

@@ -197,13 +197,22 @@ void pack_dense(const SamplingParams<T>& p, int64_t n, const Group& group, const
   const int32_t to = clamp_index(box.left + box.columns, from, p.in_w);
   const int32_t first = clamp_index(box.top, 0, p.in_h);
   const int32_t last = clamp_index(box.top + box.rows, first, p.in_h);
-  if (to - from < box.columns || last - first < box.rows)
+  const auto at = [&](int64_t y, int64_t x) {
+    return packed + ((y - box.top) * box.columns + x - box.left) * kLanes;
+  };
+  if (from == to || first == last) {
     std::memset(packed, 0, sizeof(Real) * kLanes * box.columns * box.rows);
-  if (from == to) return;
+    return;
+  }
+  // What lies outside is 0: before the first pixel, between the rows, and behind the last.
+  const auto clear = [](Real* begin, Real* end) {
+    std::memset(begin, 0, sizeof(Real) * (end - begin));
+  };
+  clear(packed, at(first, from));
   for (int32_t y = first; y < last; ++y) {
-    const int64_t pixel = static_cast<int64_t>(y - box.top) * box.columns + from - box.left;
     gather_pixels<kLanes>(p.input.at(n, group.first, y, from), p.input.c, p.input.w, group.channels,
-                          to - from, packed + pixel * kLanes);
+                          to - from, at(y, from));
+    clear(at(y, to), y + 1 < last ? at(y + 1, from) : at(box.top + box.rows, box.left));
   }
 }
 

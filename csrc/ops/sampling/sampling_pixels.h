@@ -129,6 +129,46 @@ void slopes_one_lane(const Real* box, int64_t below, const Run<Real>& run, const
 template <int kLanes, class Real>
 constexpr int kStepOf = kLanes < kNative<Real> ? kLanes : kNative<Real>;
 
+// Four lanes of the bilinear mean of four neighbours; the weights of the left and the upper ones
+// are given too.
+template <class Real>
+inline Vec<Real, 4> blend_four(const Real* top, const Real* bottom, Real left, Real right,
+                               Real upper, Real lower) {
+  if constexpr (kNative<Real> >= 8) {
+    const auto both = load<8>(top) * upper + load<8>(bottom) * lower;
+    return half<0>(both) * left + half<1>(both) * right;
+  } else {
+    const auto first = load<4>(top) * upper + load<4>(bottom) * lower;
+    const auto second = load<4>(top + 4) * upper + load<4>(bottom + 4) * lower;
+    return first * left + second * right;
+  }
+}
+
+// The bilinear mean of a box of four lanes a pixel, channel after channel.
+template <class Real>
+void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int64_t channels,
+                     Real* out, int64_t plane) {
+  const int count = run.count;
+  alignas(64) Real left[kRoom], upper[kRoom];  // a broadcast from memory is free, one of a sum not
+#pragma omp simd
+  for (int k = 0; k < round_up_to_slack(count); ++k) {
+    left[k] = 1 - run.fraction[0][k];
+    upper[k] = 1 - run.fraction[1][k];
+  }
+  for (int k = 0; k < count; k += 4) {
+    Vec<Real, 4> value[4];
+    for (int l = 0; l < 4; ++l) {
+      const Real* top = box + run.base[k + l];
+      value[l] = blend_four(top, top + below, left[k + l], run.fraction[0][k + l], upper[k + l],
+                            run.fraction[1][k + l]);
+    }
+    transpose4<Real>(value[0], value[1], value[2], value[3]);
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; ++c)
+      if (c < channels) store_part<4>(out + c * plane + k, value[c], count - k);
+  }
+}
+
 // out[k][lane]: the bilinear mean of the four neighbours.
 template <int kLanes, class Real>
 void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {

@@ -28,7 +28,6 @@ void forward_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t 
   const Box box = box_of(at, plan, tile);
   const int64_t b = input_of(p, n);
   if (box.dense) pack_dense<kLanes>(p, b, group, box, packed);
-  const bool straight = kLanes == 1 && p.output.w == 1 && p.output.h == tile.columns;
   Run<Real> run;
   for (int r = 0, rows; r < tile.rows; r += rows) {
     rows = rows_of_run(tile, r);
@@ -36,12 +35,15 @@ void forward_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t 
     const int64_t below = place<kLanes>(box, &run);
     if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
     T* out = p.output.at(n, group.first, tile.top + r, tile.left);
-    if constexpr (std::is_same_v<T, Real>) {
-      blend<kLanes>(packed, below, run, straight ? out : line);
-      if (straight) continue;
-    } else {
-      blend<kLanes>(packed, below, run, line);
+    if constexpr (std::is_same_v<T, Real> && kLanes <= 4) {
+      if (p.output.w == 1 && (rows == 1 || p.output.h == tile.columns)) {
+        if constexpr (kLanes == 1) blend<1>(packed, below, run, out);
+        if constexpr (kLanes == 4)
+          blend_to_planes(packed, below, run, group.channels, out, p.output.c);
+        continue;
+      }
     }
+    blend<kLanes>(packed, below, run, line);
     for (int k = 0; k < rows; ++k)
       scatter_pixels<kLanes, false>(line + k * tile.columns * kLanes, p.output.c, p.output.w,
                                     group.channels, tile.columns, out + k * p.output.h);
