@@ -104,7 +104,7 @@ void add_foreground(py::module_& m) {
            "arrays.",
            "image"_a, "alpha"_a, "regularization"_a = 1e-5, "gradient_weight"_a = 1.0,
            "small_iterations"_a = 10, "big_iterations"_a = 4, "small_size"_a = 32,
-           "bounded"_a = true);
+           "tolerance"_a = 0.0);
   add_door(m, "guided_filter", 1, &arrays::guided_filter,
            "(N, G, H, W), (N, C, H, W) -> (N, C, H, W): pyfast.guided_filter on arrays.", "guide"_a,
            "input"_a, "radius"_a = 8, "epsilon"_a = 1e-4);

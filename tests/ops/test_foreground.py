@@ -1,5 +1,6 @@
 """The multi-level foreground: its promises, PyMatting's results, known colours."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -77,6 +78,12 @@ BAD_CALLS = tuple(
             "method to be one of multilevel, closed_form, got 'closed'; did you mean 'closed_form'",
         ),
         (
+            "no tolerance",
+            lambda: estimate(IMAGE, ALPHA, method="closed_form", rtol=0),
+            ValueError,
+            "rtol to be above 0, got 0",
+        ),
+        (
             "half a step",
             lambda: estimate(IMAGE, ALPHA, big_iterations=0.5),
             TypeError,
@@ -119,6 +126,35 @@ CASES = [
     )
     for channels in (3, 1)
 ]
+
+
+def closed_form_reference(image, alpha, *, rtol, return_background):
+    layers = estimate_foreground_reference(
+        image,
+        alpha,
+        return_background=return_background,
+        regularization=2e-5,
+        gradient_weight=2.0,
+        tolerance=rtol,
+    )
+    return tuple(layer.clamp(0, 1) for layer in layers)
+
+
+CASES.append(
+    OpCase(
+        op="estimate_foreground",
+        name="closed-form",
+        function=functools.partial(estimate, method="closed_form"),
+        reference=closed_form_reference,
+        inputs=inputs(3),
+        kwargs={"return_background": True, "rtol": 1e-9},
+        operators=("pyfast::foreground",),
+        autocast=None,
+        empty_batch=False,
+        large=40,
+        tolerances={torch.float32: 1e-3, torch.float64: 1e-5},
+    )
+)
 
 
 @promises.every(checks(CASES))
@@ -223,5 +259,8 @@ def test_the_closed_form_is_the_solution_of_its_system():
     system = (mix.T @ mix + sparse.block_diag([smooth, smooth])).tocsc()
     exact = spsolve(system, mix.T @ image.reshape(size, 3)).reshape(2, *image.shape).clip(0, 1)
     found = estimate(image, alpha, method="closed_form", return_background=True)
+    closer = estimate(image, alpha, method="closed_form", return_background=True, rtol=1e-11)
+    for a, b, part in zip(closer, exact, (alpha, 1 - alpha), strict=True):
+        np.testing.assert_allclose(part[..., None] * a, part[..., None] * b, atol=1e-7)
     for a, b, part in zip(found, exact, (alpha, 1 - alpha), strict=True):
         np.testing.assert_allclose(part[..., None] * a, part[..., None] * b, atol=1e-3)

@@ -16,17 +16,19 @@ template <class Real>
 struct ForegroundOptions {
   Real regularization, gradient_weight;
   int64_t small_iterations, big_iterations, small_size;
-  bool bounded;  // colours are kept in [0, 1] at every step
+  // 0: colours are kept in [0, 1] at every step. Else they are not, and the steps begin what
+  // conjugate gradients bring to the solution: to a residual of that part of the right-hand side.
+  Real tolerance;
 };
 
-template <class Real>
-ForegroundOptions<Real> convert(const ForegroundOptions<double>& o) {
+template <class Real, class From>
+ForegroundOptions<Real> convert(const ForegroundOptions<From>& o) {
   return {static_cast<Real>(o.regularization),
           static_cast<Real>(o.gradient_weight),
           o.small_iterations,
           o.big_iterations,
           o.small_size,
-          o.bounded};
+          static_cast<Real>(o.tolerance)};
 }
 
 template <class Real>
@@ -69,6 +71,11 @@ struct ForegroundKernels {
 // foreground_driver.cpp, for float and double. Same bits for any number of threads.
 template <class Real>
 void foreground_cpu(const ForegroundParams<Real>& params);
+// The n-th picture by levels alone, and (foreground_system_driver.cpp) to the solution from there.
+template <class Real>
+void multilevel_foreground_cpu(const ForegroundParams<Real>& params, int64_t n);
+template <class Real>
+void solve_foreground_cpu(const ForegroundParams<Real>& params, int64_t n);
 
 #define PF_DECLARE(isa)                                \
   namespace isa {                                      \

@@ -36,7 +36,7 @@ void expect_count(const char* name, int64_t value) {
 
 void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
                 double regularization, double gradient_weight, int64_t small_iterations,
-                int64_t big_iterations, int64_t small_size, bool bounded) {
+                int64_t big_iterations, int64_t small_size, double tolerance) {
   expect_cpu(image);
   if (!image.has_shape({kAny, kAny, kAny, kAny})) throw shape_error(image, "(N, C, H, W)");
   expect_alike(alpha, image);
@@ -48,6 +48,9 @@ void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
                                 std::to_string(gradient_weight));
   expect_count("small_iterations", small_iterations);
   expect_count("big_iterations", big_iterations);
+  if (!(tolerance >= 0))
+    throw std::invalid_argument("expected tolerance not to be negative, got " +
+                                std::to_string(tolerance));
   expect_finite(image);
   expect_finite(alpha);
   const ArrayView foreground = call.result(image, image.shape);
@@ -60,7 +63,7 @@ void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
     p.height = image.shape[2];
     p.width = image.shape[3];
     p.options = convert<Real>(ForegroundOptions<double>{
-        regularization, gradient_weight, small_iterations, big_iterations, small_size, bounded});
+        regularization, gradient_weight, small_iterations, big_iterations, small_size, tolerance});
     p.image = view<const Real>(image);
     p.alpha = view<const Real>(alpha);
     p.foreground = view<Real>(foreground);

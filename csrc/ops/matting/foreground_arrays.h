@@ -8,7 +8,7 @@ namespace pyfast::arrays {
 
 void foreground(ArrayCall& call, const ArrayView& image, const ArrayView& alpha,
                 double regularization, double gradient_weight, int64_t small_iterations,
-                int64_t big_iterations, int64_t small_size, bool bounded);
+                int64_t big_iterations, int64_t small_size, double tolerance);
 void guided_filter(ArrayCall& call, const ArrayView& guide, const ArrayView& input, int64_t radius,
                    double epsilon);
 

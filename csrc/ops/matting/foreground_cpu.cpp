@@ -130,8 +130,8 @@ void sweep(const ForegroundLevel<Real>& level, const ForegroundOptions<Real>& op
   Real *front = scratch, *back = front + width + 2;
   const RowWeights<Real> weights(back + width + 2, width);
   const Real infinity = static_cast<Real>(__builtin_inff());
-  const Real low = options.bounded ? Real(0) : -infinity,
-             high = options.bounded ? Real(1) : infinity;
+  const bool bounded = options.tolerance == 0;
+  const Real low = bounded ? Real(0) : -infinity, high = bounded ? Real(1) : infinity;
   for (int64_t y = from; y < to; y += 2) {
     const bool first = y == 0, last = y + 1 == level.height;
     const Real* alpha = level.alpha + y * width;

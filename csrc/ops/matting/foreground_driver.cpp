@@ -120,8 +120,10 @@ int64_t length_at(int64_t length, int64_t level, int64_t levels) {
   return static_cast<int64_t>(std::nearbyint(std::pow(static_cast<double>(length), exponent)));
 }
 
+}  // namespace
+
 template <class Real>
-void estimate(const ForegroundParams<Real>& p, int64_t n) {
+void multilevel_foreground_cpu(const ForegroundParams<Real>& p, int64_t n) {
   const int64_t channels = p.channels, pixels = p.height * p.width;
   const auto image = picture(p.image, n), alpha = picture(p.alpha, n);
   const auto foreground = picture(p.foreground, n), background = picture(p.background, n);
@@ -179,14 +181,15 @@ void estimate(const ForegroundParams<Real>& p, int64_t n) {
          background, channels, p.height, p.width);
 }
 
-}  // namespace
-
 template <class Real>
 void foreground_cpu(const ForegroundParams<Real>& p) {
   if (p.channels * p.height * p.width == 0) return;
-  for (int64_t n = 0; n < p.batch; ++n) estimate(p, n);
+  for (int64_t n = 0; n < p.batch; ++n)
+    p.options.tolerance > 0 ? solve_foreground_cpu(p, n) : multilevel_foreground_cpu(p, n);
 }
 
+template void multilevel_foreground_cpu(const ForegroundParams<float>&, int64_t);
+template void multilevel_foreground_cpu(const ForegroundParams<double>&, int64_t);
 template void foreground_cpu(const ForegroundParams<float>&);
 template void foreground_cpu(const ForegroundParams<double>&);
 

@@ -30,14 +30,15 @@ std::tuple<Tensor, Tensor> estimate(const Tensor& image, const Tensor& alpha,
 std::tuple<Tensor, Tensor> foreground(const Tensor& image, const Tensor& alpha,
                                       double regularization, double gradient_weight,
                                       int64_t small_iterations, int64_t big_iterations,
-                                      int64_t small_size, bool bounded) {
+                                      int64_t small_size, double tolerance) {
   STD_TORCH_CHECK(image.dim() == 4, "image must be (N, C, H, W)");
   STD_TORCH_CHECK(has_shape(alpha, {image.size(0), 1, image.size(2), image.size(3)}),
                   "alpha must be (N, 1, H, W)");
   STD_TORCH_CHECK(alpha.scalar_type() == image.scalar_type(), "image and alpha differ in dtype");
   STD_TORCH_CHECK(regularization > 0, "regularization must be positive");
+  STD_TORCH_CHECK(tolerance >= 0, "tolerance must not be negative");
   const ForegroundOptions<double> options{regularization, gradient_weight, small_iterations,
-                                          big_iterations, small_size,      bounded};
+                                          big_iterations, small_size,      tolerance};
   if (image.scalar_type() == ScalarType::Float) return estimate<float>(image, alpha, options);
   STD_TORCH_CHECK(image.scalar_type() == ScalarType::Double, "expected float32 or float64");
   return estimate<double>(image, alpha, options);
@@ -48,7 +49,7 @@ std::tuple<Tensor, Tensor> foreground(const Tensor& image, const Tensor& alpha,
 STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def(
       "foreground(Tensor image, Tensor alpha, float regularization, float gradient_weight, "
-      "int small_iterations, int big_iterations, int small_size, bool bounded) -> (Tensor, "
+      "int small_iterations, int big_iterations, int small_size, float tolerance) -> (Tensor, "
       "Tensor)");
 }
 

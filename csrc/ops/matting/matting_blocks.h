@@ -12,15 +12,6 @@ constexpr int kHalf = kPixels / 2;
 using HalfFloats = Vec<float, kHalf>;
 using HalfDoubles = Vec<double, kHalf>;
 
-template <int... I>
-struct Numbers {};
-template <int kCount, int... I>
-struct FirstNumbers : FirstNumbers<kCount - 1, kCount - 1, I...> {};
-template <int... I>
-struct FirstNumbers<0, I...> {
-  using type = Numbers<I...>;
-};
-
 // Lanes kFrom, kFrom + 1, ... of two blocks side by side.
 template <int kFrom, int... I>
 inline Floats shifted(const Floats& left, const Floats& right, Numbers<I...>) {

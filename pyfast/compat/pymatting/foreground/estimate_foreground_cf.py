@@ -15,7 +15,6 @@ __all__ = ["estimate_foreground_cf"]
 
 _NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 _NONE: Mapping[str, Any] = {}
-_STEPS = 200  # at each size: see `pyfast.estimate_foreground` for how near that comes
 
 
 def estimate_foreground_cf(
@@ -32,13 +31,13 @@ def estimate_foreground_cf(
 ) -> Any:
     """`pyfast.estimate_foreground(method="closed_form")` with PyMatting's words, in float64.
 
-    It is solved by levels: guesses, tolerance and the solver's arguments are taken and not needed.
+    Guesses and the solver's arguments are taken and not needed.
 
     Args:
         image: (H, W, C), floats in [0, 1].
         alpha: (H, W), floats in [0, 1].
         regularization: how much colours are to be smooth everywhere.
-        rtol: not needed.
+        rtol: iterations end when the residual is so small, relative to the right-hand side.
         neighbors: the four of a pixel, and no others.
         return_background: whether to return (foreground, background).
         foreground_guess: not needed.
@@ -63,9 +62,8 @@ def estimate_foreground_cf(
         np.float64,
         regularization=2 * regularization,  # PyMatting counts every pair of neighbours twice
         gradient_weight=2.0,
-        small_iterations=_STEPS,
-        big_iterations=_STEPS,
-        bounded=False,
+        big_iterations=2,
+        tolerance=float(rtol),
     )
     foreground, background = (np.clip(layer, 0, 1) for layer in found)
     return (foreground, background) if return_background else foreground
