@@ -162,6 +162,14 @@ def test_stages_of_the_names():
     assert [update.name for update in loaded.updates()] == ["context"]
 
 
+def test_the_context_stage_takes_larger_batches():
+    found = [
+        (update.name, update.accumulate)
+        for update in zoo.create_model("dilatednet8", device="meta", accumulate=2).updates()
+    ]
+    assert found == [("front end", 2), ("context", 8), ("joint", 2)]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
