@@ -26,7 +26,7 @@ def segment(
     overlay: Annotated[bool, typer.Option(help="Also write NAME-overlay.png.")] = False,
     device: Annotated[str, typer.Option(help="Where to compute.")] = "cpu",
 ) -> None:
-    """Give every pixel a label: PNG files with the palette of Pascal VOC.
+    """Give every pixel a label: PNG files with the palette of the model.
 
     What fails in a folder is told at the end, after the others are done.
     """

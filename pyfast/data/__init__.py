@@ -13,6 +13,7 @@ from pyfast.data.label_pictures import (
     to_label_picture,
     write_labels,
 )
+from pyfast.data.label_sets import LABEL_SETS, LabelSet
 from pyfast.data.matte_errors import matte_errors
 from pyfast.data.mattes import MatteScene, matte_scene
 from pyfast.data.photographs import PHOTOGRAPHS, photograph
@@ -24,6 +25,7 @@ from pyfast.data.two_parts import TwoParts
 
 __all__ = [
     "DISTORTIONS",
+    "LABEL_SETS",
     "PHOTOGRAPHS",
     "AlignedPairs",
     "Augmented",
@@ -32,6 +34,7 @@ __all__ = [
     "Distortion",
     "HouseNumbers",
     "ImageFolder",
+    "LabelSet",
     "LabelledPictures",
     "MatteScene",
     "SampleIndex",

@@ -78,6 +78,14 @@ def test_preprocessing_travels_with_the_layout(tmp_path):
     assert again.origin == model.origin
 
 
+def test_names_and_colours_of_classes_come_along_where_there_are_as_many():
+    layout = LAYOUTS["fyu_dilation8_camvid"]
+    config = layout.config({"final.weight": torch.empty(11, 4)})
+    assert (config.palette, config.labels[:2]) == ("camvid", ("building", "tree"))
+    other = layout.config({"final.weight": torch.empty(5, 4)})
+    assert (other.palette, other.labels, other.classes) == ("camvid", (), 5)
+
+
 @pytest.mark.parametrize("preprocess", PREPROCESS.values(), ids=PREPROCESS)
 def test_preprocessing_has_an_inverse(preprocess):
     image = torch.rand(2, 3, 4, 5)

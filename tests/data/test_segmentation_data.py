@@ -7,6 +7,7 @@ from PIL import Image
 
 from pyfast import zoo
 from pyfast.data import (
+    LABEL_SETS,
     Augmented,
     LabelledPictures,
     SampleIndex,
@@ -192,6 +193,31 @@ def test_colours_are_those_of_voc(tmp_path):
     shown = overlay_labels(image, labels, 0.5)
     assert torch.equal(shown[:, 0, 0], image[:, 0, 0])
     assert shown[0, 0, 1].item() == pytest.approx(0.5 * 0.2 + 0.5 * 128 / 255)
+
+
+def test_palettes_of_other_data_sets(tmp_path):
+    counts = {name: len(labels.names) for name, labels in LABEL_SETS.items()}
+    assert counts == {"voc": 21, "cityscapes": 19, "camvid": 11, "kitti": 11}
+    for name, labels in LABEL_SETS.items():
+        assert len(set(labels.names)) == len(labels.names)
+        own = label_colours(len(labels.names), name)
+        assert own.tolist() == label_colours(palette=name)[: len(own)].tolist()
+        assert len(own.unique(dim=0)) == len(own)
+    car = LABEL_SETS["cityscapes"].names.index("car")
+    labels = torch.tensor([[0, car, 255]])
+    assert colour_labels(labels, "cityscapes")[:, 0].T.tolist() == [
+        [128, 64, 128],
+        [0, 0, 142],
+        [0, 0, 0],
+    ]
+    image = torch.full((3, 1, 3), 0.2)
+    shown = overlay_labels(image, labels, 1.0, "cityscapes")
+    assert shown[:, 0, 0].tolist() == pytest.approx([128 / 255, 64 / 255, 128 / 255])
+    assert torch.equal(shown[:, 0, 2], image[:, 0, 2])
+    write_labels(tmp_path / "x.png", labels, "cityscapes")
+    assert read_image(tmp_path / "x.png").convert("RGB").getpixel((1, 0)) == (0, 0, 142)
+    with pytest.raises(ValueError, match="one of voc, cityscapes, camvid, kitti, got 'coco'"):
+        label_colours(palette="coco")
 
 
 def test_a_system_learns_from_a_folder_and_is_measured_on_it(folder, tmp_path):

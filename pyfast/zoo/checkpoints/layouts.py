@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pyfast.data.label_sets import LABEL_SETS
 from pyfast.zoo.backbones.resnet import BLOCKS
 from pyfast.zoo.backbones.vgg import CONVOLUTIONS
 from pyfast.zoo.registry import configure
@@ -29,6 +30,7 @@ class Layout:
         renames: (pattern, replacement), all applied in order to every key.
         settings: fields of the model's config that this layout fixes.
         sizes: fields that are read off: the key of a tensor and the axis whose length it is.
+        labels: the key of `LABEL_SETS` that names the classes, where there are as many.
         drop: pattern of keys that carry nothing.
         classes: what a file that holds a whole pickled module calls the module's classes.
     """
@@ -40,6 +42,7 @@ class Layout:
     renames: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    labels: str = ""
     drop: str = ""
     classes: tuple[str, ...] = ()
 
@@ -58,7 +61,12 @@ class Layout:
             for name, (key, axis) in self.sizes.items()
             if key in state and state[key].dim() > axis
         }
-        return configure(self.model, **self.settings, **sizes)
+        named: dict[str, Any] = {}
+        if self.labels:
+            names = LABEL_SETS[self.labels].names
+            named = {"labels": names} if sizes.get("classes") == len(names) else {}
+            named["palette"] = self.labels
+        return configure(self.model, **self.settings, **sizes, **named)
 
     def likeness(self, state: Iterable[str], names: Iterable[str]) -> float:
         """How well the file's keys are the model's: shared ones over all, in [0, 1]."""
@@ -162,6 +170,7 @@ LAYOUTS = {
             renames=tuple(_kazuto("base\\.")),
             settings={"preprocess": "deeplab"},
             sizes={"classes": ("base.aspp.c0.weight", 0)},
+            labels="voc",
         ),
         Layout(
             "kazuto_deeplabv1_resnet101_21",
@@ -171,6 +180,7 @@ LAYOUTS = {
             renames=tuple(_kazuto("")),
             settings={"preprocess": "deeplab", "rates": (), "image_scales": ()},
             sizes={"classes": ("fc.weight", 0)},
+            labels="voc",
         ),
         Layout(
             "fyu_dilation8_pascal_voc",
@@ -180,6 +190,7 @@ LAYOUTS = {
             renames=tuple(_dilation("fc-final", "ct", 8)),
             settings={"preprocess": "dilation_voc"},
             sizes={"classes": ("fc-final.weight", 0)},
+            labels="voc",
         ),
         *(
             Layout(
@@ -194,6 +205,7 @@ LAYOUTS = {
                     "upsampling": "deconvolution" if data == "cityscapes" else "zoom",
                 },
                 sizes={"classes": ("final.weight", 0)},
+                labels=data,
             )
             for data, depth in (("camvid", 8), ("kitti", 7), ("cityscapes", 10))
         ),

@@ -164,13 +164,14 @@ def _result(
     from pyfast.data import overlay_labels, to_label_picture
 
     labels = probabilities[0].argmax(0).cpu()
-    shown = overlay_labels(image, labels[None].clamp(max=255), opacity).clamp(0, 1)
-    overlay = form.restore(shown)
+    shown = overlay_labels(image, labels[None].clamp(max=255), opacity, config.palette)
+    overlay = form.restore(shown.clamp(0, 1))
     if form.batched and form.kind != "pillow":
         overlay = overlay[0]
     of_kind: Any = labels
     if form.kind == "pillow":
-        of_kind = to_label_picture(labels) if config.classes <= 256 else _wide(labels)
+        narrow = config.classes <= 256
+        of_kind = to_label_picture(labels, config.palette) if narrow else _wide(labels)
     elif form.kind == "array":
         of_kind = labels.numpy().astype(np.uint8 if config.classes <= 256 else np.int64)
     return Segmentation(

@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
+from pyfast.data.label_sets import LABEL_SETS
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
@@ -34,6 +35,7 @@ class SegmenterConfig(TrainingConfig):
     Args:
         classes: how many labels there are.
         labels: their names, or none.
+        palette: their colours in pictures, a key of `pyfast.data.LABEL_SETS`.
         ignore_label: of pixels that have no part in losses and metrics; it may be one of the
             classes.
         width: channels of the first stage of the backbone, 64 as published.
@@ -62,6 +64,7 @@ class SegmenterConfig(TrainingConfig):
 
     classes: int = 21
     labels: tuple[str, ...] = ()
+    palette: str = "voc"
     ignore_label: int = 255
     width: int = 64
     preprocess: str = "deeplab"
@@ -100,6 +103,7 @@ class SegmenterConfig(TrainingConfig):
             ("preprocess", PREPROCESS),
             ("loss", LOSSES),
             ("schedule", SCHEDULES),
+            ("palette", LABEL_SETS),
         ):
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -343,7 +347,8 @@ class Segmenter(System):
         pairs = [scenes[index] for index in range(8)]
         image, labels = (torch.stack(part) for part in zip(*pairs, strict=True))
         found = self.segment(image.to(self.device)).cpu()
-        colours = [colour_labels(each).float() / 255 for each in (labels, found)]
+        shown = (colour_labels(each, self.config.palette) for each in (labels, found))
+        colours = [each.float() / 255 for each in shown]
         return {"scene, labels, found": torch.cat([image, *colours], 3)}
 
 

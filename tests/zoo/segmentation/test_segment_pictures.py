@@ -60,6 +60,15 @@ def test_what_is_found_and_how_it_is_shown(model, image):
     torch.testing.assert_close(result.overlay[:, place[0], place[1]], colour)
 
 
+def test_colours_are_those_of_the_palette(image):
+    model = zoo.create_model("deeplabv2_vgg16.tiny", palette="camvid")
+    result = zoo.segment(to_picture(image), model, opacity=1.0)
+    overlay = np.array(result.overlay.convert("RGB"))
+    assert (overlay == np.array(result.labels.convert("RGB"))).all()
+    colour = label_colours(palette="camvid")[np.array(result.labels)[0, 0]]
+    assert overlay[0, 0].tolist() == colour.tolist()
+
+
 def test_tiles_give_nearly_the_same(model, image):
     whole = zoo.segment(image, model, keep_probabilities=True)
     tiled = zoo.segment(image, model, tile=40, overlap=24, keep_probabilities=True)
