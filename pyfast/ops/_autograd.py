@@ -11,6 +11,7 @@ from torch.amp.autocast_mode import _cast
 from torch.autograd import forward_ad
 
 Formula = Callable[..., Any]
+_HAS_TILES = torch.cpu._is_amx_tile_supported()
 _DIFFERENTIATES = (_functorch.TransformType.Grad, _functorch.TransformType.Jvp)
 
 
@@ -93,6 +94,15 @@ def is_autocast_on(device_type: str) -> bool:
 def convolves_in_tf32() -> bool:
     """Whether cuDNN's convolutions may round float32 to TF32, as they do by default."""
     return torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+
+
+def multiplies_in_bf16() -> bool:
+    """Whether products of matrices on this CPU round float32, as somebody has asked for.
+
+    Other processors than those with matrix tiles stay with float32 whatever the setting.
+    """
+    precision = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    return _HAS_TILES and precision in ("bf16", "tf32")
 
 
 def is_in_transform() -> bool:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast._native import _C
-from pyfast.ops._autograd import convolves_in_tf32, is_in_transform
+from pyfast.ops._autograd import convolves_in_tf32, is_in_transform, multiplies_in_bf16
 from pyfast.ops._checks import HALVES
 from pyfast.ops._convolution import (
     Convolution,
@@ -152,7 +152,10 @@ def choose(c: Convolution) -> str:
         is_ours = not convolves_in_tf32() or torch.are_deterministic_algorithms_enabled()
         return "implicit" if can_implicit(c) and is_ours else "torch"
     name = shape_class(c)
-    return "torch" if name is None else _TABLE.get((name, layout_of(c), use_of(c)), "torch")
+    if name is None:
+        return "torch"
+    algorithm = _TABLE.get((name, layout_of(c), use_of(c)), "torch")
+    return "torch" if algorithm == "winograd2" and multiplies_in_bf16() else algorithm
 
 
 def _detached(c: Convolution) -> Convolution:

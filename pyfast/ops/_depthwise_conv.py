@@ -104,24 +104,30 @@ def _into_channels(x: Tensor, dim: int | None, at: int, size: int) -> Tensor:
     return mapped.flatten(at, at + 1)
 
 
+def _channels(image: Tensor, dim: int | None) -> int:
+    return image.shape[1] if dim is None else image.movedim(dim, 0).shape[2]
+
+
 def _map_conv(
     info: Any, dims: tuple[Any, ...], input: Tensor, weight: Tensor, bias: Any, *options: int
 ) -> tuple[Tensor, int]:
-    size = info.batch_size
+    size, channels = info.batch_size, _channels(input, dims[0])
     input = _into_channels(input, dims[0], 1, size)
     weight = _into_channels(weight, dims[1], 0, size)
     if bias is not None:
         bias = _into_channels(bias, dims[2], 0, size)
-    return _conv_op(input, weight, bias, *options).unflatten(1, (size, -1)), 1
+    result = _conv_op(input, weight, bias, *options)
+    return result.unflatten(1, (size, channels)), 1
 
 
 def _map_weight(
     info: Any, dims: tuple[Any, ...], input: Tensor, grad: Tensor, *options: int
 ) -> tuple[Tensor, int]:
-    size = info.batch_size
+    size, channels = info.batch_size, _channels(input, dims[0])
     input = _into_channels(input, dims[0], 1, size)
     grad = _into_channels(grad, dims[1], 1, size)
-    return _weight_op(input, grad, *options).unflatten(0, (size, -1)), 0
+    result = _weight_op(input, grad, *options)
+    return result.unflatten(0, (size, channels)), 0
 
 
 torch.library.register_vmap(_conv_op, _map_conv)

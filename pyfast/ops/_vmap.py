@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -67,15 +68,22 @@ def loop_vmap(op: torch._ops.OpOverload) -> None:
     """Registers vmap for `op`, of one result, as a loop: for what is large each time."""
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[torch.Tensor, int]:
-        results = [
-            op(
+        def call(part: Callable[[torch.Tensor, int], torch.Tensor]) -> torch.Tensor:
+            return op(
                 *(
-                    a.select(d, i) if isinstance(a, torch.Tensor) and d is not None else a
+                    part(a, d) if isinstance(a, torch.Tensor) and d is not None else a
                     for a, d in zip(args, in_dims, strict=True)
                 )
             )
-            for i in range(info.batch_size)
-        ]
-        return torch.stack(results), 0
+
+        if info.batch_size == 0:  # where one of zeros tells the shape
+            one = call(lambda a, d: a.new_zeros(a.movedim(d, 0).shape[1:]))
+            return one.new_empty(0, *one.shape), 0
+        picks = (partial(_select, i) for i in range(info.batch_size))
+        return torch.stack([call(pick) for pick in picks]), 0
 
     torch.library.register_vmap(op, rule)
+
+
+def _select(index: int, tensor: torch.Tensor, dim: int) -> torch.Tensor:
+    return tensor.select(dim, index)

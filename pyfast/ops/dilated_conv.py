@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyfast.ops._autograd import multiplies_in_bf16
 from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small, remember, remembered
 from pyfast.ops._convolution import Convolution, Padding, Size, convolution_of
 
@@ -52,6 +53,9 @@ def dilated_conv2d(
             the d x d images that a dilation of d takes apart, at least as exact as torch's
             (largest error 4e-7 of the largest result); "winograd4": F(4x4, 3x3), with a quarter
             of the products, less exact (2e-6); "float32": for halves.
+            Winograd's differences of inputs make NaN of infinities, within the tile that sees
+            them; its products, where they are asked for by name, are rounded as
+            `torch.set_float32_matmul_precision` allows.
             Transformed weights that do not learn are kept (512 MB at most), see
             `pyfast.clear_scratch`.
 
@@ -168,6 +172,8 @@ def _signature(
         input.stride(),
         input.dtype,
         weight.shape,
+        bias is not None,
+        multiplies_in_bf16(),
         torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad),
         *options,
     )

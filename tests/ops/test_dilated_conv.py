@@ -11,10 +11,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import pyfast
+from pyfast.ops import _conv_routes
 from pyfast.ops._conv_routes import choose
 from pyfast.ops._convolution import convolution_of
 from pyfast.ops._winograd_conv import _Transformed
-from pyfast.ops.dilated_conv import dilated_conv2d_reference
+from pyfast.ops.dilated_conv import _signature, dilated_conv2d_reference
 from pyfast.testing import BadCall, OpCase, checks
 
 INPUT, WEIGHT = torch.rand(1, 4, 9, 9), torch.rand(4, 1, 3, 3)
@@ -360,6 +361,33 @@ def test_a_nan_stays_where_it_is_seen():
     seen[::2, ::2] = True
     assert torch.equal(result[0, 0].isnan(), seen)
     assert not result[0, 1].isnan().any()
+
+
+@pytest.mark.parametrize("algorithm", ["depthwise", "direct", "winograd2"])
+@pytest.mark.parametrize("dim", [0, 2])
+def test_vmap_over_nothing_gives_nothing(algorithm, dim):
+    groups = 4 if algorithm == "depthwise" else 1
+    weight = torch.randn(4, 4 // groups, 3, 3)
+    options = {"padding": 1, "groups": groups, "algorithm": algorithm}
+    shape = [1, 4, 8, 8]
+    shape.insert(dim, 0)
+    convolve = partial(pyfast.dilated_conv2d, weight=weight, **options)
+    assert torch.vmap(convolve, dim)(torch.randn(shape)).shape == (0, 1, 4, 8, 8)
+
+
+def test_a_bias_is_part_of_what_is_remembered():
+    call = (2, INPUT, WEIGHT)
+    options = (1, 0, 1, 4)
+    assert _signature(*call, None, *options) != _signature(*call, torch.rand(4), *options)
+
+
+def test_no_table_costs_accuracy_where_products_are_rounded(monkeypatch):
+    c = convolution_of(2, torch.randn(1, 4, 9, 9), torch.randn(8, 4, 3, 3), None, 1, 1, 1, 1)
+    row = {(_conv_routes.shape_class(c), "contiguous", "inference"): "winograd2"}
+    monkeypatch.setattr(_conv_routes, "_TABLE", row)
+    assert choose(c) == "winograd2"
+    monkeypatch.setattr(_conv_routes, "multiplies_in_bf16", lambda: True)
+    assert choose(c) == "torch"
 
 
 def frozen_conv(input, weight):
