@@ -30,8 +30,14 @@ void resize(const PlanesView<const Real>& from, int64_t from_height, int64_t fro
     const Real* source = from.data + plane * from.c + y * from_height / height * from.h;
     Real* target = to.data + plane * to.c + y * to.h;
     if (width != from_width) {
-      for (int64_t x = 0; x < width; ++x)
-        target[x * to.w] = source[x * from_width / width * from.w];
+      // x * from_width / width, without a division for each
+      const int64_t whole = from_width / width, part = from_width % width;
+      for (int64_t x = 0, place = 0, rest = 0; x < width; ++x) {
+        target[x * to.w] = source[place * from.w];
+        rest += part;
+        place += whole + (rest >= width ? 1 : 0);
+        rest -= rest >= width ? width : 0;
+      }
     } else if (from.w == 1 && to.w == 1) {
 #pragma omp simd
       for (int64_t x = 0; x < width; ++x) target[x] = source[x];

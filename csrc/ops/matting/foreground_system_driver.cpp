@@ -81,31 +81,47 @@ class ForegroundSystem {
     for (const SystemLevel& level : levels_) kernels().invert(level);
   }
 
+  // Vectors of a channel, for one after another.
+  class Channel {
+   public:
+    explicit Channel(const ForegroundSystem& system)
+        : doubles_(2 * system.grids_[0].size()),
+          floats_(7 * system.grids_[0].size() + 4 * total_size(system.grids_)),
+          levels_(system.grids_.size()) {
+      const int64_t size = system.grids_[0].size();
+      for (int side = 0; side < 2; ++side) {
+        pixels_.solution[side] = doubles_.take(size);
+        for (float** plane : {&pixels_.p[side], &pixels_.q[side], &pixels_.correction[side]})
+          *plane = floats_.take(size);
+        for (size_t i = 0; i < levels_.size(); ++i)
+          for (float** plane : {&levels_[i].x[side], &levels_[i].b[side]})
+            *plane = floats_.take(system.grids_[i].size());
+      }
+      colours_ = floats_.take(size);
+    }
+
+   private:
+    friend class ForegroundSystem;
+    Planes<double> doubles_;
+    Planes<float> floats_;
+    SystemIterate pixels_;
+    std::vector<SystemVectors> levels_;
+    float* colours_;
+  };
+
   // `image` and the guesses are planes of one channel; write(side, y, x, value) takes the solution.
   template <class Write>
-  void solve(const float* image, const float* const guesses[2], double tolerance,
+  void solve(const float* image, const float* const guesses[2], double tolerance, Channel& channel,
              const Write& write) const {
     const SystemGrid& grid = grids_[0];
-    Planes<double> doubles(2 * grid.size());
-    Planes<float> floats(7 * grid.size() + 4 * total_size(grids_));
-    SystemIterate v;
-    std::vector<SystemVectors> vectors(levels_.size());
-    for (int side = 0; side < 2; ++side) {
-      v.solution[side] = doubles.take(grid.size());
-      for (float** plane : {&v.p[side], &v.q[side], &v.correction[side]})
-        *plane = floats.take(grid.size());
-      for (size_t i = 0; i < levels_.size(); ++i)
-        for (float** plane : {&vectors[i].x[side], &vectors[i].b[side]})
-          *plane = floats.take(grids_[i].size());
-      read(guesses[side], grid, v.solution[side]);
-    }
-    float* colours = floats.take(grid.size());
-    read(image, grid, colours);
-    iterate(tolerance, colours, v, vectors);
+    for (int side = 0; side < 2; ++side) read(guesses[side], grid, channel.pixels_.solution[side]);
+    read(image, grid, channel.colours_);
+    iterate(tolerance, channel.colours_, channel.pixels_, channel.levels_);
     for (int side = 0; side < 2; ++side)
-      for (int64_t y = 0; y < grid.height; ++y)
-        for (int64_t x = 0; x < grid.width; ++x)
-          write(side, y, x, v.solution[side][grid.at(y) + x]);
+      for (int64_t y = 0; y < grid.height; ++y) {
+        const double* row = channel.pixels_.solution[side] + grid.at(y);
+        for (int64_t x = 0; x < grid.width; ++x) write(side, y, x, row[x]);
+      }
   }
 
  private:
@@ -186,9 +202,10 @@ void solve_foreground_cpu(const ForegroundParams<Real>& p, int64_t n) {
   multilevel_foreground_cpu(guess, 0);
   const ForegroundSystem system(guess);
   parallel_for(0, channels, 1, [&](int64_t begin, int64_t end) {
+    ForegroundSystem::Channel channel(system);
     for (int64_t c = begin; c < end; ++c) {
       const float* guesses[2] = {foreground + c * pixels, background + c * pixels};
-      system.solve(image + c * pixels, guesses, static_cast<double>(p.options.tolerance),
+      system.solve(image + c * pixels, guesses, static_cast<double>(p.options.tolerance), channel,
                    [&](int side, int64_t y, int64_t x, double value) {
                      const PlanesView<Real>& to = side == 0 ? p.foreground : p.background;
                      to.data[n * to.n + c * to.c + y * to.h + x * to.w] = static_cast<Real>(value);
