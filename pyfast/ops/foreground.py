@@ -26,8 +26,8 @@ def estimate_foreground(
     return_background: bool = False,
     regularization: float = 1e-5,
     gradient_weight: float = 1.0,
-    small_iterations: int | None = None,
-    big_iterations: int | None = None,
+    small_iterations: int = 10,
+    big_iterations: int = 4,
     small_size: int = 32,
     rtol: float = 5e-6,
 ) -> Any:
@@ -54,9 +54,9 @@ def estimate_foreground(
         return_background: whether to return the background too.
         regularization: how much colours are to be smooth everywhere.
         gradient_weight: how much more so for each unit by which alpha changes between pixels.
-        small_iterations: steps at sizes up to `small_size`. None: 10.
-        big_iterations: steps at larger sizes. None: 4, or 2 for "closed_form". With 4 the colours
-            are nearer to the truth than with the 2 of the paper, and the time hardly grows.
+        small_iterations: steps at sizes up to `small_size`.
+        big_iterations: steps at larger sizes. With 4 the colours are nearer to the truth than with
+            the 2 of the paper, and the time hardly grows.
         small_size: in pixels.
         rtol: of "closed_form": iterations end when the residual of the normal equations is so
             small, relative to their right-hand side. With 5e-6 what is seen, alpha F, was within
@@ -84,10 +84,6 @@ def estimate_foreground(
     expect_number(op, "gradient_weight", gradient_weight, least=0)
     expect_choice(op, "method", method, ("multilevel", "closed_form"))
     closed = method == "closed_form"
-    if small_iterations is None:
-        small_iterations = 10
-    if big_iterations is None:
-        big_iterations = 2 if closed else 4
     for name, count in (("small_iterations", small_iterations), ("big_iterations", big_iterations)):
         expect_number(op, name, count, whole=True, least=0)
     expect_number(op, "small_size", small_size, whole=True, least=0)

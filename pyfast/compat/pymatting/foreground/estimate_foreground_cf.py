@@ -62,7 +62,6 @@ def estimate_foreground_cf(
         np.float64,
         regularization=2 * regularization,  # PyMatting counts every pair of neighbours twice
         gradient_weight=2.0,
-        big_iterations=2,
         tolerance=float(rtol),
     )
     foreground, background = (np.clip(layer, 0, 1) for layer in found)
