@@ -156,7 +156,7 @@ def inverted_cases():
     """The matrix as OpenCV takes it, from the image to the output, as a change of the identity:
     what the checks do to an argument would leave many a matrix without inverse."""
     for name, random_matrix in (
-        ("warp_affine", lambda *a: sampling._inverse_affine(pixel_affine(*a))),
+        ("warp_affine", lambda *a: sampling._inverse(pixel_affine(*a))),
         ("warp_perspective", lambda *a: torch.linalg.inv(pixel_homography(*a))),
     ):
 
