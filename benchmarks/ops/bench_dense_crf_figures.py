@@ -1,27 +1,23 @@
 """The dense CRF beyond single calls: memory, cost by size, several callers, kept filters."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import pyfast
+from benchmarks.memory import MEGABYTE, in_child
 from benchmarks.ops import crf_scenes
-from benchmarks.ops.crf_memory import MEGABYTE
 from benchmarks.ops.crf_scenes import DEEPLAB
 from benchmarks.results import Figure
 
 Record = Callable[[Figure], None]
 ITERATIONS = 10
+CHILD = "benchmarks.ops.crf_memory"
 
 
 # Relative L2 to the exact marginals: of lattice, closed and exact.
@@ -31,29 +27,21 @@ def skip_on_a_gpu(pytestconfig: pytest.Config) -> None:
         pytest.skip("figures are of the CPU")
 
 
-def in_child(library: str, *arguments: int) -> Any:
-    """What `crf_memory` prints, run without the allocator's settings for timing."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MALLOC_")}
-    command = [sys.executable, "-m", "benchmarks.ops.crf_memory", library, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize(("labels", "share"), [(2, None), (21, 1.0), (150, 0.7)])
 def bench_memory(labels: int, share: float | None, figure: Record) -> None:
     """Peak above the state with the inputs made, in a process of its own."""
-    ours = in_child("pyfast", 375, 500, labels)["peak"] / MEGABYTE
+    ours = in_child(CHILD, "pyfast", 375, 500, labels)["peak"] / MEGABYTE
     case = f"dense_crf 500x375x{labels}"
     if crf_scenes.peer() is None:
         figure(Figure(case, "peak memory, MB", ours, {}))
         return
-    theirs = in_child("pydensecrf", 375, 500, labels)["peak"] / MEGABYTE
+    theirs = in_child(CHILD, "pydensecrf", 375, 500, labels)["peak"] / MEGABYTE
     bar = None if share is None else share * theirs
     figure(Figure(case, "peak memory, MB", ours, {"pydensecrf": theirs}, bar))
 
 
 def bench_growth(figure: Record) -> None:
-    grown = in_child("pyfast", 321, 321, 21, 100)["growth"] / MEGABYTE
+    grown = in_child(CHILD, "pyfast", 321, 321, 21, 100)["growth"] / MEGABYTE
     figure(Figure("dense_crf 321x321x21", "growth over 100 calls, MB", grown, {}, 10))
 
 

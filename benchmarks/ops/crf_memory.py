@@ -5,19 +5,12 @@ python -m benchmarks.ops.crf_memory pyfast|pydensecrf HEIGHT WIDTH LABELS [CALLS
 
 import json
 import sys
-from pathlib import Path
 
+from benchmarks.memory import peak_of, status
 from benchmarks.ops import crf_scenes
 from benchmarks.ops.crf_scenes import DEEPLAB, Peer
 
-MEGABYTE = 2**20
 FEW = 3  # calls after which all memory that is kept is there
-
-
-def status(field: str) -> int:
-    """Bytes of a field of /proc/self/status."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
 def main() -> None:
@@ -35,10 +28,7 @@ def main() -> None:
         module = crf_scenes.peer()
         run = Peer(module, scene, DEEPLAB)
         Peer(module, small, DEEPLAB)()
-    Path("/proc/self/clear_refs").write_text("5")  # starts the peak anew
-    before = status("VmRSS")
-    run()
-    found = {"peak": status("VmHWM") - before}
+    found = {"peak": peak_of(run)}
     if calls:
         for _ in range(FEW):
             run()
