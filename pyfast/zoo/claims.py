@@ -110,7 +110,9 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 @cache
-def trained(name: str, seed: int, **overrides: Any) -> Any:
+def trained(
+    name: str, seed: int, *, prepare: Callable[[Any], object] | None = None, **overrides: Any
+) -> Any:
     """A model that its recipe trained, on one thread of the CPU, in evaluation mode.
 
     Claims that look at the same run share it. The same seed gives the same weights.
@@ -118,6 +120,7 @@ def trained(name: str, seed: int, **overrides: Any) -> Any:
     Args:
         name: of the model, with its form, as `create_model` takes it.
         seed: of its weights and of the run.
+        prepare: called with the new model, such as to give it other weights.
         overrides: fields of its config.
 
     Raises:
@@ -127,6 +130,8 @@ def trained(name: str, seed: int, **overrides: Any) -> Any:
 
     with one_thread(), seeded(seed), TemporaryDirectory() as folder:
         model = create_model(name, **overrides)
+        if prepare is not None:
+            prepare(model)
         Trainer(model, folder, seed=seed, device="cpu").fit()
     return model.eval()
 

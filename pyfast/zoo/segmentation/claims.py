@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from pyfast._threads import one_thread
 from pyfast.nn import ContextModule, DenseCRF
 from pyfast.zoo.claims import Measured, claim, seeded, trained
-from pyfast.zoo.segmentation import deeplab, dilatednet  # noqa: F401  (claims need names)
+from pyfast.zoo.registry import find
+from pyfast.zoo.segmentation import crf_rnn, deeplab, dilatednet  # noqa: F401  (claims need names)
 
 
 def mean_iou(model: Any, **options: Any) -> float:
@@ -133,6 +134,36 @@ def _view(module: ContextModule) -> float:
 def _context(seed: int) -> Measured:
     model = trained("dilatednet_context_basic.tiny", seed)
     return Measured(mean_iou(model), mean_iou(_front_end(model)))
+
+
+@claim(
+    "dilatednet_context_basic",
+    "a context module learns from the identity (mean IoU; baseline: from N(0, .01) weights)",
+    target=0.4,
+    margin=0.1,
+    seconds=45,
+)
+def _from_the_identity(seed: int) -> Measured:
+    name = "dilatednet_context_basic.tiny"
+    other = trained(name, seed, prepare=_with_random_context)
+    return Measured(mean_iou(trained(name, seed)), mean_iou(other))
+
+
+def _with_random_context(model: Any) -> None:
+    random_(model.context)
+
+
+@claim(
+    "dilatednet8",
+    "context and joint training beat the front end that they start from (mean IoU)",
+    target=0.4,
+    margin=0.05,
+    seconds=45,
+)
+def _three_stages(seed: int) -> Measured:
+    steps = find("dilatednet8").config("tiny").front_end_steps
+    front = trained("dilatednet_frontend.tiny", seed, steps=steps)
+    return Measured(mean_iou(trained("dilatednet8.tiny", seed)), mean_iou(front))
 
 
 def _front_end(model: Any) -> Any:

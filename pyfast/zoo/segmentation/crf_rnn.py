@@ -17,7 +17,12 @@ from torch import Tensor
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import Preprocess
 from pyfast.zoo.registry import create_model, register
-from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig, set_numbers
+from pyfast.zoo.segmentation._segmenter import (
+    TINY_RECIPE,
+    Segmenter,
+    SegmenterConfig,
+    set_numbers,
+)
 
 if TYPE_CHECKING:
     from pyfast.train.updates import Update
@@ -48,17 +53,7 @@ class CRFRNNConfig(SegmenterConfig):
 
     @classmethod
     def tiny(cls) -> CRFRNNConfig:
-        return cls(
-            base="deeplabv2_vgg16.tiny",
-            classes=4,
-            crop=64,
-            steps=300,
-            batch_size=8,
-            learning_rate=0.1,
-            head_rate=1.0,
-            crf_sigmas=(8.0, 25.0, 1.0),
-            crf_weights=(5.0, 1.0),
-        )
+        return cls(base="deeplabv2_vgg16.tiny", **TINY_RECIPE)
 
 
 @register(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyfast.nn import ASPP
 from pyfast.zoo.backbones import VGG, ResNet, ResNetConfig, VGGConfig
 from pyfast.zoo.registry import register
-from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig
+from pyfast.zoo.segmentation._segmenter import TINY_RECIPE, Segmenter, SegmenterConfig
 
 V1 = "Chen et al. 2014, arXiv 1412.7062"
 V2 = "Chen et al. 2016, arXiv 1606.00915"
@@ -47,19 +47,12 @@ class DeepLabVGGConfig(SegmenterConfig):
     @classmethod
     def tiny(cls) -> DeepLabVGGConfig:
         return cls(
-            classes=4,
             width=8,
             preprocess="imagenet",
-            crop=64,
             rates=(1, 2, 3, 4),
             norms=True,
             dropout=0.0,
-            steps=300,
-            batch_size=8,
-            learning_rate=0.1,
-            head_rate=1.0,
-            crf_sigmas=(8.0, 25.0, 1.0),
-            crf_weights=(5.0, 1.0),
+            **TINY_RECIPE,
         )
 
 
@@ -205,19 +198,8 @@ class DeepLabResNetConfig(SegmenterConfig):
 
     @classmethod
     def tiny(cls) -> DeepLabResNetConfig:
-        return cls(
-            classes=4,
-            width=8,
-            depth=50,
-            crop=65,
-            steps=300,
-            batch_size=8,
-            accumulate=1,
-            learning_rate=0.02,
-            head_rate=1.0,
-            rates=(1, 2, 4),
-            freeze_norms=False,
-        )
+        recipe = TINY_RECIPE | {"crop": 65, "learning_rate": 0.02}
+        return cls(width=8, depth=50, accumulate=1, rates=(1, 2, 4), freeze_norms=False, **recipe)
 
 
 @register(

@@ -20,7 +20,12 @@ from pyfast.data import mirrored
 from pyfast.nn import ContextModule, DilatedConv2d
 from pyfast.zoo.backbones import VGG, VGGConfig
 from pyfast.zoo.registry import register
-from pyfast.zoo.segmentation._segmenter import Segmenter, SegmenterConfig, evaluating
+from pyfast.zoo.segmentation._segmenter import (
+    TINY_RECIPE,
+    Segmenter,
+    SegmenterConfig,
+    evaluating,
+)
 
 if TYPE_CHECKING:
     from pyfast.train.updates import Update
@@ -97,19 +102,15 @@ class DilatedNetConfig(SegmenterConfig):
     def tiny(cls) -> DilatedNetConfig:
         return cls(
             preprocess="imagenet",
-            classes=4,
             width=4,
-            crop=64,
             padded=True,
             norms=True,
             dropout=0.0,
-            steps=300,
-            batch_size=8,
-            learning_rate=0.1,
             schedule="poly",
             front_end_steps=200,
             context_rate=0.01,
             context_accumulate=1,
+            **TINY_RECIPE,
         )
 
 
