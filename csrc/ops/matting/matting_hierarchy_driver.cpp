@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <utility>
 
 #include "core/cpu_dispatch.h"
 #include "core/parallel.h"
@@ -363,15 +364,27 @@ void MattingHierarchy::cycle(size_t index) const {
   const NodeLevel &level = levels_[index], &coarse = levels_[index + 1];
   const int64_t last = level.table.count + 1;
   const auto blocks = [&](const auto& f) { for_parts(1, last, kNodeBlocks, f); };
+  const auto smooth = [&](const NodeLevel& of) {
+    blocks([&](int64_t begin, int64_t end) { node_kernels().smooth(of, begin, end); });
+  };
   blocks([&](int64_t begin, int64_t end) { node_kernels().start(level, begin, end); });
-  blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
-  for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
-    node_kernels().restrict_nodes(level, coarse, begin, end);
-  });
-  cycle(index + 1);
-  blocks(
-      [&](int64_t begin, int64_t end) { node_kernels().prolong_nodes(coarse, level, begin, end); });
-  blocks([&](int64_t begin, int64_t end) { node_kernels().smooth(level, begin, end); });
+  for (int pass = 0;; ++pass) {
+    blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
+    for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
+      node_kernels().restrict_nodes(level, coarse, begin, end);
+    });
+    cycle(index + 1);
+    blocks([&](int64_t begin, int64_t end) {
+      node_kernels().prolong_nodes(coarse, level, begin, end);
+    });
+    smooth(level);
+    // Twice, except for the largest level: those below cost little, and what one pass leaves there
+    // is most of what holds up the conjugate gradients.
+    if (index == 0 || pass == 1) break;
+    NodeLevel back = level;  // from t to x
+    std::swap(back.x, back.t);
+    smooth(back);
+  }
   blocks([&](int64_t begin, int64_t end) { node_kernels().uncentre(level, begin, end); });
 }
 
