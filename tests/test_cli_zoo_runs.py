@@ -104,6 +104,7 @@ def test_a_segmenter_says_which_labels_it_found(tmp_path):
         (("stn_cnn.tiny", "steps=1.5"), "expected steps of type int"),
         (("stn_cnn.tiny", "transform=bent"), "transform: expected one of"),
         (("vgg16",), "vgg16 is a network without losses"),
+        (("matting",), "matting has nothing to learn"),
         (("stn_cnn", "--resume"), "holds no run"),
         (("stn_cnn.tiny", "--precision", "7"), "7"),
         (("stn_cnn.tiny", "--device", "abacus"), "abacus"),

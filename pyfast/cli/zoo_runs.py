@@ -63,7 +63,7 @@ def train(
     from pyfast.train import read_log
     from pyfast.train import train as run
     from pyfast.train.checkpoint import CHECKPOINT
-    from pyfast.zoo import System, create_model
+    from pyfast.zoo import System, TrainingConfig, create_model
     from pyfast.zoo.registry import find
 
     base = name.partition(".")[0]
@@ -79,9 +79,11 @@ def train(
         torch.manual_seed(seed)
         if not issubclass(find(base).model, System):
             raise TypeError(f"{base} is a network without losses: there is nothing to train it by")
+        if not isinstance(config, TrainingConfig):
+            raise TypeError(f"{base} has nothing to learn")
         system = create_model(base, config)
         if first:
-            typer.echo(f"{base}: {config.steps} steps into {out}")  # type: ignore[attr-defined]
+            typer.echo(f"{base}: {config.steps} steps into {out}")
         try:
             run(
                 system,
