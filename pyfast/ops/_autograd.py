@@ -113,7 +113,11 @@ def is_in_transform() -> bool:
 def is_plain(tensor: torch.Tensor) -> bool:
     """Whether NumPy may compute with a tensor on the CPU: nobody records, differentiates or
     transforms what is done with it."""
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or is_in_transform():
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._get_tracing_state() is not None
+        or is_in_transform()
+    ):
         return False
     if type(tensor) is not torch.Tensor or torch._C._len_torch_dispatch_stack() > 0:
         return False
