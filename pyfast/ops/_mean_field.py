@@ -28,19 +28,26 @@ def wide(tensor: Any) -> Any:
     return tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in HALVES else tensor
 
 
-def filters_of(
+def built(
     op: str, kernels: Sequence[Kernel], like: Tensor, normalization: str
-) -> list[tuple[Filter, float | Tensor]]:
+) -> list[tuple[GaussianFilter, float | Tensor]]:
+    """The kernels, checked, with filters instead of features."""
     checks.check_kernels(op, kernels)
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)
-    filters = []
+    found = []
     for i, (kernel, weight) in enumerate(kernels):
         if not isinstance(kernel, GaussianFilter):
             checks.check_features(op, kernel, "lattice", None)
             kernel = GaussianFilter(kernel)
         checks.check_fits(op, f"kernels[{i}][0]", kernel.features, like)
-        filters.append((bound(kernel, normalization), weight))
-    return filters
+        found.append((kernel, weight))
+    return found
+
+
+def bound_all(
+    kernels: Sequence[tuple[GaussianFilter, float | Tensor]], normalization: str
+) -> list[tuple[Filter, float | Tensor]]:
+    return [(bound(kernel, normalization), weight) for kernel, weight in kernels]
 
 
 def bound(kernel: GaussianFilter, normalization: str) -> Filter:

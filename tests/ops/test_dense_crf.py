@@ -1,5 +1,7 @@
 """The case table of the dense CRF: filters, mean field and what they are made of."""
 
+import math
+
 import pytest
 import torch
 from dense_crf_bad_calls import BAD_CALLS
@@ -534,3 +536,19 @@ def test_channels_last_stays():
     assert marginals.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(marginals, pyfast.dense_crf(unary, image))
     assert pyfast.dense_crf(unary, image).is_contiguous()
+
+
+@pytest.mark.parametrize("normalization", ["before", "after", "symmetric"])
+@pytest.mark.parametrize("weight", [3.0, torch.tensor(3.0)])
+def test_mean_field_is_the_same_with_and_without_a_gradient(normalization, weight):
+    """Without one, float32 goes through the kernels of `dense_crf` in one call."""
+    torch.manual_seed(0)
+    features = 3 * torch.rand(2, 3, 200)
+    kernels = [(pyfast.GaussianFilter(features), weight), (features[:, :2], 1.5)]
+    unary, compatibility = 2 * torch.rand(2, 4, 200), torch.rand(4, 4)
+    unary[:, :, 7] = math.inf
+    options = {"compatibility": compatibility, "normalization": normalization}
+    alone = pyfast.mean_field(unary, kernels, **options)
+    followed = pyfast.mean_field(unary.requires_grad_(), kernels, **options)
+    torch.testing.assert_close(alone, followed.detach(), atol=2e-3, rtol=0)
+    assert not alone.isnan().any()
