@@ -66,9 +66,9 @@ def mean_field(
         normalization: of every kernel; see `pyfast.ops.gaussian_filter`.
 
     Returns:
-        Marginals Q, (B, L, N). On the CPU, in float32 and where nobody wants a gradient, lattices go
-        through the kernels of `dense_crf`, which keep messages in half precision: Q is then within
-        1e-3 of what it is otherwise.
+        Marginals Q, (B, L, N). On the CPU, in float32 and where nobody wants a gradient, lattices
+        go through the kernels of `dense_crf`, which keep messages in half precision: Q is then
+        within 1e-3 of what it is otherwise.
 
     Raises:
         TypeError: an argument has the wrong type or dtype.
