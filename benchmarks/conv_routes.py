@@ -35,7 +35,7 @@ MARGIN, MARGIN_OF_ONE = 1.1, 1.3
 
 # batch, channels, outputs, height, width, kernel, dilation, groups, dtype
 SHAPES = [
-    *((n, c, c, side, side, 3, d, c, "float32") for d in (1, 2, 4, 6, 12) for n, c, side in
+    *((n, c, c, side, side, 3, d, c, "float32") for d in (1, 2, 4, 6, 8, 12) for n, c, side in
       ((1, 256, 65), (4, 256, 65), (1, 960, 33))),
     *((n, c, o, side, side, 3, d, 1, "float32") for d in (1, 2, 4) for n, c, o, side in (
         (1, 21, 21, 66), (4, 21, 21, 90), (1, 32, 32, 64), (1, 3, 16, 128), (1, 48, 48, 96),

@@ -203,7 +203,7 @@ def shape_class(c: Convolution) -> str | None:
             return None
         if c.input.dtype == torch.float64:
             return "float64, depthwise"
-        return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5)}"
+        return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5, 7)}"
     if c.input.dtype != torch.float32:
         return None
     if c.groups > 1:
