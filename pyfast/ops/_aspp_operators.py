@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
+from pyfast.ops._fake import register_fake
 from pyfast.ops._vmap import loop_vmap
 
 _forward = torch.ops.pyfast.aspp_sum.default
@@ -36,17 +37,17 @@ def aspp_by_products(input: Tensor, weights: Sequence[Tensor], rates: Sequence[i
     return _forward(input, stacked, [tap[0] for tap in taps], [tap[1] for tap in taps])
 
 
-@torch.library.register_fake("pyfast::aspp_sum")
+@register_fake("pyfast::aspp_sum")
 def _(input: Tensor, weight: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return input.new_empty(input.shape[0], weight.shape[1], *input.shape[2:])
 
 
-@torch.library.register_fake("pyfast::aspp_sum_input_gradient")
+@register_fake("pyfast::aspp_sum_input_gradient")
 def _(grad: Tensor, weight: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return grad.new_empty(grad.shape[0], weight.shape[2], *grad.shape[2:])
 
 
-@torch.library.register_fake("pyfast::aspp_sum_weight_gradient")
+@register_fake("pyfast::aspp_sum_weight_gradient")
 def _(grad: Tensor, input: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return grad.new_empty(len(rows), grad.shape[1], input.shape[1])
 

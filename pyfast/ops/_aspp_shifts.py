@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._fake import register_fake
 from pyfast.ops._vmap import fold_vmap
 
 MOST_BYTES = 2**25
@@ -24,12 +25,12 @@ _spread_op = torch.ops.pyfast.aspp_spread.default
 Taps = tuple[list[int], list[int]]  # rows and columns
 
 
-@torch.library.register_fake(_add_op)
+@register_fake(_add_op)
 def _(products: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return products.new_empty(products.shape[0], *products.shape[2:])
 
 
-@torch.library.register_fake(_spread_op)
+@register_fake(_spread_op)
 def _(image: Tensor, rows: list[int], columns: list[int]) -> Tensor:
     return image.new_empty(image.shape[0], len(rows), *image.shape[1:])
 

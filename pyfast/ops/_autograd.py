@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -53,14 +54,17 @@ def differentiable(
             "use reverse mode (grad, vjp, jacrev)"
         )
 
-    formulas = {
-        "generate_vmap_rule": True,
-        "forward": staticmethod(lambda *args: op(*args)),
-        "setup_context": staticmethod(setup),
-        "backward": staticmethod(backward),
-        "jvp": staticmethod(jvp or no_jvp),
-    }
-    function: Any = type(name.replace("::", "_"), (torch.autograd.Function,), formulas)
+    @cache  # made when it is first used: 30 of them would be felt in the package's import
+    def function() -> Any:
+        formulas = {
+            "generate_vmap_rule": True,
+            "forward": staticmethod(lambda *args: op(*args)),
+            "setup_context": staticmethod(setup),
+            "backward": staticmethod(backward),
+            "jvp": staticmethod(jvp or no_jvp),
+        }
+        return type(name.replace("::", "_"), (torch.autograd.Function,), formulas)
+
     torch.library.register_autograd(op, backward, setup_context=setup)
     if autocast is not None:
         for device_type in ("cpu", "cuda"):
@@ -81,7 +85,7 @@ def differentiable(
         device_type = next(a.device.type for a in args if isinstance(a, torch.Tensor))
         if autocast is not None and is_autocast_on(device_type):
             args = _cast(args, device_type, autocast)
-        return function.apply(*args)
+        return function().apply(*args)
 
     return call
 

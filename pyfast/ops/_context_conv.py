@@ -15,6 +15,7 @@ from torch import Tensor
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._conv_gradients import adjoint_geometry, result_like
+from pyfast.ops._fake import register_fake
 from pyfast.ops._implicit_conv import implicit_conv2d_weight
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
@@ -43,7 +44,7 @@ def _(
     return empty_like_image(input, result.shape, result.dtype).copy_(result)
 
 
-@torch.library.register_fake(_op)
+@register_fake(_op)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
     return result_like(input, weight, weight.shape[int(options[4])], options[:4])
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._fake import register_fake
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
 
@@ -79,6 +80,6 @@ def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
         return sum(parts[1:], parts[0])
 
     call = differentiable(op, setup, backward, jvp)
-    torch.library.register_fake(op, fake)
+    register_fake(op)(fake)
     loop_vmap(op)
     return call

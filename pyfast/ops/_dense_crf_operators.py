@@ -15,6 +15,7 @@ from torch import Tensor
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops import _dense_crf_gradient  # noqa: F401  (registers another)
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._fake import register_fake
 from pyfast.ops._vmap import fold_vmap
 
 # Options as the operators take them: the places of their words.
@@ -51,41 +52,41 @@ dense_crf = _ops.dense_crf.default
 # --- shapes ---------------------------------------------------------------------------------------
 
 
-@torch.library.register_fake("pyfast::gaussian_lattice")
+@register_fake("pyfast::gaussian_lattice")
 def _(features: Tensor, closed: bool) -> Tensor:
     words = torch.library.get_ctx().new_dynamic_size()
     return features.new_empty(words, dtype=torch.int32)
 
 
-@torch.library.register_fake("pyfast::gaussian_filter")
+@register_fake("pyfast::gaussian_filter")
 def _(values: Tensor, features: Tensor, lattice: Tensor, *options: Any) -> Tensor:
     torch._check(values.dim() == 3 and values.dtype == features.dtype)
     return values.new_empty(values.shape)
 
 
-@torch.library.register_fake("pyfast::gaussian_filter_backward")
+@register_fake("pyfast::gaussian_filter_backward")
 def _(grad: Tensor, values: Tensor, features: Tensor, lattice: Tensor, *options: Any) -> Tensor:
     return features.new_empty(features.shape)
 
 
-@torch.library.register_fake("pyfast::gaussian_exact")
+@register_fake("pyfast::gaussian_exact")
 def _(values: Tensor, features: Tensor, cutoff: float) -> Tensor:
     torch._check(values.dim() == 3 and values.dtype == features.dtype)
     return values.new_empty(values.shape)
 
 
-@torch.library.register_fake("pyfast::gaussian_exact_backward")
+@register_fake("pyfast::gaussian_exact_backward")
 def _(grad: Tensor, values: Tensor, features: Tensor, cutoff: float) -> Tensor:
     return features.new_empty(features.shape)
 
 
-@torch.library.register_fake("pyfast::dense_crf")
+@register_fake("pyfast::dense_crf")
 def _(unary: Tensor, image: Tensor, *options: Any) -> Tensor:
     torch._check(unary.dim() == 4 and unary.dtype == image.dtype)
     return unary.new_empty(unary.shape)
 
 
-@torch.library.register_fake("pyfast::dense_crf_steps")
+@register_fake("pyfast::dense_crf_steps")
 def _(
     unary: Tensor,
     image: Tensor,
@@ -100,12 +101,12 @@ def _(
     return unary.new_empty(unary.shape), unary.new_empty(iterations, *unary.shape)
 
 
-@torch.library.register_fake("pyfast::dense_crf_steps_backward")
+@register_fake("pyfast::dense_crf_steps_backward")
 def _(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape) for t in args[:5])
 
 
-@torch.library.register_fake("pyfast::gaussian_grid")
+@register_fake("pyfast::gaussian_grid")
 def _(values: Tensor, sigma: Tensor, normalization: int) -> Tensor:
     return values.new_empty(values.shape)
 

@@ -12,17 +12,18 @@ from torch import Tensor
 
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._conv_gradients import adjoint_geometry, result_like
+from pyfast.ops._fake import register_fake
 
 _conv_op = torch.ops.pyfast.depthwise_conv2d.default
 _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
 
 
-@torch.library.register_fake(_conv_op)
+@register_fake(_conv_op)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: int) -> Tensor:
     return result_like(input, weight, input.shape[1], options)
 
 
-@torch.library.register_fake(_weight_op)
+@register_fake(_weight_op)
 def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: int) -> Tensor:
     return input.new_empty((input.shape[1], 1, kernel_h, kernel_w))
 

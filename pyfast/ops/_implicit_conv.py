@@ -15,6 +15,7 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._fake import register_fake
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
 
@@ -51,7 +52,7 @@ def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: Any) 
     return conv2d_weight(input, size, grad, *options).contiguous()
 
 
-@torch.library.register_fake(_conv_op)
+@register_fake(_conv_op)
 def _(
     input: Tensor,
     weight: Tensor,
@@ -70,13 +71,13 @@ def _(
     return empty_like_image(input, (input.shape[0], weight.shape[0], *size), input.dtype)
 
 
-@torch.library.register_fake(_input_op)
+@register_fake(_input_op)
 def _(grad: Tensor, weight: Tensor, in_h: int, in_w: int, *options: Any) -> Tensor:
     shape = grad.shape[0], weight.shape[1] * options[-1], in_h, in_w
     return empty_like_image(grad, shape, grad.dtype)
 
 
-@torch.library.register_fake(_weight_op)
+@register_fake(_weight_op)
 def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: Any) -> Tensor:
     return input.new_empty(grad.shape[1], input.shape[1] // options[-1], kernel_h, kernel_w)
 

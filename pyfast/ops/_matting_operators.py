@@ -13,6 +13,7 @@ from torch import Tensor
 from pyfast._native import _C
 from pyfast.ops import _matting_reference as reference
 from pyfast.ops._autograd import differentiable
+from pyfast.ops._fake import register_fake
 from pyfast.ops._vmap import fold_vmap
 
 _ops = torch.ops.pyfast
@@ -28,7 +29,7 @@ def _check(v: Tensor, image: Tensor, radius: int) -> None:
     torch._check(min(image.shape[2:]) > 2 * radius)
 
 
-@torch.library.register_fake("pyfast::matting_energy")
+@register_fake("pyfast::matting_energy")
 def _(
     v: Tensor, image: Tensor, epsilon: float, radius: int, of_v: bool, of_image: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -38,7 +39,7 @@ def _(
     return v.new_empty(v.shape[0]), product, v.new_empty(image.shape if of_image else nothing)
 
 
-@torch.library.register_fake("pyfast::matting_energy_backward")
+@register_fake("pyfast::matting_energy_backward")
 def _(
     grad: Tensor,
     v: Tensor,
@@ -51,25 +52,25 @@ def _(
     return product.new_empty(product.shape), slope.new_empty(slope.shape)
 
 
-@torch.library.register_fake("pyfast::matting_product")
+@register_fake("pyfast::matting_product")
 def _(v: Tensor, image: Tensor, epsilon: float, radius: int) -> Tensor:
     _check(v, image, radius)
     return v.new_empty(v.shape)
 
 
-@torch.library.register_fake("pyfast::matting_slope")
+@register_fake("pyfast::matting_slope")
 def _(u: Tensor, v: Tensor, image: Tensor, epsilon: float, radius: int) -> Tensor:
     _check(v, image, radius)
     return image.new_empty(image.shape)
 
 
-@torch.library.register_fake("pyfast::matting_diagonal")
+@register_fake("pyfast::matting_diagonal")
 def _(image: Tensor, epsilon: float, radius: int) -> Tensor:
     batch, _, height, width = image.shape
     return image.new_empty(batch, height, width)
 
 
-@torch.library.register_fake("pyfast::matting_matrix")
+@register_fake("pyfast::matting_matrix")
 def _(image: Tensor, known: Tensor, epsilon: float, radius: int) -> tuple[Tensor, Tensor, Tensor]:
     height, width = image.shape[1:]
     # Along a side each pixel meets those at most 2 radius away.
@@ -83,7 +84,7 @@ def count_pairs(side: int, radius: int) -> int:
     return (4 * radius + 1) * side - 2 * radius * (2 * radius + 1)
 
 
-@torch.library.register_fake("pyfast::matting_solve")
+@register_fake("pyfast::matting_solve")
 def _(
     rhs: Tensor,
     x: Tensor,

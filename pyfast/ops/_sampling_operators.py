@@ -16,6 +16,7 @@ from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops import _sampling_reference as reference
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._checks import HALVES
+from pyfast.ops._fake import register_fake
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import fold_vmap
 
@@ -45,33 +46,33 @@ def _check(input: Tensor, places: Tensor) -> None:
     torch._check(input.shape[0] in (1, places.shape[0]))
 
 
-@torch.library.register_fake("pyfast::affine_grid")
+@register_fake("pyfast::affine_grid")
 def _(theta: Tensor, depth: int, height: int, width: int, align_corners: bool) -> Tensor:
     dims = theta.shape[1]
     return theta.new_empty(theta.shape[0], *(depth, height, width)[-dims:], dims)
 
 
-@torch.library.register_fake("pyfast::affine_grid_backward")
+@register_fake("pyfast::affine_grid_backward")
 def _(grad_grid: Tensor, align_corners: bool) -> Tensor:
     dims = grad_grid.dim() - 2
     return grad_grid.new_empty(grad_grid.shape[0], dims, dims + 1)
 
 
-@torch.library.register_fake("pyfast::grid_sample")
+@register_fake("pyfast::grid_sample")
 def _(input: Tensor, grid: Tensor, mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     _check(input, grid)
     torch._check(grid.dim() == input.dim() and grid.shape[-1] == input.dim() - 2)
     return empty_like_image(input, (grid.shape[0], input.shape[1], *grid.shape[1:-1]), input.dtype)
 
 
-@torch.library.register_fake("pyfast::flow_sample")
+@register_fake("pyfast::flow_sample")
 def _(input: Tensor, flow: Tensor, mode: int, padding_mode: int, align_corners: bool) -> Tensor:
     _check(input, flow)
     torch._check(flow.dim() == input.dim() and flow.shape[1] == input.dim() - 2)
     return empty_like_image(input, (flow.shape[0], input.shape[1], *flow.shape[2:]), input.dtype)
 
 
-@torch.library.register_fake("pyfast::matrix_sample")
+@register_fake("pyfast::matrix_sample")
 def _(
     input: Tensor,
     matrix: Tensor,
@@ -193,7 +194,7 @@ def _sampler(name: str, definition: Definition) -> Callable[..., Tensor]:
         return (*seconds, *(None,) * 6)
 
     call_backward = differentiable(backward_op, setup_backward, backward_backward)
-    torch.library.register_fake(f"pyfast::{name}_backward", _fake_backward)
+    register_fake(f"pyfast::{name}_backward")(_fake_backward)
     fold_vmap(op, shared=(0,))
     fold_vmap(backward_op, like=(1, 2))
     return differentiable(op, setup, backward, autocast=torch.float32)

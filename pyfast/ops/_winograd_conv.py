@@ -12,12 +12,13 @@ from torch import Tensor
 
 from pyfast.ops._autograd import is_in_transform
 from pyfast.ops._conv_gradients import own_adjoint
+from pyfast.ops._fake import register_fake
 
 _conv = own_adjoint(torch.ops.pyfast.winograd_conv2d.default)
 _weight_op = torch.ops.pyfast.winograd_weight.default
 
 
-@torch.library.register_fake(_weight_op)
+@register_fake(_weight_op)
 def _(weight: Tensor, tile: int, adjoint: bool) -> Tensor:
     shape = weight.shape[:2] if adjoint else weight.shape[1::-1]
     return weight.new_empty(((tile + 2) ** 2, *shape))

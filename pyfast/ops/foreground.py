@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._checks import expect_choice, expect_number
+from pyfast.ops._fake import register_fake
 from pyfast.ops._pictures import read_picture, read_plane
 from pyfast.ops._vmap import fold_vmap
 
@@ -244,7 +245,7 @@ _OPTIONS = (
 )
 
 
-@torch.library.register_fake("pyfast::foreground")
+@register_fake("pyfast::foreground")
 def _(image: Tensor, alpha: Tensor, *options: Any) -> tuple[Tensor, Tensor]:
     torch._check(image.dim() == 4 and alpha.dim() == 4 and alpha.shape[1] == 1)
     shape = image.shape

@@ -11,6 +11,7 @@ from torch import Tensor
 from pyfast._native import _C  # noqa: F401  (registers the operators)
 from pyfast.ops._autograd import differentiable
 from pyfast.ops._checks import expect_number
+from pyfast.ops._fake import register_fake
 from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._pictures import read_picture
 from pyfast.ops._vmap import fold_vmap
@@ -112,7 +113,7 @@ def _(guide: Tensor, input: Tensor, radius: int, epsilon: float) -> Tensor:
     return guided_filter_reference(guide.double(), input.double(), radius, epsilon).to(input.dtype)
 
 
-@torch.library.register_fake("pyfast::guided_filter")
+@register_fake("pyfast::guided_filter")
 def _(guide: Tensor, input: Tensor, radius: int, epsilon: float) -> Tensor:
     torch._check(guide.dim() == 4 and input.dim() == 4)
     return empty_like_image(input, input.shape, input.dtype)
