@@ -88,7 +88,8 @@ struct NodeLevel {
   int64_t at(int64_t planes, int64_t plane, int64_t y, int64_t x_) const {
     return ((y + 1) * planes + plane) * stride() + kNodes + x_;
   }
-  int64_t vector_size(int64_t planes) const { return (rows + 2) * planes * stride(); }
+  // With room for kernels that read two blocks from a place on.
+  int64_t vector_size(int64_t planes) const { return (rows + 2) * planes * stride() + 2 * kNodes; }
 };
 
 // Weight of the node below pixel t of a cell at that node's side; the other side has the rest.

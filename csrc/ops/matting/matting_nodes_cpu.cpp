@@ -167,48 +167,86 @@ inline int64_t parents(int64_t fine, int64_t* first) {
   return 1 + fine % 2;
 }
 
+using Lanes16 = Vec<float, 2 * kNodes>;
+
+// Every second of two blocks.
+template <int... I>
+inline Lanes8 even(const Lanes16& v, Numbers<I...>) {
+  return __builtin_shufflevector(v, v, (2 * I)...);
+}
+template <int... I>
+inline Lanes8 odd(const Lanes16& v, Numbers<I...>) {
+  return __builtin_shufflevector(v, v, (2 * I + 1)...);
+}
+// Each of the first four twice, and the same one place on.
+template <int... I>
+inline Lanes8 doubled(const Lanes8& v, Numbers<I...>) {
+  return __builtin_shufflevector(v, v, (I / 2)...);
+}
+template <int... I>
+inline Lanes8 doubled_on(const Lanes8& v, Numbers<I...>) {
+  return __builtin_shufflevector(v, v, ((I + 1) / 2)...);
+}
+
+// 1 for the nodes of a block that lie in the level.
+inline Lanes8 lanes_inside(const NodeLevel& level, const NodeBlock& b) {
+  Lanes8 inside;
+  for (int k = 0; k < kNodes; ++k) inside[k] = b.x + k < level.columns ? 1.0f : 0.0f;
+  return inside;
+}
+
+// Beyond its first and last column a level is zero.
 void restrict_nodes(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int64_t end) {
-  const int64_t m = fine.unknowns, d = m - 1, fine_stride = fine.stride();
+  constexpr typename FirstNumbers<kNodes>::type kLanes{};
+  const int64_t m = fine.unknowns, d = m - 1, stride = fine.stride();
   for (int64_t i = coarse.table.first[begin]; i < coarse.table.first[end]; ++i) {
     const NodeBlock b(coarse, i);
-    for (int64_t k = 0; k < kNodes && b.x + k < coarse.columns; ++k) {
-      const int64_t x = b.x + k;
-      float sums[kMostUnknowns] = {};
-      for (int64_t fy = 2 * b.y - 1; fy <= 2 * b.y + 1; ++fy)
-        for (int64_t fx = 2 * x - 1; fx <= 2 * x + 1; ++fx) {
-          if (fy < 0 || fy >= fine.rows || fx < 0 || fx >= fine.columns) continue;
-          const float weight = (fy == 2 * b.y ? 1.0f : 0.5f) * (fx == 2 * x ? 1.0f : 0.5f);
-          const float* from = fine.t + fine.at(m, 0, fy, fx);
-          const float* mean = fine.mean + fine.at(d, 0, fy, fx);
-          const float constant = weight * from[0];
-          sums[0] += constant;
-          for (int64_t c = 0; c < d; ++c)
-            sums[c + 1] += weight * from[(c + 1) * fine_stride] + constant * mean[c * fine_stride];
-        }
-      for (int64_t c = 0; c < d; ++c) sums[c + 1] -= sums[0] * coarse.mean[coarse.at(d, c, b.y, x)];
-      for (int64_t c = 0; c < m; ++c) coarse.f[coarse.at(m, c, b.y, x)] = sums[c];
+    Lanes8 sums[kMostUnknowns] = {};
+    for (int64_t y = 2 * b.y - 1; y <= 2 * b.y + 1; ++y) {
+      if (y < 0 || y >= fine.rows) continue;
+      const float* from = fine.t + fine.at(m, 0, y, 2 * b.x);
+      const float* mean = fine.mean + fine.at(d, 0, y, 2 * b.x);
+      const float weight = y == 2 * b.y ? 1.0f : 0.5f;
+      const Lanes16 here = load<2 * kNodes>(from), before = load<2 * kNodes>(from - 1);
+      const auto add = [&](Lanes8& sum, const Lanes16& own, const Lanes16& shifted) {
+        sum += weight * (even(own, kLanes) + 0.5f * (odd(own, kLanes) + even(shifted, kLanes)));
+      };
+      add(sums[0], here, before);
+      for (int64_t c = 0; c < d; ++c) {
+        const float *slope = from + (c + 1) * stride, *colour = mean + c * stride;
+        add(sums[c + 1], load<2 * kNodes>(slope) + here * load<2 * kNodes>(colour),
+            load<2 * kNodes>(slope - 1) + before * load<2 * kNodes>(colour - 1));
+      }
     }
+    const Lanes8 inside = lanes_inside(coarse, b);
+    for (int64_t c = 0; c < d; ++c)
+      sums[c + 1] -= sums[0] * load<kNodes>(coarse.mean + coarse.at(d, c, b.y, b.x));
+    for (int64_t c = 0; c < m; ++c)
+      store(coarse.f + coarse.at(m, c, b.y, b.x), inside != 0.0f ? sums[c] : Lanes8{});
   }
 }
 
 void prolong_nodes(const NodeLevel& coarse, const NodeLevel& fine, int64_t begin, int64_t end) {
+  constexpr typename FirstNumbers<kNodes>::type kLanes{};
   const int64_t m = fine.unknowns, d = m - 1;
   for (int64_t i = begin; i < end; ++i) {
     const NodeBlock b(fine, i);
     int64_t cy;
     const int64_t rows = parents(b.y, &cy);
-    for (int64_t k = 0; k < kNodes && b.x + k < fine.columns; ++k) {
-      int64_t cx;
-      const int64_t columns = parents(b.x + k, &cx);
-      const float weight = 1.0f / static_cast<float>(rows * columns);
-      float sums[kMostUnknowns] = {};
-      for (int64_t y = cy; y < cy + rows; ++y)
-        for (int64_t x = cx; x < cx + columns; ++x)
-          for (int64_t c = 0; c < m; ++c) sums[c] += weight * coarse.t[coarse.at(m, c, y, x)];
-      // coarse.t is uncentred; fine nodes are centred.
-      for (int64_t c = 0; c < d; ++c)
-        sums[0] += sums[c + 1] * fine.mean[fine.at(d, c, b.y, b.x + k)];
-      for (int64_t c = 0; c < m; ++c) fine.x[fine.at(m, c, b.y, b.x + k)] += sums[c];
+    const float weight = 0.5f / static_cast<float>(rows);
+    Lanes8 sums[kMostUnknowns] = {};
+    for (int64_t y = cy; y < cy + rows; ++y)
+      for (int64_t c = 0; c < m; ++c) {
+        const Lanes8 t = load<kNodes>(coarse.t + coarse.at(m, c, y, b.x / 2));
+        sums[c] += weight * (doubled(t, kLanes) + doubled_on(t, kLanes));
+      }
+    // coarse.t is uncentred; fine nodes are centred.
+    for (int64_t c = 0; c < d; ++c)
+      sums[0] += sums[c + 1] * load<kNodes>(fine.mean + fine.at(d, c, b.y, b.x));
+    const Lanes8 inside = lanes_inside(fine, b);
+    for (int64_t c = 0; c < m; ++c) {
+      float* x = fine.x + fine.at(m, c, b.y, b.x);
+      store(x, load<kNodes>(x) + (inside != 0.0f ? sums[c] : Lanes8{}));
     }
   }
 }
