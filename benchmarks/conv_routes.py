@@ -33,10 +33,16 @@ TABLE = Path(__file__).parents[1] / "pyfast/ops/conv_routes.json"
 CANDIDATES = [name for name in ALGORITHMS if name not in ("torch", *LESS_EXACT)]
 MARGIN, MARGIN_OF_ONE = 1.1, 1.3
 
-# batch, channels, outputs, height, width, kernel, dilation, groups, dtype
+# batch, channels, outputs, height, width, kernel, dilation, groups, dtype, stride (1 where absent)
 SHAPES = [
     *((n, c, c, side, side, 3, d, c, "float32") for d in (1, 2, 4, 6, 8, 12) for n, c, side in
       ((1, 256, 65), (4, 256, 65), (1, 960, 33))),
+    *((1, c, c, side, side, k, d, c, dtype, 2) for dtype, c, side, k, d in (
+        ("float32", 96, 112, 3, 1), ("float32", 240, 28, 5, 1), ("float32", 576, 14, 3, 1),
+        ("float32", 256, 65, 3, 2), ("float32", 256, 65, 3, 4), ("float64", 96, 56, 3, 1),
+        ("float64", 256, 33, 3, 2))),
+    *((1, c, c * m, side, side, 3, d, c, "float32") for c, m, side, d in (
+        (3, 8, 112, 1), (64, 2, 56, 1), (256, 4, 33, 1), (64, 2, 56, 2), (256, 2, 33, 4))),
     *((n, c, o, side, side, 3, d, 1, "float32") for d in (1, 2, 4) for n, c, o, side in (
         (1, 21, 21, 66), (4, 21, 21, 90), (1, 32, 32, 64), (1, 3, 16, 128), (1, 48, 48, 96),
         (1, 64, 64, 56), (1, 84, 84, 66), (1, 128, 128, 64), (1, 128, 128, 41), (1, 256, 256, 41),
@@ -63,7 +69,7 @@ SHAPES = [
 
 
 def prepare(shape: tuple, layout: str, learns: bool) -> Convolution:
-    batch, channels, outputs, height, width, kernel, dilation, groups, dtype = shape
+    batch, channels, outputs, height, width, kernel, dilation, groups, dtype, *stride = shape
     generator = torch.Generator().manual_seed(0)
     kind = {"dtype": getattr(torch, dtype)}
     format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
@@ -73,7 +79,7 @@ def prepare(shape: tuple, layout: str, learns: bool) -> Convolution:
     padding = [dilation * (k - 1) // 2 for k in size]
     input = input.contiguous(memory_format=format).requires_grad_(learns)
     weight.requires_grad_(learns)
-    found = convolution_of(2, input, weight, None, 1, padding, dilation, groups)
+    found = convolution_of(2, input, weight, None, *(stride or [1]), padding, dilation, groups)
     assert found is not None
     return found
 

@@ -128,6 +128,13 @@ def is_plain(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu" and not (tensor.requires_grad and torch.is_grad_enabled())
 
 
+def is_in_vmap() -> bool:
+    if torch.compiler.is_compiling() or _functorch.peek_interpreter_stack() is None:
+        return False
+    levels = _functorch.get_interpreter_stack()
+    return any(level.key() == _functorch.TransformType.Vmap for level in levels)
+
+
 def _is_transformed() -> bool:
     """Whether grad, vjp, jvp or a level of dual tensors is active; vmap alone is not."""
     if forward_ad._current_level >= 0:

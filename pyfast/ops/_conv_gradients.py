@@ -19,12 +19,18 @@ from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
 
 
-def result_like(input: Tensor, weight: Tensor, outputs: int, geometry: Sequence[int]) -> Tensor:
-    """An empty result of stride 1, of a geometry (padding_h, padding_w, dilation_h, dilation_w)."""
-    size = [
+def result_size(input: Tensor, weight: Tensor, geometry: Sequence[int]) -> list[int]:
+    """Height and width of a result of stride 1, of a geometry (padding_h, padding_w, dilation_h,
+    dilation_w)."""
+    return [
         input.shape[2 + a] + 2 * geometry[a] - geometry[2 + a] * (weight.shape[2 + a] - 1)
         for a in (0, 1)
     ]
+
+
+def result_like(input: Tensor, weight: Tensor, outputs: int, geometry: Sequence[int]) -> Tensor:
+    """An empty result of stride 1."""
+    size = result_size(input, weight, geometry)
     return empty_like_image(input, (input.shape[0], outputs, *size), input.dtype)
 
 

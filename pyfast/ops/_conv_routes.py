@@ -57,7 +57,14 @@ def _other_layout(c: Convolution) -> Tensor:
 
 
 def _depthwise(c: Convolution) -> Tensor:
-    return depthwise_conv2d(c.input, c.weight, c.bias, *c.padding, *c.dilation)
+    input = c.input
+    if c.multiplier > 1:
+        # Side by side in memory, in either layout, and the same in all of a group.
+        axis = 3 if c.is_channels_last else 1
+        rows = input.permute(0, 2, 3, 1) if c.is_channels_last else input
+        rows = rows.repeat_interleave(c.multiplier, axis)
+        input = rows.permute(0, 3, 1, 2) if c.is_channels_last else rows
+    return depthwise_conv2d(input, c.weight, c.bias, *c.padding, *c.dilation, *c.stride)
 
 
 def _direct(c: Convolution) -> Tensor:
@@ -84,8 +91,8 @@ ALGORITHMS = {
     "torch": Algorithm("any convolution", lambda c: True, _torch),
     "other_layout": Algorithm("any convolution", lambda c: True, _other_layout),
     "depthwise": Algorithm(
-        "as many groups as channels of input and output, float32 or float64 (halves too on CUDA), "
-        "stride 1, padding within the reach of the kernel",
+        "as many groups as channels, padding within the reach of the kernel; on the CPU float32 or "
+        "float64; on CUDA as many outputs as channels, and stride 1",
         can_depthwise,
         _depthwise,
     ),
@@ -201,9 +208,12 @@ def shape_class(c: Convolution) -> str | None:
     if can_depthwise(c):
         if framed_bytes(c) > MOST_FRAMED and not c.is_channels_last:
             return None
+        kind = "depthwise" if c.multiplier == 1 else "depthwise, several outputs a channel"
+        kind = kind if c.stride == (1, 1) else f"{kind}, stride 2+"
         if c.input.dtype == torch.float64:
-            return "float64, depthwise"
-        return f"depthwise, dilation {_bucket(max(c.dilation), 1, 2, 5, 7)}"
+            return f"float64, {kind}"
+        starts = (1, 2, 5, 7) if kind == "depthwise" else (1, 2)
+        return f"{kind}, dilation {_bucket(max(c.dilation), *starts)}"
     if c.input.dtype != torch.float32:
         return None
     if c.groups > 1:

@@ -12,6 +12,7 @@ from torch import Tensor
 from pyfast._native import _C
 from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._checks import FLOATS, HALVES
+from pyfast.ops._layouts import is_channels_last
 
 Size = int | Sequence[int]
 Padding = Size | Literal["same", "valid"]
@@ -59,9 +60,7 @@ class Convolution(NamedTuple):
 
     @property
     def is_channels_last(self) -> bool:
-        return not self.input.is_contiguous() and self.input.is_contiguous(
-            memory_format=torch.channels_last
-        )
+        return is_channels_last(self.input)
 
     @property
     def learns(self) -> bool:
@@ -74,7 +73,12 @@ class Convolution(NamedTuple):
 
     @property
     def is_depthwise(self) -> bool:
-        return self.groups == self.input.shape[1] == self.weight.shape[0] > 1
+        return self.groups == self.input.shape[1] > 1
+
+    @property
+    def multiplier(self) -> int:
+        """Outputs of a group."""
+        return self.weight.shape[0] // self.groups
 
 
 def convolution_of(
@@ -147,27 +151,34 @@ def _of_axes(value: Size, spatial: int, of_one_row: int = 1) -> Pair | None:
     return (of_one_row, values[0]) if spatial == 1 else (values[0], values[1])
 
 
+def pads_within_reach(c: Convolution) -> bool:
+    """No more padding than the taps reach."""
+    return all(p <= d * (k - 1) for p, d, k in zip(c.padding, c.dilation, c.kernel, strict=True))
+
+
 def has_adjoint(c: Convolution) -> bool:
-    """Stride 1, and no more padding than the taps reach: the adjoint is of the same kind."""
-    return c.stride == (1, 1) and all(
-        p <= d * (k - 1) for p, d, k in zip(c.padding, c.dilation, c.kernel, strict=True)
-    )
+    """Stride 1, and padding within reach: the adjoint is of the same kind."""
+    return c.stride == (1, 1) and pads_within_reach(c)
 
 
 def can_depthwise(c: Convolution) -> bool:
-    if not (c.is_depthwise and c.kernel[0] <= _TALLEST_KERNEL and has_adjoint(c)):
+    if not (c.is_depthwise and c.kernel[0] <= _TALLEST_KERNEL and pads_within_reach(c)):
         return False
     if c.is_on_cpu:
         return c.input.dtype in FLOATS
+    if c.stride != (1, 1) or c.multiplier > 1:
+        return False
     return _C.with_cuda and c.kernel[0] * c.kernel[1] <= _MOST_CUDA_TAPS
 
 
 def framed_bytes(c: Convolution) -> int:
     """What images of one batch take between frames of zeros: input, or gradient of the output."""
     (height, width), (out_h, out_w) = c.input.shape[2:], c.out_size
-    frame = c.dilation[1] * (c.kernel[1] - 1) + 64  # kMostLanes
+    frame = c.dilation[1] * (c.kernel[1] - 1) + 64 * c.stride[1]  # kMostLanes of each phase
     planes = (1, 1) if c.is_depthwise else (c.weight.shape[1], c.weight.shape[0])
-    values = max(planes[0] * height * (out_w + frame), planes[1] * out_h * (width + frame))
+    values = max(
+        planes[0] * height * (out_w * c.stride[1] + frame), planes[1] * out_h * (width + frame)
+    )
     return values * c.input.element_size()
 
 

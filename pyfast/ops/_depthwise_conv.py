@@ -1,18 +1,22 @@
-"""The operator behind depthwise convolutions of stride 1: fake, gradients, vmap.
+"""The operator behind depthwise convolutions: fake, gradients, vmap.
 
-It is its own adjoint: the gradient of the input is the same convolution with turned weights.
+With stride 1 it is its own adjoint: the gradient of the input is the same convolution with turned
+weights, of the gradient of the output; with another stride, of that gradient between zeros.
+Options are (padding_h, padding_w, dilation_h, dilation_w, stride_h, stride_w).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyfast.ops._autograd import differentiable
-from pyfast.ops._conv_gradients import adjoint_geometry, result_like
+from pyfast.ops._conv_gradients import adjoint_geometry, result_size
 from pyfast.ops._fake import register_fake
+from pyfast.ops._layouts import empty_like_image, is_channels_last
 
 _conv_op = torch.ops.pyfast.depthwise_conv2d.default
 _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
@@ -20,7 +24,10 @@ _weight_op = torch.ops.pyfast.depthwise_conv2d_weight.default
 
 @register_fake(_conv_op)
 def _(input: Tensor, weight: Tensor, bias: Tensor | None, *options: int) -> Tensor:
-    return result_like(input, weight, input.shape[1], options)
+    *geometry, stride_h, stride_w = options
+    height, width = result_size(input, weight, geometry)
+    size = -(-height // stride_h), -(-width // stride_w)
+    return empty_like_image(input, (*input.shape[:2], *size), input.dtype)
 
 
 @register_fake(_weight_op)
@@ -28,9 +35,16 @@ def _(input: Tensor, grad: Tensor, kernel_h: int, kernel_w: int, *options: int) 
     return input.new_empty((input.shape[1], 1, kernel_h, kernel_w))
 
 
-def _adjoint(grad: Tensor, weight: Tensor, options: tuple[int, ...]) -> Tensor:
+def _adjoint(grad: Tensor, weight: Tensor, options: Sequence[int], input: Tensor) -> Tensor:
     """The gradient of the input."""
-    return _conv(grad, weight.flip(2, 3), None, *adjoint_geometry(weight, options))
+    *geometry, stride_h, stride_w = options
+    if (stride_h, stride_w) != (1, 1):
+        spread = grad.new_zeros(*grad.shape[:2], *result_size(input, weight, geometry))
+        if is_channels_last(grad):
+            spread = spread.contiguous(memory_format=torch.channels_last)
+        spread[:, :, ::stride_h, ::stride_w] = grad
+        grad = spread
+    return _conv(grad, weight.flip(2, 3), None, *adjoint_geometry(weight, geometry), 1, 1)
 
 
 def _setup_conv(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -44,10 +58,10 @@ def _backward_conv(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     input, weight = ctx.saved_tensors
     needs = ctx.needs_input_grad
     return (
-        _adjoint(grad, weight, ctx.options) if needs[0] else None,
+        _adjoint(grad, weight, ctx.options, input) if needs[0] else None,
         _weight(input, grad, *weight.shape[2:], *ctx.options) if needs[1] else None,
         grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None,
-        *(None,) * 4,
+        *(None,) * 6,
     )
 
 
@@ -74,9 +88,9 @@ def _backward_weight(ctx: Any, by_weight: Tensor) -> tuple[Any, ...]:
     input, grad = ctx.saved_tensors
     needs = ctx.needs_input_grad
     return (
-        _adjoint(grad, by_weight, ctx.options) if needs[0] else None,
+        _adjoint(grad, by_weight, ctx.options, input) if needs[0] else None,
         _conv(input, by_weight, None, *ctx.options) if needs[1] else None,
-        *(None,) * 6,
+        *(None,) * 8,
     )
 
 

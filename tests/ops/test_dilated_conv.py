@@ -71,6 +71,11 @@ def inputs_2d(batch, size):
     return normal(batch, 3, size + 2, size), weight, normal(3), 1, (5, 4), (5, 4), 3
 
 
+def inputs_with_stride(batch, size):
+    weight = normal(6, 1, 3, 3)
+    return normal(batch, 3, size + 2, size + 1), weight, normal(6), 2, (1, 2), (1, 2), 3
+
+
 def inputs_1d(batch, size):
     return normal(batch, 3, size), normal(3, 1, 2), None, 1, 2, 4, 3
 
@@ -105,6 +110,18 @@ def cases():
         tiles=(8, 16),
         inductor=True,
         bad_calls=bad_calls("dilated_conv2d"),
+        **of_images,
+    )
+    yield OpCase(
+        name="depthwise with stride",
+        function=partial(pyfast.dilated_conv2d, algorithm="depthwise"),
+        reference=reference_2d,
+        inputs=inputs_with_stride,
+        operators=ours,
+        differentiable=(0, 1, 2),
+        keeps_channels_last=(0,),
+        tiles=(16,),
+        native=False,
         **of_images,
     )
     for algorithm, tile in (("winograd2", 2), ("winograd4", 4)):
@@ -195,12 +212,14 @@ SHAPES = [
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_depthwise_equals_torch(shape, layout, dtype):
+@pytest.mark.parametrize(("stride", "multiplier"), [(1, 1), (2, 1), ((1, 3), 1), ((3, 2), 2)])
+def test_depthwise_equals_torch(shape, layout, dtype, stride, multiplier):
     batch, channels, height, width, kernel, padding, dilation = shape
     input = torch.randn(batch, channels, height, width, dtype=dtype).to(memory_format=layout)
-    weight, bias = torch.randn(channels, 1, *kernel, dtype=dtype), torch.randn(channels).to(dtype)
+    outputs = channels * multiplier
+    weight, bias = torch.randn(outputs, 1, *kernel, dtype=dtype), torch.randn(outputs).to(dtype)
     tensors = [t.requires_grad_() for t in (input, weight, bias)]
-    options = (1, padding, dilation, channels)
+    options = (stride, padding, dilation, channels)
     ours = pyfast.dilated_conv2d(*tensors, *options, algorithm="depthwise")
     exact = F.conv2d(*(t.double() for t in tensors), *options)
     grad = torch.randn_like(exact)
@@ -214,7 +233,7 @@ def test_depthwise_equals_torch(shape, layout, dtype):
     ):
         scale = of_torch.abs().max()
         torch.testing.assert_close(got / scale, of_torch / scale, **close)
-    if ours.numel() > batch * channels and channels > 1:
+    if ours.numel() > batch * outputs and outputs > 1:
         assert ours.is_contiguous(memory_format=layout)
 
 

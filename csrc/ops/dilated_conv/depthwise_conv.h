@@ -1,4 +1,4 @@
-// Depthwise convolution with dilation, stride 1: what one call works on, the kernels that each
+// Depthwise convolution with dilation: what one call works on, the kernels that each
 // instruction set exports, and the entry points. Nothing here knows torch.
 #pragma once
 
@@ -11,7 +11,8 @@
 namespace pyfast {
 
 // out[n, c, y, x] = bias[c] + sum over i, j of
-//     weight[c, i, j] * input[n, c, y + i * dilation_h - padding_h, x + j * dilation_w - padding_w]
+//     weight[c, i, j] * input[n, c, y * stride_h + i * dilation_h - padding_h,
+//                                    x * stride_w + j * dilation_w - padding_w]
 template <class Real>
 struct DepthwiseConvParams {
   int64_t batch = 0, channels = 0;
@@ -19,8 +20,9 @@ struct DepthwiseConvParams {
   int64_t kernel_h = 0, kernel_w = 0;
   int64_t padding_h = 0, padding_w = 0;  // not negative
   int64_t dilation_h = 1, dilation_w = 1;
-  bool channels_last = false;         // (N, H, W, C) instead of (N, C, H, W), all images alike
-  const Real* input = nullptr;        // (N, C, in_h, in_w)
+  int64_t stride_h = 1, stride_w = 1;  // others on the CPU alone
+  bool channels_last = false;          // (N, H, W, C) instead of (N, C, H, W), all images alike
+  const Real* input = nullptr;         // (N, C, in_h, in_w)
   const Real* weight = nullptr;       // (C, kernel_h, kernel_w); on the CPU (kernel_h, kernel_w, C)
                                       // with channels_last
   const Real* bias = nullptr;         // (C), or null
@@ -32,14 +34,18 @@ struct DepthwiseConvParams {
 
   // Rows of taps [first, last) that meet the input where row y of the output is computed.
   void tap_rows(int64_t y, int64_t* first, int64_t* last) const {
-    tap_range(y - padding_h, dilation_h, kernel_h, in_h, first, last);
+    tap_range(y * stride_h - padding_h, dilation_h, kernel_h, in_h, first, last);
   }
   void tap_columns(int64_t x, int64_t* first, int64_t* last) const {
-    tap_range(x - padding_w, dilation_w, kernel_w, in_w, first, last);
+    tap_range(x * stride_w - padding_w, dilation_w, kernel_w, in_w, first, last);
   }
 
-  // A row of the input between frames of zeros, as planes are read; `slack` values more are read.
-  int64_t framed_width(int64_t slack) const { return out_w + (kernel_w - 1) * dilation_w + slack; }
+  // A row of the input between frames of zeros, as planes are read, in stride_w phases: the values
+  // that outputs side by side meet lie side by side. `slack` values more of a phase are read.
+  int64_t phase_width(int64_t slack) const {
+    return out_w + (kernel_w - 1) * dilation_w / stride_w + slack;
+  }
+  int64_t framed_width(int64_t slack) const { return stride_w * phase_width(slack); }
 
  private:
   // k of [0, count) with 0 <= start + k * step < size.
@@ -56,12 +62,13 @@ template <class Real>
 struct DepthwiseConvKernels {
   using Params = DepthwiseConvParams<Real>;
 
-  // output: planes are (n, c), rows are (n, y). `framed`: in_h rows of framed_width(kMostLanes).
-  void (*planes)(const Params&, int64_t begin, int64_t end, Real* framed);
+  // output: planes are (n, c), rows are (n, y). `framed`: in_h rows of framed_width(kMostLanes);
+  // `columns`: kernel_w numbers.
+  void (*planes)(const Params&, int64_t begin, int64_t end, Real* framed, int64_t* columns);
   void (*rows)(const Params&, int64_t begin, int64_t end);
 
   // grad_weight of channels [begin, end), over all images; one by one, or lanes over channels.
-  void (*weight_planes)(const Params&, int64_t begin, int64_t end, Real* framed);
+  void (*weight_planes)(const Params&, int64_t begin, int64_t end, Real* framed, int64_t* columns);
   void (*weight_channels)(const Params&, int64_t begin, int64_t end);
 };
 

@@ -9,15 +9,27 @@ namespace pyfast {
 namespace {
 
 struct Geometry {
-  int64_t kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w;
+  int64_t kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w, stride_h, stride_w;
 
-  int64_t out_h(int64_t in_h) const { return in_h + 2 * padding_h - dilation_h * (kernel_h - 1); }
-  int64_t out_w(int64_t in_w) const { return in_w + 2 * padding_w - dilation_w * (kernel_w - 1); }
-  void check() const {
+  int64_t out_h(int64_t in_h) const {
+    return size(in_h + 2 * padding_h - dilation_h * (kernel_h - 1), stride_h);
+  }
+  int64_t out_w(int64_t in_w) const {
+    return size(in_w + 2 * padding_w - dilation_w * (kernel_w - 1), stride_w);
+  }
+  void check(const Tensor& image) const {
+    STD_TORCH_CHECK(stride_h >= 1 && stride_w >= 1, "stride must be positive");
+    STD_TORCH_CHECK(image.is_cpu() || (stride_h == 1 && stride_w == 1), "expected stride 1");
     STD_TORCH_CHECK(kernel_h >= 1 && kernel_h <= kMostTapRows && kernel_w >= 1,
                     "expected a kernel of 1 to ", kMostTapRows, " rows");
     STD_TORCH_CHECK(padding_h >= 0 && padding_w >= 0, "padding must not be negative");
     STD_TORCH_CHECK(dilation_h >= 1 && dilation_w >= 1, "dilation must be positive");
+  }
+
+ private:
+  // Of `places` in steps.
+  static int64_t size(int64_t places, int64_t stride) {
+    return places < 0 ? places : (places + stride - 1) / stride;
   }
 };
 
@@ -36,6 +48,8 @@ DepthwiseConvParams<Real> params_of(const Tensor& input, const Geometry& g, bool
   p.padding_w = g.padding_w;
   p.dilation_h = g.dilation_h;
   p.dilation_w = g.dilation_w;
+  p.stride_h = g.stride_h;
+  p.stride_w = g.stride_w;
   p.channels_last = channels_last;
   p.input = static_cast<const Real*>(input.const_data_ptr());
   return p;
@@ -108,7 +122,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
 
 Tensor depthwise_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
                         int64_t padding_h, int64_t padding_w, int64_t dilation_h,
-                        int64_t dilation_w) {
+                        int64_t dilation_w, int64_t stride_h, int64_t stride_w) {
   STD_TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "expected 4-D input and weight");
   STD_TORCH_CHECK(weight.size(0) == input.size(1) && weight.size(1) == 1,
                   "expected weight of shape (channels, 1, kernel_h, kernel_w)");
@@ -119,8 +133,9 @@ Tensor depthwise_conv2d(const Tensor& input, const Tensor& weight, std::optional
                         bias->scalar_type() == input.scalar_type() &&
                         bias->device() == input.device(),
                     "expected bias of shape (channels), of the dtype and device of input");
-  const Geometry g{weight.size(2), weight.size(3), padding_h, padding_w, dilation_h, dilation_w};
-  g.check();
+  const Geometry g{weight.size(2), weight.size(3), padding_h, padding_w,
+                   dilation_h,     dilation_w,     stride_h,  stride_w};
+  g.check(input);
   return dispatch(input,
                   [&](auto zero) { return forward<decltype(zero)>(input, weight, bias, g); });
 }
@@ -149,13 +164,15 @@ Tensor weight_gradient(const Tensor& input, const Tensor& grad_output, const Geo
 
 Tensor depthwise_conv2d_weight(const Tensor& input, const Tensor& grad_output, int64_t kernel_h,
                                int64_t kernel_w, int64_t padding_h, int64_t padding_w,
-                               int64_t dilation_h, int64_t dilation_w) {
+                               int64_t dilation_h, int64_t dilation_w, int64_t stride_h,
+                               int64_t stride_w) {
   STD_TORCH_CHECK(input.dim() == 4 && grad_output.dim() == 4, "expected 4-D tensors");
   STD_TORCH_CHECK(
       input.scalar_type() == grad_output.scalar_type() && input.device() == grad_output.device(),
       "input and grad_output differ in dtype or device");
-  const Geometry g{kernel_h, kernel_w, padding_h, padding_w, dilation_h, dilation_w};
-  g.check();
+  const Geometry g{kernel_h,   kernel_w,   padding_h, padding_w,
+                   dilation_h, dilation_w, stride_h,  stride_w};
+  g.check(input);
   return dispatch(
       input, [&](auto zero) { return weight_gradient<decltype(zero)>(input, grad_output, g); });
 }
@@ -165,10 +182,11 @@ Tensor depthwise_conv2d_weight(const Tensor& input, const Tensor& grad_output, i
 STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def(
       "depthwise_conv2d(Tensor input, Tensor weight, Tensor? bias, int padding_h, int padding_w, "
-      "int dilation_h, int dilation_w) -> Tensor");
+      "int dilation_h, int dilation_w, int stride_h, int stride_w) -> Tensor");
   m.def(
       "depthwise_conv2d_weight(Tensor input, Tensor grad_output, int kernel_h, int kernel_w, "
-      "int padding_h, int padding_w, int dilation_h, int dilation_w) -> Tensor");
+      "int padding_h, int padding_w, int dilation_h, int dilation_w, int stride_h, int stride_w) "
+      "-> Tensor");
 }
 
 #define PF_REGISTER(device)                                                 \
