@@ -3,6 +3,7 @@
 Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, 2015.
 """
 
+import math
 from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Literal, overload
@@ -164,7 +165,11 @@ class SpatialTransformer(nn.Module):
         expect_count("SpatialTransformer", "points", points)
         if points < 2:
             raise ValueError(f"SpatialTransformer: expected points of at least 2, got {points}")
-        if not (isinstance(scale, int | float) and scale > 0):
+        if (
+            isinstance(scale, bool)
+            or not isinstance(scale, int | float)
+            or not 0 < scale < math.inf
+        ):
             raise ValueError(f"SpatialTransformer: expected a positive scale, got {scale!r}")
         expect_choice("SpatialTransformer", "transform", transform, TRANSFORMS)
         expect_choice("SpatialTransformer", "mode", mode, MODES)

@@ -114,18 +114,21 @@ def is_in_transform() -> bool:
     return forward_ad._current_level >= 0 or _functorch.peek_interpreter_stack() is not None
 
 
+def is_readable(tensor: torch.Tensor) -> bool:
+    """Whether NumPy may read a tensor: one with memory on the CPU, while nobody traces or
+    transforms."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return False
+    if is_in_transform() or torch._C._len_torch_dispatch_stack() > 0:
+        return False
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter) or tensor.device.type != "cpu":
+        return False
+    return not (tensor.is_neg() or tensor._is_zerotensor())
+
+
 def is_plain(tensor: torch.Tensor) -> bool:
-    """Whether NumPy may compute with a tensor on the CPU: nobody records, differentiates or
-    transforms what is done with it."""
-    if (
-        torch.compiler.is_compiling()
-        or torch._C._get_tracing_state() is not None
-        or is_in_transform()
-    ):
-        return False
-    if type(tensor) is not torch.Tensor or torch._C._len_torch_dispatch_stack() > 0:
-        return False
-    return tensor.device.type == "cpu" and not (tensor.requires_grad and torch.is_grad_enabled())
+    """Whether NumPy may also compute with it, because nobody wants a gradient."""
+    return is_readable(tensor) and not (tensor.requires_grad and torch.is_grad_enabled())
 
 
 def is_in_vmap() -> bool:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
-from pyfast.ops._autograd import is_autocast_on, is_plain
+from pyfast.ops._autograd import is_autocast_on, is_plain, is_readable
 from pyfast.ops._checks import HALVES, expect_size, explained
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
@@ -64,6 +64,8 @@ _FLAG = {None: False, False: False, True: True}
 
 
 _PLAIN = {tuple, list, torch.Size}
+LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+_SINGULAR = 1e14  # max |A| max |inv A| of a matrix that float64 takes for an invertible one
 
 
 def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int]:
@@ -73,6 +75,8 @@ def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int
         depth = 1 if dims == 2 else size[-3]
         if type(height) is type(width) is type(depth) is int:
             return depth, height, width
+    if torch._C._get_tracing_state() is not None:
+        size = [int(side) for side in size]  # a constant of the trace
     sides = expect_size(op, size, ranks)
     return sides if dims == 3 else (1, *sides)
 
@@ -305,8 +309,8 @@ def warp_affine(
     Raises:
         TypeError: an argument is no dense tensor of floats, or of another type than above.
         ValueError: a shape, size, device or mode does not fit.
-        torch.linalg.LinAlgError: a matrix has no inverse. On CUDA, where to ask would make the
-            host wait, its output is NaN or padding.
+        torch.linalg.LinAlgError: a matrix has no inverse, or none but for the rounding of float64.
+            On CUDA, where to ask would make the host wait, its output is NaN or padding.
 
     No grid is stored, neither now nor for the gradient.
 
@@ -384,19 +388,36 @@ def _inverse(matrix: Tensor) -> Tensor:
     """Of maps with or without their last row, 0 .. 0 1; in float64, because positions are to be
     known to a fraction of a pixel."""
     rows, columns = matrix.shape[-2:]
-    if is_plain(matrix):  # NumPy is ready in the time that torch takes to begin
-        square = np.zeros((*matrix.shape[:-2], columns, columns))
-        square[..., -1, -1] = 1
-        square[..., :rows, :] = matrix.detach().double().numpy()
-        try:
-            return torch.from_numpy(np.linalg.inv(square)[..., :rows, :])
-        except np.linalg.LinAlgError:
-            pass  # torch says which one
+    if is_readable(matrix):
+        inverse = _readable_inverse(matrix.detach().double().numpy())
+        if is_plain(matrix):  # NumPy has it in the time that torch takes to begin
+            return torch.from_numpy(inverse)
     whole = matrix.double()
     if rows < columns:
         last = torch.eye(columns, dtype=whole.dtype, device=whole.device)[-1:]
         whole = torch.cat([whole, last.expand(*matrix.shape[:-2], 1, -1)], dim=-2)
-    return torch.linalg.inv_ex(whole, check_errors=not matrix.is_cuda).inverse[..., :rows, :]
+    is_checked = matrix.device.type == "cpu"
+    return torch.linalg.inv_ex(whole, check_errors=is_checked).inverse[..., :rows, :]
+
+
+def _readable_inverse(matrix: np.ndarray) -> np.ndarray:
+    """Raises where it is rounding alone that keeps a matrix from being singular."""
+    rows, columns = matrix.shape[-2:]
+    square = np.zeros((*matrix.shape[:-2], columns, columns))
+    square[..., -1, -1] = 1
+    square[..., :rows, :] = matrix
+    try:
+        inverse = np.linalg.inv(square)
+    except np.linalg.LinAlgError:
+        raise LinAlgError("a matrix has no inverse") from None
+    # Of an affine map without its shift, which may be as long as it likes.
+    sizes = np.abs(matrix[..., :rows]), np.abs(inverse[..., :rows, :rows])
+    if square.size and not float(sizes[0].max()) * float(sizes[1].max()) <= _SINGULAR:
+        with np.errstate(all="ignore"):
+            condition = sizes[0].max((-2, -1)) * sizes[1].max((-2, -1))
+        if (condition > _SINGULAR).any():
+            raise LinAlgError("a matrix has no inverse but for rounding")
+    return inverse[..., :rows, :]
 
 
 def _warped(

@@ -1,5 +1,6 @@
 """Sampling: what holds for every image and every map."""
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,3 +122,28 @@ def test_a_shared_image_is_a_repeated_image(data, image, height, width, mode, pa
     shared = pyfast.affine_grid_sample(image, theta, size, mode, padding)
     repeated = pyfast.affine_grid_sample(image.repeat(3, 1, 1, 1), theta, size, mode, padding)
     assert_close(shared, repeated)
+
+
+@pytest.mark.parametrize("wants_gradient", [False, True])
+def test_a_matrix_without_inverse_is_refused_with_and_without_a_gradient(wants_gradient):
+    """Its rows depend on each other; with the rounding of float64 an inverse of it can be had."""
+    rows = torch.tensor([[-2.0, 1, -1], [3, 1, -2], [-2, 1, -1]], dtype=torch.float64)
+    image = torch.rand(1, 1, 3, 3, dtype=torch.float64)
+    with pytest.raises(torch.linalg.LinAlgError, match="no inverse"):
+        pyfast.warp_perspective(image, rows.requires_grad_(wants_gradient))
+    with pytest.raises(torch.linalg.LinAlgError, match="no inverse"):
+        pyfast.warp_affine(image, torch.ones(2, 3, requires_grad=wants_gradient))
+    far = torch.tensor([[1.0, 0, 1e9], [0, 1, -1e9]], requires_grad=wants_gradient)
+    assert pyfast.warp_affine(image, far).abs().max() == 0
+
+
+def test_maps_whose_memory_numpy_cannot_read():
+    rows = torch.tensor([[1.0, 0.1, 0.3], [0.05, 0.9, -0.2]], dtype=torch.float64)
+    image = torch.rand(1, 1, 5, 4, dtype=torch.float64)
+    negated = torch.complex(0 * rows, -rows).conj().imag  # -(-rows), by a bit
+    assert negated.is_neg()
+    expected = pyfast.warp_affine(image, rows)
+    torch.testing.assert_close(pyfast.warp_affine(image, negated), expected)
+    assert pyfast.warp_affine(image.to("meta"), rows.to("meta")).shape == image.shape
+    traced = torch.jit.trace(pyfast.warp_affine, (image, rows))
+    torch.testing.assert_close(traced(image, rows), expected)
