@@ -325,6 +325,21 @@ def test_float32_is_as_exact_as_torch(shape, seeds, padding):
     assert sampled <= 1.1 * torchs_sampled
 
 
+@pytest.mark.parametrize("size", [(28, 28), (60, 60), (56, 56), (224, 224), (270, 480)], ids=str)
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_a_grid_is_as_exact_as_torch_s(size, align_corners):
+    errors = []  # for each seed: ours, torch's
+    for seed in range(10):
+        torch.manual_seed(seed)
+        theta = random_theta(8, dtype=torch.float32)
+        options = (8, 1, *size), align_corners
+        exact = F.affine_grid(theta.double(), *options)
+        grids = (f(theta, *options) for f in (pyfast.affine_grid, F.affine_grid))
+        errors.append([(grid - exact).abs().max().item() for grid in grids])
+    ours, torchs = map(max, zip(*errors, strict=True))
+    assert ours <= 1.1 * torchs
+
+
 # --- numbers that are none, and too large ones ----------------------------------------------------
 
 ODD = [float("nan"), float("inf"), -float("inf"), 1e20, -1e20, 3e38, -3e38, 1e9, -3e9, 5e4]

@@ -18,10 +18,22 @@ V repeat_pair(Real a, Real b, Indices<I...>) {
   return __builtin_shufflevector(V{} + a, V{} + b, (I % 2 == 0 ? I : I + int{sizeof...(I)})...);
 }
 
+// Coordinates from -1 to 1 as (first + 2 j) * scale: whole numbers about the middle, so that what
+// rounds the scale counts least.
+template <class Real>
+struct Centred {
+  explicit Centred(PixelScale<double> base)
+      : scale(static_cast<Real>(base.scale == 0 ? 1 : base.scale / 2)),
+        first(static_cast<Real>(base.scale == 0 ? base.shift : base.shift / (base.scale / 2))) {}
+  Real at(int j) const { return (first + static_cast<Real>(2 * j)) * scale; }
+  Real scale, first;
+};
+
 // A row of the grid, values of a point side by side: value c of point j is
-// step[c] * base(j) + start[c].
+// step[c] * base.at(j) + start[c].
 template <int kDims, class Real>
-void fill_row(const Real* step, const Real* start, PixelScale<Real> base, int width, Real* out) {
+void fill_row(const Real* step, const Real* start, const Centred<Real>& base, int width,
+              Real* out) {
   if constexpr (kDims == 2) {
     constexpr int kStep = kNative<Real>;
     using V = Vec<Real, kStep>;
@@ -29,36 +41,35 @@ void fill_row(const Real* step, const Real* start, PixelScale<Real> base, int wi
     const V steps = repeat_pair<V>(step[0], step[1], all);
     const V starts = repeat_pair<V>(start[0], start[1], all);
     V index;
-    for (int l = 0; l < kStep; ++l) index[l] = static_cast<Real>(l / 2);
+    for (int l = 0; l < kStep; ++l) index[l] = base.first + static_cast<Real>(l / 2 * 2);
     int k = 0;
-    for (; k + kStep <= 2 * width; k += kStep, index += static_cast<Real>(kStep / 2))
-      store(out + k, steps * (index * base.scale + base.shift) + starts);
-    for (; k < 2 * width; ++k)
-      out[k] = step[k % 2] * (static_cast<Real>(k / 2) * base.scale + base.shift) + start[k % 2];
+    for (; k + kStep <= 2 * width; k += kStep, index += static_cast<Real>(kStep))
+      store(out + k, steps * (index * base.scale) + starts);
+    for (; k < 2 * width; ++k) out[k] = step[k % 2] * base.at(k / 2) + start[k % 2];
   } else {
     for (int j = 0; j < width; ++j)
-      for (int c = 0; c < kDims; ++c)
-        out[kDims * j + c] = step[c] * (static_cast<Real>(j) * base.scale + base.shift) + start[c];
+      for (int c = 0; c < kDims; ++c) out[kDims * j + c] = step[c] * base.at(j) + start[c];
   }
 }
 
 template <int kDims, class Real>
 void forward_rows(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
   constexpr int kColumns = kDims + 1;
-  const auto bx = base_scale<Real>(p.out_w, p.align_corners);
-  const auto by = base_scale<Real>(p.out_h, p.align_corners);
-  const auto bz = base_scale<Real>(p.out_d, p.align_corners);
+  const MapFrame frame = base_frame(p);
+  const auto place = [&](int axis, int64_t i) {
+    return static_cast<double>(i) * frame.base[axis].scale + frame.base[axis].shift;
+  };
+  const Centred<Real> x(frame.base[0]);
   for (int64_t task = begin; task < end; ++task) {
     const int64_t plane = task / p.out_h;
     const Real* t = p.theta + kDims * kColumns * (plane / p.out_d);
-    const Real y = static_cast<Real>(task % p.out_h) * by.scale + by.shift;
-    const Real z = static_cast<Real>(plane % p.out_d) * bz.scale + bz.shift;
-    Real step[kDims], start[kDims];
+    const double y = place(1, task % p.out_h), z = place(2, plane % p.out_d);
+    Real step[kDims], start[kDims];  // what a row shares is rounded once
     for (int c = 0; c < kDims; ++c, t += kColumns) {
       step[c] = t[0];
-      start[c] = t[1] * y + (kDims == 3 ? t[2] * z : Real(0)) + t[kDims];
+      start[c] = static_cast<Real>(t[1] * y + (kDims == 3 ? t[2] * z : 0) + t[kDims]);
     }
-    fill_row<kDims>(step, start, bx, static_cast<int>(p.out_w), p.grid + kDims * task * p.out_w);
+    fill_row<kDims>(step, start, x, static_cast<int>(p.out_w), p.grid + kDims * task * p.out_w);
   }
 }
 
