@@ -28,7 +28,7 @@ from torch import Tensor
 
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
-from pyfast.ops._autograd import is_autocast_on, is_plain, is_readable
+from pyfast.ops._autograd import is_autocast_on, is_readable
 from pyfast.ops._checks import HALVES, expect_size, explained
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
@@ -389,9 +389,10 @@ def _inverse(matrix: Tensor) -> Tensor:
     known to a fraction of a pixel."""
     rows, columns = matrix.shape[-2:]
     if is_readable(matrix):
-        inverse = _readable_inverse(matrix.detach().double().numpy())
-        if is_plain(matrix):  # NumPy has it in the time that torch takes to begin
-            return torch.from_numpy(inverse)
+        is_one = matrix.dim() == 2 and columns == 3
+        inverse = _inverse_of_one(matrix.tolist()) if is_one else _inverse_of_all(matrix)
+        if not (matrix.requires_grad and torch.is_grad_enabled()):
+            return inverse
     whole = matrix.double()
     if rows < columns:
         last = torch.eye(columns, dtype=whole.dtype, device=whole.device)[-1:]
@@ -400,24 +401,47 @@ def _inverse(matrix: Tensor) -> Tensor:
     return torch.linalg.inv_ex(whole, check_errors=is_checked).inverse[..., :rows, :]
 
 
-def _readable_inverse(matrix: np.ndarray) -> np.ndarray:
-    """Raises where it is rounding alone that keeps a matrix from being singular."""
+def _inverse_of_one(rows: list[list[float]]) -> Tensor:
+    """By cofactors: Python has it in the time that libraries take to begin.
+
+    Raises where it is rounding alone that keeps a matrix from being singular.
+    """
+    affine = len(rows) == 2
+    (a, b, c), (d, e, f), (g, h, i) = [*rows, [0.0, 0.0, 1.0]] if affine else rows
+    first = e * i - f * h, c * h - b * i, b * f - c * e
+    determinant = a * first[0] + d * first[1] + g * first[2]
+    if determinant == 0:
+        raise LinAlgError("a matrix has no inverse")
+    adjugate = (
+        first,
+        (f * g - d * i, a * i - c * g, c * d - a * f),
+        (d * h - e * g, b * g - a * h, a * e - b * d),
+    )
+    inverse = [[value / determinant for value in row] for row in adjugate[: len(rows)]]
+    # Of an affine map without its shift, which may be as long as it likes.
+    columns = 2 if affine else 3
+    sizes = [max(abs(value) for row in of for value in row[:columns]) for of in (rows, inverse)]
+    if sizes[0] * sizes[1] > _SINGULAR:
+        raise LinAlgError("a matrix has no inverse but for rounding")
+    return torch.tensor(inverse, dtype=torch.float64, device="cpu")
+
+
+def _inverse_of_all(matrix: Tensor) -> Tensor:
+    """The same for maps of any number and size."""
     rows, columns = matrix.shape[-2:]
+    values = matrix.detach().double().numpy()
     square = np.zeros((*matrix.shape[:-2], columns, columns))
     square[..., -1, -1] = 1
-    square[..., :rows, :] = matrix
+    square[..., :rows, :] = values
     try:
-        inverse = np.linalg.inv(square)
+        inverse = np.linalg.inv(square)[..., :rows, :]
     except np.linalg.LinAlgError:
         raise LinAlgError("a matrix has no inverse") from None
-    # Of an affine map without its shift, which may be as long as it likes.
-    sizes = np.abs(matrix[..., :rows]), np.abs(inverse[..., :rows, :rows])
-    if square.size and not float(sizes[0].max()) * float(sizes[1].max()) <= _SINGULAR:
-        with np.errstate(all="ignore"):
-            condition = sizes[0].max((-2, -1)) * sizes[1].max((-2, -1))
-        if (condition > _SINGULAR).any():
+    with np.errstate(all="ignore"):
+        sizes = [np.abs(of[..., :rows]).max((-2, -1)) for of in (values, inverse)]
+        if (sizes[0] * sizes[1] > _SINGULAR).any():
             raise LinAlgError("a matrix has no inverse but for rounding")
-    return inverse[..., :rows, :]
+    return torch.from_numpy(inverse)
 
 
 def _warped(
