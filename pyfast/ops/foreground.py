@@ -173,10 +173,10 @@ def _solution(
     mix = torch.stack([a, 1 - a])
     weights = [regularization + gradient_weight * (a - other).abs() for other in _neighbours(a)]
     total = torch.stack(weights).sum(0)
+    twice = [weight.repeat(2, 1, 1, 1) for weight in weights]  # for either layer
 
     def product(x: Tensor) -> Tensor:
         flat = x.flatten(0, 1)
-        twice = [weight.repeat(2, 1, 1, 1) for weight in weights]
         slopes = [w * (flat - other) for w, other in zip(twice, _neighbours(flat), strict=True)]
         return mix * (mix * x).sum(0) + torch.stack(slopes).sum(0).view_as(x)
 

@@ -179,9 +179,8 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
     for (int k = 0; k < run.count; ++k) {
       const Real *top = box + run.base[k], *bottom = top + below;
       const Real fx = run.fraction[0][k], fy = run.fraction[1][k];
-      if constexpr (kLanes == 4 && kNative<Real> >= 8) {
-        const auto both = load<8>(top) * (1 - fy) + load<8>(bottom) * fy;
-        store(out + k * 4, half<0>(both) * (1 - fx) + half<1>(both) * fx);
+      if constexpr (kLanes == 4) {
+        store(out + k * 4, blend_four(top, bottom, 1 - fx, fx, 1 - fy, fy));
       } else {
         for (int l = 0; l < kLanes; l += kStep) {
           const auto left = load<kStep>(top + l) * (1 - fy) + load<kStep>(bottom + l) * fy;
