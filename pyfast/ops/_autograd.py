@@ -70,17 +70,22 @@ def differentiable(
         for device_type in ("cpu", "cuda"):
             torch.library.register_autocast(op, device_type, autocast)
 
+    plain_call = op._op
+    tensors = sum("Tensor" in str(a.type) for a in op._schema.arguments)  # they come first
+
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             return op(*args)
-        if not _is_transformed():
-            if (
-                torch.is_grad_enabled() and torch._C._any_requires_grad(*args)
-            ) or _functorch.peek_interpreter_stack() is not None:
-                return op(*args)
+        if forward_ad._current_level < 0 and _functorch.peek_interpreter_stack() is None:
+            if torch.is_grad_enabled():
+                for tensor in args[:tensors]:  # torch's own look at all arguments takes longer
+                    if tensor is not None and tensor.requires_grad:
+                        return op(*args)
             # Nobody wants a gradient: spares a small call the visit to the formulas in Python.
             with torch._C._AutoDispatchBelowAutograd():
-                return op(*args)
+                return plain_call(*args)
+        if not is_differentiated():
+            return op(*args)
         # The dispatcher casts before it differentiates, so this route does too.
         device_type = next(a.device.type for a in args if isinstance(a, torch.Tensor))
         if autocast is not None and is_autocast_on(device_type):
@@ -138,7 +143,7 @@ def is_in_vmap() -> bool:
     return any(level.key() == _functorch.TransformType.Vmap for level in levels)
 
 
-def _is_transformed() -> bool:
+def is_differentiated() -> bool:
     """Whether grad, vjp, jvp or a level of dual tensors is active; vmap alone is not."""
     if forward_ad._current_level >= 0:
         return True

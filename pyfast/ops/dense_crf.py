@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pyfast.ops import _dense_crf_checks as checks
 from pyfast.ops import _dense_crf_operators as operators
-from pyfast.ops._autograd import _is_transformed as is_transformed
+from pyfast.ops._autograd import is_differentiated
 from pyfast.ops._checks import explained
 from pyfast.ops._dense_crf_gradient import grid_matrix, pixel_features
 from pyfast.ops._dense_crf_operators import METHODS, NORMALIZATIONS
@@ -216,7 +216,7 @@ def _is_mapped(tensors: Sequence[Tensor]) -> bool:
     """Whether a transform of torch.func or a level of dual tensors is at work, in eager mode."""
     if torch.compiler.is_compiling():
         return False
-    return is_transformed() or any(map(checks.is_hidden, tensors))
+    return is_differentiated() or any(map(checks.is_hidden, tensors))
 
 
 def _pixel_grid(like: Tensor, sigma: float | Tensor, normalization: str) -> Filter:

@@ -42,9 +42,14 @@ void fill_row(const Real* step, const Real* start, const Centred<Real>& base, in
     const V starts = repeat_pair<V>(start[0], start[1], all);
     V index;
     for (int l = 0; l < kStep; ++l) index[l] = base.first + static_cast<Real>(l / 2 * 2);
+    const auto place = [&](const V& at) { return V(steps * (at * base.scale) + starts); };
+    constexpr Real kNext = kStep;
     int k = 0;
-    for (; k + kStep <= 2 * width; k += kStep, index += static_cast<Real>(kStep))
-      store(out + k, steps * (index * base.scale) + starts);
+    for (; k + 2 * kStep <= 2 * width; k += 2 * kStep, index += 2 * kNext) {
+      store(out + k, place(index));
+      store(out + k + kStep, place(index + kNext));
+    }
+    for (; k + kStep <= 2 * width; k += kStep, index += kNext) store(out + k, place(index));
     for (; k < 2 * width; ++k) out[k] = step[k % 2] * base.at(k / 2) + start[k % 2];
   } else {
     for (int j = 0; j < width; ++j)
@@ -60,16 +65,26 @@ void forward_rows(const AffineGridParams<Real>& p, int64_t begin, int64_t end) {
     return static_cast<double>(i) * frame.base[axis].scale + frame.base[axis].shift;
   };
   const Centred<Real> x(frame.base[0]);
-  for (int64_t task = begin; task < end; ++task) {
-    const int64_t plane = task / p.out_h;
-    const Real* t = p.theta + kDims * kColumns * (plane / p.out_d);
-    const double y = place(1, task % p.out_h), z = place(2, plane % p.out_d);
+  for (int64_t plane = begin / p.out_h; plane * p.out_h < end; ++plane) {
+    const int64_t first = plane * p.out_h;
+    const int64_t top = begin > first ? begin - first : 0;
+    const int64_t bottom = end - first < p.out_h ? end - first : p.out_h;
+    const Real* theta = p.theta + kDims * kColumns * (plane / p.out_d);
+    const double z = place(2, plane % p.out_d);
     Real step[kDims], start[kDims];  // what a row shares is rounded once
-    for (int c = 0; c < kDims; ++c, t += kColumns) {
-      step[c] = t[0];
-      start[c] = static_cast<Real>(t[1] * y + (kDims == 3 ? t[2] * z : 0) + t[kDims]);
+    double by_row[kDims], shift[kDims];
+    for (int c = 0; c < kDims; ++c, theta += kColumns) {
+      step[c] = theta[0];
+      by_row[c] = theta[1];
+      shift[c] = theta[kDims];
+      if (kDims == 3) shift[c] += theta[2] * z;
     }
-    fill_row<kDims>(step, start, x, static_cast<int>(p.out_w), p.grid + kDims * task * p.out_w);
+    for (int64_t i = top; i < bottom; ++i) {
+      const double y = place(1, i);
+      for (int c = 0; c < kDims; ++c) start[c] = static_cast<Real>(by_row[c] * y + shift[c]);
+      fill_row<kDims>(step, start, x, static_cast<int>(p.out_w),
+                      p.grid + kDims * (first + i) * p.out_w);
+    }
   }
 }
 

@@ -44,7 +44,7 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
         });
         break;
       case Route::kPlanar: {
-        const Group group = group_of(p.channels, rest % plan.groups);
+        const Group group = plan.group(p.channels, rest % plan.groups);
         with_lanes(group, [&](auto lanes) {
           forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
         });
@@ -167,9 +167,9 @@ void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, cons
 }
 
 template <class T>
-const SamplingKernels<T> kKernels = {forward<T>, spread<T>,          merge<T>,
-                                     clear<T>,   spread_channels<T>, coordinates<T>,
-                                     sweep<T>,   pack_rows<T>,       unpack_rows<T>};
+const SamplingKernels<T> kKernels = {kWideLanes,   forward<T>,         spread<T>,      merge<T>,
+                                     clear<T>,     spread_channels<T>, coordinates<T>, sweep<T>,
+                                     pack_rows<T>, unpack_rows<T>};
 
 }  // namespace
 

@@ -14,7 +14,7 @@ constexpr int kRun = 256;
 
 // The ways in which the channels of an image are met.
 enum class Route {
-  kPlanar,  // bilinear: groups of 1, 4 or 16 channels are repacked, pixel by pixel, into a small
+  kPlanar,  // bilinear: groups of 1, 4 or more channels are repacked, pixel by pixel, into a small
             // box
   kTaps,    // trilinear and bicubic: channel by channel, neighbours read where they lie; with many
             // channels the driver repacks an image for kWide
@@ -43,6 +43,24 @@ struct SamplingPlan {
   int64_t tiles_z, tiles_y, tiles_x;
   int tile_rows, tile_columns;
   int64_t box_pixels;  // a box of more pixels than this is not repacked
+  int wide_lanes;      // of a group of many channels
+
+  // As many wide groups as the channels fill, if only by more than half; the rest in fours.
+  int64_t count_wide(int64_t channels) const {
+    return (channels + wide_lanes / 2 - 1) / wide_lanes;
+  }
+  int64_t count_groups(int64_t channels) const {
+    const int64_t rest = channels - count_wide(channels) * wide_lanes;
+    return count_wide(channels) + (rest > 0 ? (rest + 3) / 4 : 0);
+  }
+  Group group(int64_t channels, int64_t index) const {
+    const int64_t wide = count_wide(channels);
+    const int64_t first =
+        index < wide ? index * wide_lanes : wide * wide_lanes + (index - wide) * 4;
+    const int64_t left = channels - first;
+    if (index < wide) return {first, left < wide_lanes ? left : wide_lanes, wide_lanes};
+    return {first, left < 4 ? left : 4, left == 1 ? 1 : 4};
+  }
 
   int64_t tiles() const { return tiles_z * tiles_y * tiles_x; }
   Tile tile(int64_t index, int64_t out_h, int64_t out_w) const {
@@ -53,19 +71,6 @@ struct SamplingPlan {
             static_cast<int>(columns < tile_columns ? columns : tile_columns)};
   }
 };
-
-inline int64_t count_groups(int64_t channels) {
-  const int64_t rest = channels % 16;
-  return channels / 16 + (rest == 0 ? 0 : rest > 8 ? 1 : (rest + 3) / 4);
-}
-
-inline Group group_of(int64_t channels, int64_t index) {
-  const int64_t wide = channels / 16 + (channels % 16 > 8 ? 1 : 0);
-  const int64_t first = index < wide ? index * 16 : wide * 16 + (index - wide) * 4;
-  const int64_t left = channels - first;
-  if (index < wide) return {first, left < 16 ? left : 16, 16};
-  return {first, left < 4 ? left : 4, left == 1 ? 1 : 4};
-}
 
 // A part of the input, with its frame of zeros where it reaches over the edge, that holds all
 // neighbours of a tile's samples. `dense`: small enough to be repacked as a whole; otherwise the
@@ -99,6 +104,8 @@ struct SamplingKernels {
   using Real = Accumulator<T>;
   using Params = SamplingParams<T>;
   using Memory = TaskMemory<Real>;
+
+  int wide_lanes;  // see SamplingPlan
 
   // output: tasks are (n, group, tile), groups 1 but on the route kPlanar.
   void (*forward)(const Params&, const SamplingPlan&, int64_t begin, int64_t end, const Memory&);

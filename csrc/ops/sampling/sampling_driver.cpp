@@ -40,11 +40,12 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
   } else {
     plan.route = bilinear ? Route::kPlanar : Route::kTaps;
   }
-  plan.groups = plan.route == Route::kPlanar ? count_groups(p.channels) : 1;
+  plan.wide_lanes = kernels<T>().wide_lanes;
+  plan.groups = plan.route == Route::kPlanar ? plan.count_groups(p.channels) : 1;
   int64_t rows = 8, columns = kRun;
   if (plan.route == Route::kPlanar) {
-    const int lanes = group_of(p.channels, 0).lanes;
-    rows = columns = lanes == 16 ? 128 : kRun;
+    const int lanes = plan.group(p.channels, 0).lanes;
+    rows = columns = lanes > 4 ? 128 : kRun;
   }
   plan.tiles_z = p.out_d;
   plan.tiles_y = ceil_div(p.out_h, rows);
@@ -67,7 +68,7 @@ TaskSize task_size(const SamplingParams<T>& p, const SamplingPlan& plan) {
   if (plan.route == Route::kWide) return {0, aligned(p.channels), aligned(p.channels)};
   if (plan.route == Route::kPacked) return {0, kRun * kPixelLanes, 0};
   if (plan.route != Route::kPlanar) return {0, 0, 0};
-  const int64_t lanes = std::max(group_of(p.channels, 0).lanes, 4);  // one is spread over four
+  const int64_t lanes = std::max(plan.group(p.channels, 0).lanes, 4);  // one is spread over four
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;
   return {aligned(std::max(plan.box_pixels, kSparsePixels) * lanes),
           aligned(std::max(plan.box_pixels, (kRun + 16) * lanes)),
@@ -132,7 +133,7 @@ void backward_input(const SamplingParams<T>& p, const SamplingPlan& plan) {
     const bool alone = tasks < threads;
     parallel_for(0, tasks, alone ? tasks : 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task)
-        spread_group(p, plan, task / plan.groups, group_of(p.channels, task % plan.groups),
+        spread_group(p, plan, task / plan.groups, plan.group(p.channels, task % plan.groups),
                      static_cast<int>(alone ? threads : 1));
     });
     return;

@@ -116,6 +116,22 @@ inline void transpose4(Vec<T, N>& a, Vec<T, N>& b, Vec<T, N>& c, Vec<T, N>& d) {
   d = interleave<2>(ac1, bd1, all);
 }
 
+// Transposes eight by eight values.
+template <class T>
+inline void transpose8(Vec<T, 8> v[8]) {
+  Vec<T, 8> low[4], high[4];
+  for (int k = 0; k < 4; ++k) {
+    low[k] = __builtin_shufflevector(v[k], v[k + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    high[k] = __builtin_shufflevector(v[k], v[k + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+  transpose4<T, 8>(low[0], low[1], low[2], low[3]);
+  transpose4<T, 8>(high[0], high[1], high[2], high[3]);
+  for (int k = 0; k < 4; ++k) {
+    v[k] = low[k];
+    v[k + 4] = high[k];
+  }
+}
+
 // Four pixels of three channels: twelve contiguous values into one vector a pixel, and back.
 template <class T, class Real = Accumulator<T>>
 inline void load_triples(const T* from, Vec<Real, 4> pixel[4]) {
@@ -161,9 +177,9 @@ inline void store_triples(T* to, const V pixel[4]) {
   put<kAdd, T>(to + 8, __builtin_shufflevector(pixel[2], pixel[3], 2, 4, 5, 6));
 }
 
-// Whether eight planes at once are faster than four: with AVX-512 registers to spare.
+// Whether eight planes at once are faster than four: with registers of eight values.
 template <int kLanes, class T>
-constexpr bool kEight = kLanes == 16 && kNative<Accumulator<T>> == 16;
+constexpr bool kEight = kLanes >= 8 && kNative<Accumulator<T>> >= 8;
 
 // Eight planes of a row into pixels `lanes` values apart, four pixels at a time; returns the first
 // pixel that is left. More planes at once would evict each other from the first cache where they

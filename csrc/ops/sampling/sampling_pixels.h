@@ -123,29 +123,33 @@ void slopes_one_lane(const Real* box, int64_t below, const Run<Real>& run, const
   }
 }
 
-// --- kLanes = 1, 4 or 16 ------------------------------------------------------------------------
+// --- kLanes = 1, 4, 8 or 16 ---------------------------------------------------------------------
 
 // Lanes that are handled together: as many as a register holds.
 template <int kLanes, class Real>
 constexpr int kStepOf = kLanes < kNative<Real> ? kLanes : kNative<Real>;
 
-// Four lanes of the bilinear mean of four neighbours; the weights of the left and the upper ones
+// The bilinear mean of four neighbours of kLanes lanes; the weights of the left and the upper ones
 // are given too.
-template <class Real>
-inline Vec<Real, 4> blend_four(const Real* top, const Real* bottom, Real left, Real right,
-                               Real upper, Real lower) {
-  if constexpr (kNative<Real> >= 8) {
-    const auto both = load<8>(top) * upper + load<8>(bottom) * lower;
+template <int kLanes, class Real>
+inline Vec<Real, kLanes> blend_lanes(const Real* top, const Real* bottom, Real left, Real right,
+                                     Real upper, Real lower) {
+  if constexpr (kNative<Real> >= 2 * kLanes) {
+    const auto both = load<2 * kLanes>(top) * upper + load<2 * kLanes>(bottom) * lower;
     return half<0>(both) * left + half<1>(both) * right;
   } else {
-    const auto first = load<4>(top) * upper + load<4>(bottom) * lower;
-    const auto second = load<4>(top + 4) * upper + load<4>(bottom + 4) * lower;
+    const auto first = load<kLanes>(top) * upper + load<kLanes>(bottom) * lower;
+    const auto second = load<kLanes>(top + kLanes) * upper + load<kLanes>(bottom + kLanes) * lower;
     return first * left + second * right;
   }
 }
 
-// The bilinear mean of a box of four lanes a pixel, channel after channel.
-template <class Real>
+// Whether kLanes pixels of as many lanes are transposed in registers.
+template <int kLanes, class Real>
+constexpr bool kTransposes = kLanes == 4 || (kLanes == 8 && kNative<Real> == 8);
+
+// The bilinear mean of a box, channel after channel.
+template <int kLanes, class Real>
 void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int64_t channels,
                      Real* out, int64_t plane) {
   const int count = run.count;
@@ -155,17 +159,22 @@ void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int64
     left[k] = 1 - run.fraction[0][k];
     upper[k] = 1 - run.fraction[1][k];
   }
-  for (int k = 0; k < count; k += 4) {
-    Vec<Real, 4> value[4];
-    for (int l = 0; l < 4; ++l) {
+  for (int k = 0; k < count; k += kLanes) {
+    Vec<Real, kLanes> value[kLanes];
+#pragma GCC unroll 8
+    for (int l = 0; l < kLanes; ++l) {
       const Real* top = box + run.base[k + l];
-      value[l] = blend_four(top, top + below, left[k + l], run.fraction[0][k + l], upper[k + l],
-                            run.fraction[1][k + l]);
+      value[l] = blend_lanes<kLanes>(top, top + below, left[k + l], run.fraction[0][k + l],
+                                     upper[k + l], run.fraction[1][k + l]);
     }
-    transpose4<Real>(value[0], value[1], value[2], value[3]);
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; ++c)
-      if (c < channels) store_part<4>(out + c * plane + k, value[c], count - k);
+    if constexpr (kLanes == 4) {
+      transpose4<Real>(value[0], value[1], value[2], value[3]);
+    } else {
+      transpose8<Real>(value);
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < kLanes; ++c)
+      if (c < channels) store_part<kLanes>(out + c * plane + k, value[c], count - k);
   }
 }
 
@@ -180,7 +189,7 @@ void blend(const Real* box, int64_t below, const Run<Real>& run, Real* out) {
       const Real *top = box + run.base[k], *bottom = top + below;
       const Real fx = run.fraction[0][k], fy = run.fraction[1][k];
       if constexpr (kLanes == 4) {
-        store(out + k * 4, blend_four(top, bottom, 1 - fx, fx, 1 - fy, fy));
+        store(out + k * 4, blend_lanes<4>(top, bottom, 1 - fx, fx, 1 - fy, fy));
       } else {
         for (int l = 0; l < kLanes; l += kStep) {
           const auto left = load<kStep>(top + l) * (1 - fy) + load<kStep>(bottom + l) * fy;

@@ -12,12 +12,15 @@
 namespace pyfast {
 namespace PF_ISA {
 
+// Lanes of a group of many channels: a register of float, and no fewer than eight.
+constexpr int kWideLanes = kNative<float> > 8 ? kNative<float> : 8;
+
 // Calls body(Lanes<n>{}) with the group's number of lanes.
 template <class Body>
 void with_lanes(const Group& group, const Body& body) {
   if (group.lanes == 1) body(Lanes<1>{});
   if (group.lanes == 4) body(Lanes<4>{});
-  if (group.lanes == 16) body(Lanes<16>{});
+  if (group.lanes == kWideLanes) body(Lanes<kWideLanes>{});
 }
 
 template <int kLanes, class T, class Real>
@@ -35,11 +38,13 @@ void forward_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t 
     const int64_t below = place<kLanes>(box, &run);
     if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
     T* out = p.output.at(n, group.first, tile.top + r, tile.left);
-    if constexpr (std::is_same_v<T, Real> && kLanes <= 4) {
+    if constexpr (std::is_same_v<T, Real> && (kLanes == 1 || kTransposes<kLanes, Real>)) {
       if (p.output.w == 1 && (rows == 1 || p.output.h == tile.columns)) {
-        if constexpr (kLanes == 1) blend<1>(packed, below, run, out);
-        if constexpr (kLanes == 4)
-          blend_to_planes(packed, below, run, group.channels, out, p.output.c);
+        if constexpr (kLanes == 1) {
+          blend<1>(packed, below, run, out);
+        } else {
+          blend_to_planes<kLanes>(packed, below, run, group.channels, out, p.output.c);
+        }
         continue;
       }
     }

@@ -159,7 +159,7 @@ void coordinates_planar(const Places<T>& at, const SamplingPlan& plan, const Til
   std::memset(by_x, 0, sizeof(Real) * 2 * (pixels + kSlack));
   Run<Real> run;
   for (int64_t g = 0; g < plan.groups; ++g) {
-    const Group group = group_of(p.channels, g);
+    const Group group = plan.group(p.channels, g);
     const bool last = g + 1 == plan.groups;
     with_lanes(group, [&](auto lanes) {
       constexpr int kLanes = decltype(lanes)::value;
