@@ -71,15 +71,15 @@ def differentiable(
             torch.library.register_autocast(op, device_type, autocast)
 
     plain_call = op._op
-    tensors = sum("Tensor" in str(a.type) for a in op._schema.arguments)  # they come first
+    tensors = range(sum("Tensor" in str(a.type) for a in op._schema.arguments))  # they come first
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             return op(*args)
         if forward_ad._current_level < 0 and _functorch.peek_interpreter_stack() is None:
             if torch.is_grad_enabled():
-                for tensor in args[:tensors]:  # torch's own look at all arguments takes longer
-                    if tensor is not None and tensor.requires_grad:
+                for k in tensors:  # torch's own look at all arguments takes longer
+                    if args[k] is not None and args[k].requires_grad:
                         return op(*args)
             # Nobody wants a gradient: spares a small call the visit to the formulas in Python.
             with torch._C._AutoDispatchBelowAutograd():
