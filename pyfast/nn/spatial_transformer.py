@@ -17,7 +17,15 @@ from torch.nn.parameter import UninitializedParameter
 from pyfast.nn._transforms import TRANSFORMS, control_points, transform_of
 from pyfast.nn.thin_plate_spline import ThinPlateSplineGrid
 from pyfast.ops import grid_sample
-from pyfast.ops._checks import expect_choice, expect_count, expect_flag, expect_size
+from pyfast.ops._checks import (
+    expect_choice,
+    expect_count,
+    expect_flag,
+    expect_floats,
+    expect_size,
+    expect_tensor,
+    shape_error,
+)
 from pyfast.ops.sampling import MODES, PADDING_MODES
 
 
@@ -122,8 +130,9 @@ class SpatialTransformer(nn.Module):
 
     Raises:
         TypeError: an argument is of another type than above.
-        ValueError: an option is unknown, or a size is not positive; when called, the localisation
-            network does not return one row of features for every image.
+        ValueError: an option is unknown, or a size is not positive; when called, `input` has the
+            wrong shape, or the localisation network does not return one row of features for every
+            image, or another number of them than at first.
 
     Reference: Jaderberg et al., Spatial Transformer Networks, 2015, sections 3.1 to 3.3; attention
         is equation 2.
@@ -204,14 +213,28 @@ class SpatialTransformer(nn.Module):
         (N, 2, 3), (N, 3, 3) for "projective", for "tps" where the control points go, (N, K, 2);
         with `count` (N, count, ...).
         """
+        op = "SpatialTransformer"
+        expect_tensor(op, "input", input)
+        expect_floats(op, half=True, input=input)
+        if input.dim() != 4 or min(input.shape[2:]) < 1:
+            raise shape_error(op, "input", "(N, C, H, W) with H and W from 1", input)
         features = self.localisation(input)
+        expect_tensor(op, "what localisation returns", features)
         if features.dim() < 2 or features.shape[0] != input.shape[0]:
             raise ValueError(
-                f"SpatialTransformer: expected localisation to return features of shape "
+                f"{op}: expected localisation to return features of shape "
                 f"({input.shape[0]}, ...) for input {tuple(input.shape)}, "
                 f"got {tuple(features.shape)}"
             )
-        offset = self.head(features.flatten(1))
+        features = features.flatten(1)
+        count = self.head.in_features  # 0 before the first input where it is not given
+        if features.shape[1] != count > 0:
+            raise ValueError(
+                f"{op}: expected localisation to return {count} features of an image, as at "
+                f"first or as in_features says, for input {tuple(input.shape)}, "
+                f"got {features.shape[1]}"
+            )
+        offset = self.head(features)
         theta = transform_of(self.transform, self.points, self.scale).theta
         if self.count is None:
             return theta(offset)

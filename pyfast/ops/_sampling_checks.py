@@ -32,9 +32,8 @@ def check_affine_grid(theta: Any, size: Any, align_corners: Any) -> None:
     op = "affine_grid"
     expect_tensor(op, "theta", theta)
     expect_floats(op, half=True, theta=theta)
-    dims = 3 if tuple(theta.shape[1:]) == (3, 4) else 2
-    sides = expect_size(op, size, ranks=(4, 5) if theta.dim() != 3 else (dims + 2,))
-    dims = len(sides)
+    ranks = {(2, 3): (4,), (3, 4): (5,)}.get(tuple(theta.shape[1:]), (4, 5))
+    dims = len(expect_size(op, size, ranks))
     if tuple(theta.shape) != (size[0], dims, dims + 1):
         raise shape_error(op, "theta", f"({size[0]}, {dims}, {dims + 1})", theta)
     if min(size[:2]) <= 0:
@@ -101,26 +100,28 @@ def check_warp_by_matrix(
     expect_tensor(op, "matrix", matrix)
     if not matrix.is_floating_point():
         raise TypeError(f"{op}: expected matrix of floats, got {matrix.dtype}")
-    batched = matrix.unsqueeze(0) if matrix.dim() == 2 else matrix
-    dims = _check_matrix(op, "matrix", batched, image)
-    if matrix.dim() == 2 and image.dim() == dims + 2:
-        batched = batched.expand(image.shape[0], -1, -1)
-    options = mode, padding_mode, align_corners
-    _check_sampler(op, "image", image, "matrix", batched.to(image.dtype), dims, options)
+    dims = _check_matrix(op, "matrix", matrix, image, or_one=True)
+    options, is_one = (mode, padding_mode, align_corners), matrix.dim() == 2
+    cast = matrix.to(image.dtype)
+    _check_sampler(op, "image", image, "matrix", cast, dims, options, is_one=is_one)
     if size is not None:
         expect_size(op, size, ranks=(dims,))
     expect_flag(op, "inverse", inverse)
 
 
-def _check_matrix(op: str, name: str, matrix: Tensor, input: Tensor) -> int:
-    """Returns the dimensions of the space."""
+def _check_matrix(
+    op: str, name: str, matrix: Tensor, input: Tensor, *, or_one: bool = False
+) -> int:
+    """Returns the dimensions of the space; `or_one`: a matrix without N will do."""
     forms = [(3, 3)] if op in _PROJECTIVE else [(2, 3), (3, 4)]
-    if matrix.dim() != 3 or tuple(matrix.shape[1:]) not in forms:
+    fits = matrix.dim() == 3 or (or_one and matrix.dim() == 2)
+    if not fits or tuple(matrix.shape[-2:]) not in forms:
         if len(forms) == 2 and input.dim() in (4, 5):
             forms = [forms[input.dim() - 4]]
-        wanted = " or ".join(f"(N, {rows}, {columns})" for rows, columns in forms)
-        raise shape_error(op, name, wanted, matrix)
-    return 2 if op in _PROJECTIVE else matrix.shape[1]
+        batches = ("N, ", "") if or_one else ("N, ",)
+        wanted = [f"({n}{rows}, {columns})" for rows, columns in forms for n in batches]
+        raise shape_error(op, name, " or ".join(wanted), matrix)
+    return 2 if op in _PROJECTIVE else matrix.shape[-2]
 
 
 _PROJECTIVE = ("homography_grid_sample", "warp_perspective")
@@ -134,11 +135,15 @@ def _check_sampler(
     places: Tensor,
     dims: int,
     options: Sequence[Any],
+    *,
+    is_one: bool = False,
 ) -> None:
+    """`is_one`: `places` is one matrix, without N, and serves a batch of any size."""
     expect_floats(op, half=True, **{image_name: image, name: places})
-    batch, sides = places.shape[0], _SIDES[dims]
-    if image.dim() != dims + 2 or image.shape[0] not in (1, batch):
-        shared = f" or (1, C, {sides})" if batch != 1 else ""
+    sides = _SIDES[dims]
+    batch = "N" if is_one else places.shape[0]
+    if image.dim() != dims + 2 or not (is_one or image.shape[0] in (1, batch)):
+        shared = f" or (1, C, {sides})" if batch not in (1, "N") else ""
         raise shape_error(op, image_name, f"({batch}, C, {sides}){shared}", image)
     if min(image.shape[2:]) <= 0 or max(image.shape[2:]) > _LARGEST_INPUT:
         wanted = f"(N, C, {sides}) with {sides.replace(', W', ' and W')} from 1 to 2**24"

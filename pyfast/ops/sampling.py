@@ -29,7 +29,7 @@ from torch import Tensor
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
 from pyfast.ops._autograd import is_autocast_on, is_readable
-from pyfast.ops._checks import HALVES, expect_size, explained
+from pyfast.ops._checks import HALVES, expect_flag, expect_size, explained
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
     affine_grid_reference,
@@ -60,9 +60,6 @@ __all__ = [
     "warp_reference",
 ]
 
-_FLAG = {None: False, False: False, True: True}
-
-
 _PLAIN = {tuple, list, torch.Size}
 LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 _SINGULAR = 1e14  # max |A| max |inv A| of a matrix that float64 takes for an invertible one
@@ -79,6 +76,13 @@ def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int
         size = [int(side) for side in size]  # a constant of the trace
     sides = expect_size(op, size, ranks)
     return sides if dims == 3 else (1, *sides)
+
+
+def _options(
+    op: str, mode: str, padding_mode: str, align_corners: bool | None
+) -> tuple[int, int, bool]:
+    """As the operators take them; a KeyError says that a word is unknown."""
+    return MODE[mode], PADDING[padding_mode], expect_flag(op, "align_corners", align_corners)
 
 
 def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None = None) -> Tensor:
@@ -109,7 +113,8 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         dims = len(size) - 2
         if theta.shape != (size[0], dims, dims + 1) or size[0] < 1 or size[1] < 1:
             raise ValueError("theta does not fit size")
-        sides, corners = _sides("affine_grid", size, dims, 4, 5), _FLAG[align_corners]
+        sides = _sides("affine_grid", size, dims, 4, 5)
+        corners = expect_flag("affine_grid", "align_corners", align_corners)
         if theta.dtype in HALVES and not is_autocast_on(theta.device.type):
             return operators.affine_grid(theta.float(), *sides, corners).to(theta.dtype)
         return operators.affine_grid(theta, *sides, corners)
@@ -151,7 +156,7 @@ def grid_sample(
     """
     try:
         places = grid.float() if grid.dtype in HALVES and grid.dtype == input.dtype else grid
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        options = _options("grid_sample", mode, padding_mode, align_corners)
         return operators.grid_sample(input, places, *options)
     except Exception as error:
         check, asked = checks.check_grid_sample, (mode, padding_mode, align_corners)
@@ -201,7 +206,7 @@ def affine_grid_sample(
     try:
         if theta.shape[1] != input.dim() - 2:
             raise ValueError("theta does not fit input")
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        options = _options(op, mode, padding_mode, align_corners)
         return _fused(op, input, theta, size, *options)
     except Exception as error:
         check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
@@ -253,7 +258,7 @@ def homography_grid_sample(
     try:
         if matrix.shape[1] != 3 or input.dim() != 4:
             raise ValueError("matrix does not fit input")
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        options = _options(op, mode, padding_mode, align_corners)
         return _fused(op, input, matrix, size, *options)
     except Exception as error:
         check, asked = checks.check_fused, (size, mode, padding_mode, align_corners)
@@ -324,8 +329,8 @@ def warp_affine(
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != image.dim() - 2:
             raise ValueError("matrix does not fit image")
-        maps = matrix if _FLAG[inverse] else _inverse(matrix)
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        maps = matrix if expect_flag(op, "inverse", inverse) else _inverse(matrix)
+        options = _options(op, mode, padding_mode, align_corners)
         return _warped(op, image, maps, size, *options)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
@@ -375,8 +380,8 @@ def warp_perspective(
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != 3 or image.dim() != 4:
             raise ValueError("matrix does not fit image")
-        maps = matrix if _FLAG[inverse] else _inverse(matrix)
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        maps = matrix if expect_flag(op, "inverse", inverse) else _inverse(matrix)
+        options = _options(op, mode, padding_mode, align_corners)
         return _warped(op, image, maps, size, *options)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
@@ -499,7 +504,7 @@ def warp(
     """
     try:
         places = flow.float() if flow.dtype in HALVES and flow.dtype == image.dtype else flow
-        options = MODE[mode], PADDING[padding_mode], _FLAG[align_corners]
+        options = _options("warp", mode, padding_mode, align_corners)
         return operators.flow_sample(image, places, *options)
     except Exception as error:
         check, asked = checks.check_warp, (mode, padding_mode, align_corners)

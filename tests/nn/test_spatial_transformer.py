@@ -376,3 +376,39 @@ def test_wrong_arguments_are_named_at_once(
 def test_features_of_a_wrong_shape_are_named() -> None:
     with pytest.raises(ValueError, match=r"features of shape \(2, ...\).* got \(2040,\)"):
         SpatialTransformer(nn.Flatten(0))(image())
+
+
+@pytest.mark.parametrize("transform", ["affine", "projective", "tps"])
+@pytest.mark.parametrize("backend", ["pyfast", "torch"])
+@pytest.mark.parametrize(
+    ("input", "error", "text"),
+    [
+        (image().numpy(), TypeError, "input to be a torch.Tensor, got numpy.ndarray"),
+        (None, TypeError, "input to be a torch.Tensor, got builtins.NoneType"),
+        (image().to_sparse(), TypeError, "input to be a dense torch.Tensor, got one that is"),
+        (image().long(), TypeError, "input of float16, .*, got torch.int64"),
+        (image()[0], ValueError, r"input of shape \(N, C, H, W\) .* got \(3, 20, 17\)"),
+        (image()[None], ValueError, r"input of shape \(N, C, H, W\) .* got \(1, 2, 3, 20, 17\)"),
+        (image()[:, :, :0], ValueError, r"with H and W from 1, got \(2, 3, 0, 17\)"),
+        (image()[..., 1:], ValueError, "to return 1020 features of an image.* got 960"),
+    ],
+    ids=["array", "none", "sparse", "integers", "rank 3", "rank 5", "no rows", "another size"],
+)
+def test_wrong_inputs_are_named(
+    input: Any, error: type[Exception], text: str, transform: Any, backend: Any
+) -> None:
+    module = SpatialTransformer(nn.Flatten(), 8, transform, in_features=1020, backend=backend)
+    with pytest.raises(error, match=f"^SpatialTransformer: expected .*{text}"):
+        module(input)
+
+
+def test_a_localisation_that_returns_no_tensor_is_named() -> None:
+    with pytest.raises(TypeError, match=r"localisation returns to be a torch\.Tensor, got"):
+        SpatialTransformer(nn.MaxPool2d(2, return_indices=True))(image())
+
+
+def test_the_number_of_features_is_that_of_the_first_input() -> None:
+    module = SpatialTransformer(nn.Flatten())
+    module(image())
+    with pytest.raises(ValueError, match="to return 1020 features of an image, as at first"):
+        module(image()[..., 1:])

@@ -128,6 +128,11 @@ def bad_calls(
             TypeError,
             "expected align_corners to be True, False or None, got 'False'",
         ),
+        "a number for align_corners": (
+            lambda: call(IMAGE, places, align_corners=1),
+            TypeError,
+            "expected align_corners to be True, False or None, got 1",
+        ),
         "a sparse input": (
             lambda: call(IMAGE.to_sparse(), places),
             TypeError,
@@ -210,6 +215,11 @@ def affine_grid_bad_calls():
             TypeError,
             "expected align_corners to be True, False or None, got 0.5",
         ),
+        "1 for align_corners": (
+            lambda: pyfast.affine_grid(THETA, size, align_corners=1),
+            TypeError,
+            "expected align_corners to be True, False or None, got 1",
+        ),
         "integers": (
             lambda: pyfast.affine_grid(THETA.int(), size),
             TypeError,
@@ -224,6 +234,16 @@ def affine_grid_bad_calls():
             lambda: pyfast.affine_grid(torch.zeros(2, 2, 4), size),
             ValueError,
             r"expected theta of shape \(2, 2, 3\), got \(2, 2, 4\)",
+        ),
+        "last dimension 3 in a volume": (
+            lambda: pyfast.affine_grid(torch.zeros(2, 3, 3), (2, 1, 4, 5, 6)),
+            ValueError,
+            r"expected theta of shape \(2, 3, 4\), got \(2, 3, 3\)",
+        ),
+        "the size of a volume": (
+            lambda: pyfast.affine_grid(THETA, (2, 1, 4, 5, 6)),
+            ValueError,
+            r"expected size \(N, C, H, W\), got \(2, 1, 4, 5, 6\)",
         ),
         **size_errors("affine_grid", lambda size: pyfast.affine_grid(THETA, size)),
     }
@@ -256,6 +276,21 @@ def warp_errors(op, matrix, form):
             lambda: function(IMAGE, matrix, inverse="no"),
             TypeError,
             "expected inverse to be True, False or None, got 'no'",
+        ),
+        "a number for inverse": (
+            lambda: function(IMAGE, matrix, inverse=1),
+            TypeError,
+            "expected inverse to be True, False or None, got 1",
+        ),
+        "an image of rank 3 for one matrix": (
+            lambda: function(IMAGE[0], matrix[0]),
+            ValueError,
+            r"expected image of shape \(N, C, H, W\), got \(3, 4, 5\)",
+        ),
+        "one matrix of a wrong shape": (
+            lambda: function(IMAGE, matrix[0].T[:2]),
+            ValueError,
+            f"expected matrix of shape {form}, got",
         ),
     }
     accepted = (

@@ -223,8 +223,8 @@ BAD_CALLS = {
     "homography_grid_sample": fused_bad_calls(
         "homography_grid_sample", SQUARE, "matrix", r"\(N, 3, 3\)", {}
     ),
-    "warp_affine": warp_errors("warp_affine", THETA, r"\(N, 2, 3\)"),
-    "warp_perspective": warp_errors("warp_perspective", SQUARE, r"\(N, 3, 3\)"),
+    "warp_affine": warp_errors("warp_affine", THETA, r"\(N, 2, 3\) or \(2, 3\)"),
+    "warp_perspective": warp_errors("warp_perspective", SQUARE, r"\(N, 3, 3\) or \(3, 3\)"),
 }
 
 CASES = [*sampler_cases(), *affine_grid_cases(), *inverted_cases()]
