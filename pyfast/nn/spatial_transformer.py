@@ -4,7 +4,6 @@ Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Netw
 """
 
 import math
-from contextlib import nullcontext
 from numbers import Integral
 from typing import Any, Literal, overload
 
@@ -17,6 +16,7 @@ from torch.nn.parameter import UninitializedParameter
 from pyfast.nn._transforms import TRANSFORMS, control_points, transform_of
 from pyfast.nn.thin_plate_spline import ThinPlateSplineGrid
 from pyfast.ops import grid_sample
+from pyfast.ops._autograd import without_autocast
 from pyfast.ops._checks import (
     expect_choice,
     expect_count,
@@ -50,11 +50,8 @@ class TransformHead(nn.Module):
         nn.init.zeros_(self.offset)
 
     def forward(self, features: Tensor) -> Tensor:
-        # Coordinates need more digits than half precision has, so autocast stays out of here; the
-        # meta device knows no autocast.
-        device = features.device.type
-        known = torch.amp.is_autocast_available(device)
-        with torch.autocast(device, enabled=False) if known else nullcontext():
+        # Coordinates need more digits than half precision has.
+        with without_autocast(features.device.type):
             slope = self.slope.view(self.out_features, -1)
             return F.linear(features.to(slope.dtype), slope, self.offset)
 

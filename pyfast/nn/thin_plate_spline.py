@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from pyfast.ops._checks import expect_flag, expect_floats, expect_size, expect_tensor, shape_error
 from pyfast.ops.thin_plate_spline import spline_grid, thin_plate_spline_basis
 
+_NAME = "ThinPlateSplineGrid"
+
 
 class ThinPlateSplineGrid(nn.Module):
     """`thin_plate_spline_grid` for source points and a size that stay the same.
@@ -37,21 +39,22 @@ class ThinPlateSplineGrid(nn.Module):
         self, source: Tensor, size: Sequence[int], align_corners: bool | None = False
     ) -> None:
         super().__init__()
-        expect_tensor("ThinPlateSplineGrid", "source", source)
-        expect_floats("ThinPlateSplineGrid", half=True, source=source)
-        if source.dim() != 2 or source.shape[1] != 2:
-            raise shape_error("ThinPlateSplineGrid", "source", "(K, 2)", source)
-        self.size = expect_size("ThinPlateSplineGrid", size, ranks=(2,))
-        corners = expect_flag("ThinPlateSplineGrid", "align_corners", align_corners)
-        basis = thin_plate_spline_basis(source.detach(), self.size, corners)
+        expect_tensor(_NAME, "source", source)
+        expect_floats(_NAME, half=True, source=source)
+        if source.dim() != 2 or source.shape[0] < 3 or source.shape[1] != 2:
+            raise shape_error(_NAME, "source", "(K, 2) with K from 3", source)
+        self.size = expect_size(_NAME, size, ranks=(2,))
+        corners = expect_flag(_NAME, "align_corners", align_corners)
+        basis = thin_plate_spline_basis(_NAME, source.detach(), self.size, corners)
         self.register_buffer("basis", basis.to(source.dtype), persistent=False)
 
     def forward(self, target: Tensor) -> Tensor:
         """(N, K, 2), where the points are in the input, to the grid, (N, H, W, 2)."""
-        expect_tensor("ThinPlateSplineGrid", "target", target)
+        expect_tensor(_NAME, "target", target)
+        expect_floats(_NAME, half=True, target=target)
         count = self.basis.shape[1]
         if target.dim() != 3 or tuple(target.shape[1:]) != (count, 2):
-            raise shape_error("ThinPlateSplineGrid", "target", f"(N, {count}, 2)", target)
+            raise shape_error(_NAME, "target", f"(N, {count}, 2)", target)
         return spline_grid(self.basis, target, self.size)
 
     def extra_repr(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -98,6 +99,12 @@ def differentiable(
 def is_autocast_on(device_type: str) -> bool:
     """`torch.is_autocast_enabled`, for devices without autocast too, where that raises."""
     return torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type)
+
+
+def without_autocast(device_type: str) -> AbstractContextManager[Any]:
+    """`torch.autocast` switched off, for devices without autocast too, where that raises."""
+    is_known = torch.amp.is_autocast_available(device_type)
+    return torch.autocast(device_type, enabled=False) if is_known else nullcontext()
 
 
 def convolves_in_tf32() -> bool:

@@ -15,6 +15,8 @@ from pyfast.ops._autograd import is_autocast_on
 
 FLOATS = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
+LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
+SINGULAR = 1e14  # max |A| max |inv A| of a matrix that float64 takes for an invertible one
 LARGEST_SIDE = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
 
 
@@ -152,8 +154,8 @@ def explained(
         check(*args, **kwargs)
     except (TypeError, ValueError) as explanation:
         return explanation
-    if isinstance(error, NotImplementedError):
-        return NotImplementedError(f"{op}: {error}")
+    if isinstance(error, (NotImplementedError, LinAlgError)):
+        return type(error)(f"{op}: {error}")
     if "aoti_torch_empty" in str(error):
         return torch.OutOfMemoryError(f"{op}: there is no memory for a result of this size")
     return error

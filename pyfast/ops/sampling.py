@@ -29,7 +29,14 @@ from torch import Tensor
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
 from pyfast.ops._autograd import is_autocast_on, is_readable
-from pyfast.ops._checks import HALVES, expect_flag, expect_size, explained
+from pyfast.ops._checks import (
+    HALVES,
+    SINGULAR,
+    LinAlgError,
+    expect_flag,
+    expect_size,
+    explained,
+)
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
     affine_grid_reference,
@@ -61,8 +68,6 @@ __all__ = [
 ]
 
 _PLAIN = {tuple, list, torch.Size}
-LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
-_SINGULAR = 1e14  # max |A| max |inv A| of a matrix that float64 takes for an invertible one
 
 
 def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int]:
@@ -426,7 +431,7 @@ def _inverse_of_one(rows: list[list[float]]) -> Tensor:
     # Of an affine map without its shift, which may be as long as it likes.
     columns = 2 if affine else 3
     sizes = [max(abs(value) for row in of for value in row[:columns]) for of in (rows, inverse)]
-    if sizes[0] * sizes[1] > _SINGULAR:
+    if sizes[0] * sizes[1] > SINGULAR:
         raise LinAlgError("a matrix has no inverse but for rounding")
     return torch.tensor(inverse, dtype=torch.float64, device="cpu")
 
@@ -444,7 +449,7 @@ def _inverse_of_all(matrix: Tensor) -> Tensor:
         raise LinAlgError("a matrix has no inverse") from None
     with np.errstate(all="ignore"):
         sizes = [np.abs(of[..., :rows]).max((-2, -1)) for of in (values, inverse)]
-        if (sizes[0] * sizes[1] > _SINGULAR).any():
+        if (sizes[0] * sizes[1] > SINGULAR).any():
             raise LinAlgError("a matrix has no inverse but for rounding")
     return torch.from_numpy(inverse)
 

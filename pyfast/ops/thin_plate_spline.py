@@ -14,7 +14,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pyfast.ops._checks import expect_flag, expect_floats, expect_size, expect_tensor, shape_error
+from pyfast.ops._autograd import is_readable, without_autocast
+from pyfast.ops._checks import (
+    SINGULAR,
+    LinAlgError,
+    expect_flag,
+    expect_floats,
+    expect_size,
+    expect_tensor,
+    shape_error,
+)
 
 
 def thin_plate_spline_grid(
@@ -56,29 +65,34 @@ def thin_plate_spline_grid(
     expect_tensor(op, "source", source)
     expect_tensor(op, "target", target)
     expect_floats(op, half=True, target=target, source=source)
-    if target.dim() != 3 or target.shape[2] != 2:
-        raise shape_error(op, "target", "(N, K, 2)", target)
+    if target.dim() != 3 or target.shape[1] < 3 or target.shape[2] != 2:
+        raise shape_error(op, "target", "(N, K, 2) with K from 3", target)
     if source.shape not in (target.shape, target.shape[1:]):
         batch, count, _ = target.shape
         raise shape_error(op, "source", f"({count}, 2) or ({batch}, {count}, 2)", source)
     sides = expect_size(op, size)
     corners = expect_flag(op, "align_corners", align_corners)
-    return spline_grid(thin_plate_spline_basis(source, sides, corners), target, sides)
+    return spline_grid(thin_plate_spline_basis(op, source, sides, corners), target, sides)
 
 
-def thin_plate_spline_basis(source: Tensor, size: Sequence[int], align_corners: bool) -> Tensor:
+def thin_plate_spline_basis(
+    op: str, source: Tensor, size: Sequence[int], align_corners: bool
+) -> Tensor:
     """What the spline is linear in: (…, K, 2), (H, W) -> (…, H * W, K), float64.
 
     The spline at pixel p is the sum over k of basis[p, k] * target[k].
     """
     points = source.double()
+    # The spline is the same in every unit of length; rounding, and how it shows, is not.
+    unit = points.detach().abs().amax((-2, -1), keepdim=True).clamp_min(1e-300)
+    points = points / unit
     count = points.shape[-2]
     # Bookstein's matrix L: U of the distances, bordered by 1, x, y.
     border = torch.cat([torch.ones_like(points[..., :1]), points], dim=-1)
     upper = torch.cat([_bending(_squared_distances(points, points)), border], dim=-1)
     lower = torch.cat([border.mT, border.new_zeros(*points.shape[:-2], 3, 3)], dim=-1)
     system = torch.cat([upper, lower], dim=-2)
-    inverse = torch.linalg.inv_ex(system, check_errors=not source.is_cuda).inverse
+    inverse = _inverse(op, system)
     # Its columns beyond K multiply the zeros below the targets.
     weights, affine = inverse[..., :count].split((count, 3), dim=-2)
 
@@ -86,14 +100,29 @@ def thin_plate_spline_basis(source: Tensor, size: Sequence[int], align_corners: 
     pixels = torch.stack([x.expand(len(y), -1), y[:, None].expand(-1, len(x))], dim=-1).flatten(
         0, 1
     )
+    pixels = pixels / unit
     bent = _bending(_squared_distances(pixels, points)) @ weights
     return bent + pixels @ affine[..., 1:, :] + affine[..., :1, :]
+
+
+def _inverse(op: str, system: Tensor) -> Tensor:
+    """Raises where it is rounding alone that keeps the system from being singular."""
+    wrong = f"{op}: expected source points that differ and are not all on one line"
+    try:
+        inverse = torch.linalg.inv_ex(system, check_errors=system.device.type == "cpu").inverse
+    except LinAlgError:
+        raise LinAlgError(wrong) from None
+    if is_readable(system):
+        sizes = [of.detach().abs().amax((-2, -1)) for of in (system, inverse)]
+        if (sizes[0] * sizes[1] > SINGULAR).any():
+            raise LinAlgError(wrong)
+    return inverse
 
 
 def spline_grid(basis: Tensor, target: Tensor, size: Sequence[int]) -> Tensor:
     """(H * W, K) or (N, H * W, K), (N, K, 2) -> (N, H, W, 2)"""
     real = torch.promote_types(target.dtype, torch.float32)
-    with torch.autocast(target.device.type, enabled=False):
+    with without_autocast(target.device.type):
         grid = basis.to(real) @ target.to(real)
     return grid.unflatten(1, tuple(size))
 

@@ -74,6 +74,12 @@ def bad_calls():
             ValueError,
             r"source of shape \(4, 2\) or \(2, 4, 2\), got \(3, 2\)",
         ),
+        (
+            "two points",
+            lambda: call(source[:2], target[:, :2]),
+            ValueError,
+            r"target of shape \(N, K, 2\) with K from 3, got \(2, 2, 2\)",
+        ),
         ("two dtypes", lambda: call(source.double()), TypeError, "source of the dtype of target"),
         ("integers", lambda: call(target=target.int()), TypeError, "target of float16"),
         ("a size of floats", lambda: call(size=(4.0, 5)), TypeError, "size to hold integers"),
@@ -151,25 +157,39 @@ def test_an_affine_map_of_the_points_is_that_map_everywhere():
     assert_close(grid, pyfast.affine_grid(theta, (2, 1, 13, 17)), rtol=0, atol=1e-10)
 
 
-def test_scipy_has_the_same_spline():
+@pytest.mark.parametrize("unit", [1e-3, 1, 1000])
+def test_scipy_has_the_same_spline(unit):
     torch.manual_seed(2)
-    source, target = scattered(12), scattered(12, 1)
+    source, target = unit * scattered(12), scattered(12, 1)
     spline = RBFInterpolator(source.numpy(), target[0].numpy(), kernel="thin_plate_spline")
     identity = torch.eye(2, 3, dtype=torch.float64)[None]
     points = pyfast.affine_grid(identity, (1, 1, 9, 11))
     expected = spline(points.reshape(-1, 2).numpy()).reshape(1, 9, 11, 2)
     grid = pyfast.thin_plate_spline_grid(source, target, (9, 11))
-    np.testing.assert_allclose(grid.numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(grid.numpy(), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(
     "source",
-    [SQUARE[[0, 1, 1, 2]], torch.tensor([[-1.0, -1], [0, 0], [0.5, 0.5], [1, 1]]).double()],
-    ids=["two in one place", "all on one line"],
+    [
+        SQUARE[[0, 1, 1, 2]],
+        torch.tensor([[-1.0, -1], [0, 0], [0.5, 0.5], [1, 1]]).double(),
+        torch.tensor([[x, 0.3 * x + 0.1] for x in (-0.7, 0.1, 0.2, 0.9)]).double(),
+        torch.tensor([[x, 0.3 * x + 0.1] for x in (-0.7, 0.1, 0.2, 0.9)], dtype=torch.float64),
+    ],
+    ids=["two in one place", "all on one line", "on one of float32", "on one but for rounding"],
 )
 def test_points_without_a_spline_are_refused(source):
-    with pytest.raises(torch.linalg.LinAlgError):
+    with pytest.raises(torch.linalg.LinAlgError, match=r"^thin_plate_spline_grid: expected source"):
         pyfast.thin_plate_spline_grid(source, SQUARE[None], (4, 4))
+    with pytest.raises(torch.linalg.LinAlgError, match=r"^ThinPlateSplineGrid: expected source"):
+        pyfast.nn.ThinPlateSplineGrid(source, (4, 4))
+
+
+def test_points_on_the_meta_device_have_a_shape():
+    source, target = scattered(9).to("meta"), scattered(9, 2).to("meta")
+    assert pyfast.thin_plate_spline_grid(source, target, (4, 5)).shape == (2, 4, 5, 2)
+    assert pyfast.nn.ThinPlateSplineGrid(source, (4, 5))(target).shape == (2, 4, 5, 2)
 
 
 def test_autocast_leaves_the_grid_in_float32():
@@ -189,4 +209,4 @@ def test_the_module_gives_the_grid_and_follows_its_device_and_dtype():
     single = module.float()(target.float())
     assert single.dtype == torch.float32
     assert_close(single, module(target.float()))
-    assert thin_plate_spline_basis(source, (6, 7), False).shape == (42, 9)
+    assert thin_plate_spline_basis("", source, (6, 7), False).shape == (42, 9)
