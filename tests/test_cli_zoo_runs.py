@@ -64,6 +64,7 @@ def test_from_a_name_to_an_exported_model(tmp_path):
 
     code, output = call("evaluate", run, "--json")
     assert code == 0, output
+    assert call("evaluate", run / "last.pt", "--json") == (code, output)
     measured = json.loads(output)["accuracy"]
     assert measured == pytest.approx(read_log(run)[-1]["test/accuracy"])
 
@@ -153,8 +154,9 @@ def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
     step = torch.load(run / "last.pt")["step"]
-    assert f"Go on with: pyfast zoo train stn_cnn.tiny --out {run} --resume" in output
-    code, output = call("train", "stn_cnn", f"steps={step + 1}", "--out", run, "--resume")
+    (again,) = re.findall(r"Go on with: pyfast zoo (.*)", output)
+    assert again == f"train stn_cnn.tiny --out {run} --log-every 1 --no-progress --resume"
+    code, output = call(*shlex.split(again), f"steps={step + 1}")
     assert code == 0, output
     assert read_log(run)[-1]["step"] == step + 1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from pyfast.cli.zoo import AsJson, mistakes
 
 VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+# What a run knows itself, or what is said apart.
+REMEMBERED = ("name", "settings", "out", "resume", "seed", "precision")
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 Source = Annotated[
@@ -27,6 +30,7 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")]
 
 
 def train(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="A model, as stn_cnn, stn_cnn.tiny.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="Settings to replace.", metavar="KEY=VALUE...")
@@ -49,6 +53,10 @@ def train(
     evaluate_every: Annotated[
         int | None, typer.Option(help="Steps between measurements; default: at the end.")
     ] = None,
+    watch: Annotated[
+        str | None, typer.Option(help="A metric by which best.pt is kept, as test/accuracy.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Whether its max or its min is best.")] = "max",
     samples_every: Annotated[int, typer.Option(help="Steps between sample pictures.")] = 1000,
     progress: Annotated[
         bool | None, typer.Option(help="Show a bar; default: in a terminal.")
@@ -63,6 +71,7 @@ def train(
     from pyfast.train import read_log
     from pyfast.train import train as run
     from pyfast.train.checkpoint import CHECKPOINT
+    from pyfast.train.logs import WARNING
     from pyfast.zoo import System, TrainingConfig, create_model
     from pyfast.zoo.registry import find
 
@@ -96,20 +105,35 @@ def train(
                 save_every=save_every,
                 log_every=log_every,
                 evaluate_every=evaluate_every,
+                watch=watch,
+                mode=mode,
                 samples_every=samples_every,
                 progress=sys.stderr.isatty() if progress is None else progress,
             )
         except KeyboardInterrupt as stop:
             if first:
-                typer.echo(f"\nStopped. Go on with: pyfast zoo train {name} --out {out} --resume")
+                again = shlex.join([name, "--out", str(out), *_given(context), "--resume"])
+                typer.echo(f"\nStopped. Go on with: pyfast zoo train {again}")
             raise typer.Exit(INTERRUPTED) from stop
         except FloatingPointError as error:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(1) from error
     if first:
         last = read_log(out)[-1]
-        numbers = "  ".join(f"{key} {value:.4g}" for key, value in last.items())
+        numbers = "  ".join(f"{key} {last[key]:.4g}" for key in last if key != WARNING)
         typer.echo(f"{numbers}\nmodel: {out / 'model'}\npage:  {out / 'index.html'}")
+
+
+def _given(context: typer.Context) -> list[str]:
+    """Options of the command line that a run which goes on needs again."""
+    words: list[str] = []
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source and source.name == "COMMANDLINE" and option.name not in REMEMBERED:
+            value = context.params[option.name or ""]
+            flags = option.secondary_opts if value is False else option.opts
+            words += flags[:1] if isinstance(value, bool) else [flags[0], str(value)]
+    return words
 
 
 def _settings_of(run: Path, base: str) -> dict[str, Any]:

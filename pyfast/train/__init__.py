@@ -13,7 +13,9 @@ from pyfast.train import schedules
 from pyfast.train.callbacks import (
     EMA,
     Callback,
+    CollapseAlarm,
     Evaluate,
+    KeepBest,
     NaNGuard,
     Progress,
     Samples,
@@ -40,6 +42,8 @@ def train(
     test_data: Dataset[Any] | None = None,
     log_every: int = 10,
     evaluate_every: int | None = None,
+    watch: str | None = None,
+    mode: str = "max",
     samples_every: int = 1000,
     progress: bool = False,
     tensorboard: bool | None = None,
@@ -59,6 +63,9 @@ def train(
         test_data: what it is measured on, default: `system.dataset("test")`.
         log_every: steps between two lines of the log, default: 10.
         evaluate_every: steps between two measurements, default: only after the last step.
+        watch: a metric by which the best checkpoint is kept, `best.pt`, such as "test/accuracy";
+            default: none.
+        mode: whether the best is the "max" or the "min" of it, default: "max".
         samples_every: steps between two sample pictures, default: 1000.
         progress: whether to show a bar, default: no.
         tensorboard: whether to write for TensorBoard too, default: if it is installed.
@@ -71,6 +78,8 @@ def train(
         FileExistsError, FileNotFoundError, ValueError, KeyboardInterrupt: see `Trainer.fit`.
         FloatingPointError: a loss is not finite.
     """
+    if watch and not evaluate_every:
+        raise ValueError(f"evaluate_every: expected steps, since {watch} is watched, got none")
     if tensorboard is None:
         tensorboard = find_spec("tensorboard") is not None
     trainer = Trainer(
@@ -81,6 +90,7 @@ def train(
             *system.callbacks(),
             NaNGuard(),
             Evaluate(evaluate_every, test_data),
+            *((KeepBest(watch, mode),) if watch else ()),
             Samples(samples_every),
             Log(log_every, tensorboard),
             *((Progress(),) if progress else ()),
@@ -103,7 +113,9 @@ def train(
 __all__ = [
     "EMA",
     "Callback",
+    "CollapseAlarm",
     "Evaluate",
+    "KeepBest",
     "Log",
     "NaNGuard",
     "Progress",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from pyfast._files import atomic_write
 from pyfast._optional import require
 from pyfast.train.batches import to_device
+from pyfast.train.checkpoint import BEST
+from pyfast.train.metrics import nearest_distance
 
 if TYPE_CHECKING:
     from pyfast.train.trainer import Trainer
@@ -191,6 +193,128 @@ def evaluate(system: Any, data: Any = None) -> dict[str, float]:
     return {name: float(value) for name, value in found.items()}
 
 
+class KeepBest(Callback):
+    """Keeps the checkpoint of the step at which a metric was best, `best.pt`, beside the last one.
+
+    `zoo.from_pretrained` reads the model from it. Belongs behind what measures, such as `Evaluate`,
+    and before `Log`.
+
+    Args:
+        metric: as it is logged, such as "test/accuracy".
+        mode: "max" or "min", default: "max".
+
+    Attributes:
+        value: the best so far; None before the first.
+
+    Raises:
+        ValueError: another mode, or a run that goes on with another metric or mode.
+    """
+
+    def __init__(self, metric: str, mode: str = "max") -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"mode: expected max or min, got {mode!r}")
+        self.metric, self.mode = metric, mode
+        self.value: float | None = None
+
+    def on_step(self, trainer: Trainer) -> None:
+        if self.metric in trainer.metrics:
+            value = trainer.metrics[self.metric]
+            # The first process decides for all, which may differ in the last bits.
+            if trainer.first_process(self._is_better(value)):
+                self.value = value
+                trainer.save(BEST)
+        elif trainer.finished and self.value is None:
+            there = ", ".join(trainer.metrics) or "nothing"
+            trainer.warn(f"no {BEST}: {self.metric} was never measured, but {there}")
+
+    def _is_better(self, value: float) -> bool:
+        sign = 1 if self.mode == "max" else -1
+        return not math.isnan(value) and (self.value is None or sign * value > sign * self.value)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"metric": self.metric, "mode": self.mode, "value": self.value}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        then, now = (state["metric"], state["mode"]), (self.metric, self.mode)
+        if then != now:
+            raise ValueError(f"the run keeps what is best by {then}, and is to go on by {now}")
+        self.value = state["value"]
+
+
+class CollapseAlarm(Callback):
+    """Warns when a generator begins to repeat itself, as a loss does not tell.
+
+    Samples of the same noise are drawn each time; logged as `diversity` is how different they are
+    (`metrics.nearest_distance`), over the same of real data or, without those, over the most that
+    the run has seen. Below the limit there is a warning, on the page too, and another one only
+    after a recovery.
+
+    Args:
+        sample: draws so many samples, (N, ...), in evaluation mode and without gradients.
+        real: samples of the data, (M, ...), of the same shape and range; default: none.
+        every: steps between two looks, default: 500.
+        limit: default: 0.3.
+        count: how many samples, at most as many as there are of `real`, default: 64.
+
+    Attributes:
+        reference: what the distance is divided by.
+
+    Raises:
+        ValueError: real samples that are all the same, or of another shape than those drawn.
+
+    Example:
+        >>> CollapseAlarm(system.sample, digits, every=100)       # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        sample: Callable[[int], torch.Tensor],
+        real: torch.Tensor | None = None,
+        every: int = 500,
+        limit: float = 0.3,
+        count: int = 64,
+    ) -> None:
+        self.sample, self.every, self.limit = sample, every, limit
+        self.count = count if real is None else min(count, len(real))
+        self._shape = None if real is None else real.shape[1:]
+        self._known = real is not None
+        self.reference = 0.0 if real is None else nearest_distance(real[: self.count].flatten(1))
+        if self._known and not self.reference > 0:
+            raise ValueError("CollapseAlarm: expected real samples that differ, got the same twice")
+        self._collapsed = False
+
+    def on_step(self, trainer: Trainer) -> None:
+        if trainer.step % self.every and not trainer.finished:
+            return
+        with trainer.evaluating():
+            trainer.seed_generators()
+            samples = self.sample(self.count)
+        if self._shape not in (None, samples.shape[1:]):
+            raise ValueError(
+                f"CollapseAlarm: expected samples of the shape of real ones, {tuple(self._shape)}, "
+                f"got {tuple(samples.shape[1:])}"
+            )
+        distance = nearest_distance(samples.flatten(1))
+        if not self._known:
+            self.reference = max(self.reference, distance)
+        diversity = distance / self.reference if self.reference else 0.0
+        trainer.metrics["diversity"] = diversity
+        before = self._collapsed
+        self._collapsed = trainer.first_process(diversity < self.limit)
+        if self._collapsed and not before:
+            than = "real data" if self._known else "at its best"
+            trainer.warn(
+                f"the generator repeats itself: its samples are {diversity:.2g} as different from "
+                f"each other as {than}"
+            )
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"reference": self.reference, "collapsed": self._collapsed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.reference, self._collapsed = state["reference"], state["collapsed"]
+
+
 class Samples(Callback):
     """Pictures of the system (`System.pictures`) as PNG files in `samples/`.
 
@@ -207,14 +331,16 @@ class Samples(Callback):
             return
         with trainer.evaluating():
             trainer.seed_generators()
-            pictures = trainer.system.pictures() if trainer.fabric.is_global_zero else {}
+            # In all processes: whether there are pictures decides what these then do together.
+            pictures = trainer.system.pictures()
         from pyfast.data import write_png
 
         for name, images in pictures.items():
             trainer.pictures[name] = grid(images, self.columns)
-            file = trainer.out / SAMPLES / f"{trainer.step:08d}_{name}.png"
-            file.parent.mkdir(exist_ok=True)
-            write_png(file, trainer.pictures[name])
+            if trainer.fabric.is_global_zero:
+                file = trainer.out / SAMPLES / f"{trainer.step:08d}_{name}.png"
+                file.parent.mkdir(exist_ok=True)
+                write_png(file, trainer.pictures[name])
 
 
 def grid(images: torch.Tensor, columns: int = 8, gap: int = 2) -> torch.Tensor:

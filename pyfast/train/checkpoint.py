@@ -9,6 +9,22 @@ from typing import Any
 import torch
 
 CHECKPOINT = "last.pt"
+BEST = "best.pt"
+
+
+def load_run(file: Path) -> dict[str, Any]:
+    """What `Trainer.save` wrote.
+
+    Raises:
+        ValueError: the file is damaged, or was not written by a trainer.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, UnpicklingError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    if not isinstance(saved, dict) or not {"settings", "weights", "callbacks"} <= set(saved):
+        raise ValueError(f"{file} is no checkpoint of a run: load_checkpoint reads other files")
+    return saved
 
 
 def read_checkpoint(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -21,10 +37,7 @@ def read_checkpoint(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
     file = run / CHECKPOINT
     if not file.exists():
         raise FileNotFoundError(f"{run} has no checkpoint to go on from: start it without resume")
-    try:
-        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+    saved = load_run(file)
     check_settings(file, _flat(saved["settings"]), _flat(settings), saved["step"])
     return saved
 

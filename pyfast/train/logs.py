@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 LOG = "log.jsonl"
 TABLE = "log.csv"
+WARNING = "warning"
 
 
 class Log(Callback):
-    """Losses and metrics as JSON lines, `log.jsonl`, and with each checkpoint as `log.csv`.
+    """Losses, metrics, warnings as JSON lines, `log.jsonl`, and at checkpoints as `log.csv`.
 
     Numbers are averages over the processes.
 
@@ -59,18 +60,24 @@ class Log(Callback):
             or trainer.finished
             or trainer.metrics
             or trainer.pictures
+            or trainer.warnings
         ):
             return
         numbers = {**trainer.averages(), **trainer.metrics}
         if not self._file:
             return
-        self._file.write(json.dumps({"step": trainer.step, **numbers}) + "\n")
+        line: dict[str, Any] = {"step": trainer.step, **numbers}
+        if trainer.warnings:
+            line[WARNING] = "; ".join(trainer.warnings)
+        self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         if self._writer:
             for name, value in numbers.items():
                 self._writer.add_scalar(name, value, trainer.step)
             for name, picture in trainer.pictures.items():
                 self._writer.add_image(name, picture.clamp(0, 1), trainer.step)
+            for text in trainer.warnings:
+                self._writer.add_text(WARNING, text, trainer.step)
 
     def on_save(self, trainer: Trainer) -> None:
         if trainer.fabric.is_global_zero:
@@ -83,8 +90,11 @@ class Log(Callback):
             self._writer.close()
 
 
-def read_log(run: str | Path) -> list[dict[str, float]]:
-    """The lines of a run's log; a last line that a kill cut short is left out."""
+def read_log(run: str | Path) -> list[dict[str, Any]]:
+    """The lines of a run's log; a last line that a kill cut short is left out.
+
+    All values are numbers but for that of "warning", which few lines have.
+    """
     file = Path(run) / LOG
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
     return [json.loads(line) for line in lines]

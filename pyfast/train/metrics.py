@@ -136,6 +136,30 @@ def precision_recall_coverage(real: Tensor, generated: Tensor, k: int = 5) -> di
     }
 
 
+def nearest_distance(samples: Tensor) -> float:
+    """How different samples are: the mean distance from one to the most similar other.
+
+    It is near 0 where a generator repeats itself, even if it does so in several places, between
+    which the mean distance of all pairs stays large. It falls with the number of samples: compare
+    sets of one size.
+
+    Args:
+        samples: (N, D).
+
+    Raises:
+        ValueError: not (N, D) with at least two rows.
+
+    Reference: Arora, Zhang: Do GANs Actually Learn the Distribution?, 2017, section 3, where twins
+        in a batch bound the number of different samples.
+    """
+    if samples.dim() != 2 or len(samples) < 2:
+        raise ValueError(
+            f"nearest_distance: expected samples (N, D), two or more, got {tuple(samples.shape)}"
+        )
+    distances = torch.cdist(samples.float(), samples.float()).fill_diagonal_(float("inf"))
+    return distances.amin(1).mean().item()
+
+
 def mode_coverage(samples: Tensor, modes: Tensor, radius: float) -> dict[str, float]:
     """Which modes of a toy problem are found.
 

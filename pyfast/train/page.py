@@ -1,4 +1,4 @@
-"""A run as a web page that opens from disk: curves, sample pictures, settings, machine."""
+"""A run as a web page that opens from disk: warnings, curves, samples, settings, machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pyfast._files import atomic_write
 from pyfast._optional import require
 from pyfast.train.callbacks import SAMPLES, Callback
-from pyfast.train.logs import read_log
+from pyfast.train.logs import WARNING, read_log
 
 if TYPE_CHECKING:
     from pyfast.train.trainer import Trainer
@@ -72,6 +72,7 @@ def write_page(run: str | Path) -> Path:
     text = environment.get_template("run.html").render(
         model=settings["model"],
         steps=(lines[-1]["step"] if lines else 0, settings["config"]["steps"]),
+        warnings=[(line["step"], line[WARNING]) for line in lines if WARNING in line],
         curves=_curves(lines),
         samples=_samples(run),
         settings={**settings.pop("config"), **settings},
@@ -83,7 +84,7 @@ def write_page(run: str | Path) -> Path:
 
 
 def _curves(lines: list[dict[str, Any]]) -> list[Curve]:
-    names = dict.fromkeys(key for line in lines for key in line if key != "step")
+    names = dict.fromkeys(key for line in lines for key in line if key not in ("step", WARNING))
     return [_curve(name, [(x["step"], x[name]) for x in lines if name in x]) for name in names]
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ class Trainer:
         values: losses and what else the updates gave in the last step: scalars.
         metrics: numbers that callbacks measured after the last step.
         pictures: what callbacks drew after the last step, (C, H, W) by name.
+        warnings: what callbacks found that people should know after the last step.
         optimizers: one for each update, by its name.
         settings: what has to stay as it is in a run that goes on; `config.json` has it.
         fabric: device, rank and precision.
@@ -103,6 +105,7 @@ class Trainer:
         self.values: dict[str, Any] = {}
         self.metrics: dict[str, float] = {}
         self.pictures: dict[str, Tensor] = {}
+        self.warnings: list[str] = []
         self.optimizers: dict[str, Any] = {}
         self.settings: dict[str, Any] = {}
         self._stop = self._several = False
@@ -167,7 +170,7 @@ class Trainer:
     def _one_step(self) -> None:
         self.seed_generators(self.step)
         self.system.step = self.step
-        self.values, self.metrics, self.pictures = {}, {}, {}
+        self.values, self.metrics, self.pictures, self.warnings = {}, {}, {}, []
         self.batch = self._draw()
         for update in self._updates:
             times = update.times(self.step)
@@ -240,6 +243,16 @@ class Trainer:
             return flag
         return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum"))
 
+    def first_process(self, flag: bool) -> bool:
+        """The flag of the first process; all of them have to ask."""
+        return self.any_process(flag and self.fabric.is_global_zero)
+
+    def warn(self, text: str) -> None:
+        """Tells people something, now and in the log and the page of the run; in all processes."""
+        self.warnings.append(text)
+        if self.fabric.is_global_zero:
+            warnings.warn(f"step {self.step}: {text}", stacklevel=2)
+
     def averages(self) -> dict[str, float]:
         """`values`, averaged over the processes; all of them have to ask."""
         if not self._several or not self.values:
@@ -305,8 +318,12 @@ class Trainer:
             dataset, order, self._drawn, self._workers, fabric.device.type == "cuda"
         )
 
-    def save(self) -> None:
-        """Writes the checkpoint, which takes the place of the last one when it is whole."""
+    def save(self, name: str = CHECKPOINT) -> None:
+        """Writes a checkpoint into the folder; one that is there stays until the new one is whole.
+
+        Args:
+            name: of the file, default: that of the checkpoint from which a run goes on.
+        """
         for callback in self.callbacks:
             callback.on_save(self)
         share = {"system": self.system.training_state(), "generators": chance.state()}
@@ -329,7 +346,7 @@ class Trainer:
                 "callbacks": {name: state for name, state in states.items() if state},
             }
             try:
-                with atomic_write(self.out / CHECKPOINT) as part:
+                with atomic_write(self.out / name) as part:
                     torch.save(checkpoint, part)
             except Exception as problem:
                 error = problem

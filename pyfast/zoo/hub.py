@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_model, save_model
 
 from pyfast._files import atomic_write
+from pyfast.train.checkpoint import CHECKPOINT, load_run
 from pyfast.zoo.registry import check_fields, create_model, find, name_of
 from pyfast.zoo.system import Model
 
@@ -54,11 +55,12 @@ def save_pretrained(model: Model, path: str | PathLike[str]) -> Path:
 def from_pretrained(
     path: str | PathLike[str], *, device: torch.device | str = "cpu", **overrides: Any
 ) -> Any:
-    """The model that `save_pretrained` wrote, in evaluation mode.
+    """The model that `save_pretrained` wrote, or that training left, in evaluation mode.
 
     Args:
-        path: the folder or file, the folder of a training run, or the name of weights that ship
-            with pyfast (`shipped_weights`).
+        path: the folder or file, or the name of weights that ship with pyfast (`shipped_weights`).
+            The folder of a training run gives its `model/` or, while it is unfinished, what
+            `last.pt` does; its checkpoints give the weights that measurements saw.
         device: where to put it.
         overrides: fields of the config to replace, such as `backend="torch"`.
 
@@ -67,6 +69,8 @@ def from_pretrained(
         ValueError: the file is damaged, or knows no config or another one than this version.
     """
     file = _weights_file(Path(path))
+    if file.suffix == ".pt":
+        return _from_checkpoint(file, device, overrides)
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
@@ -77,14 +81,29 @@ def from_pretrained(
             f"{file} does not say which model it is of: give load_checkpoint the file and the model"
         )
     description = json.loads(metadata["pyfast"])
+    model = _described(description, device, overrides)
+    load_model(model, str(file), device=str(device))
+    model.origin = description["origin"]
+    return model.eval()
+
+
+def _from_checkpoint(file: Path, device: torch.device | str, overrides: dict[str, Any]) -> Any:
+    saved = load_run(file)
+    model = _described(saved["settings"], device, overrides)
+    # A run that keeps averages measures those.
+    model.load_state_dict(saved["callbacks"].get("EMA", saved)["weights"])
+    return model.eval()
+
+
+def _described(
+    description: dict[str, Any], device: torch.device | str, overrides: dict[str, Any]
+) -> Any:
+    """A model with fresh weights, of a name and a config as they are written down."""
     name, settings = description["model"], description["config"]
     entry = find(name)
     check_fields(name, entry.config(), dict.fromkeys(settings))
     config = entry.model.Config.from_json(settings)
-    model = create_model(name, config, device=device, **overrides)
-    load_model(model, str(file), device=str(device))
-    model.origin = description["origin"]
-    return model.eval()
+    return create_model(name, config, device=device, **overrides)
 
 
 def shipped_weights() -> list[str]:
@@ -93,7 +112,8 @@ def shipped_weights() -> list[str]:
 
 
 def _weights_file(path: Path) -> Path:
-    for file in (path / WEIGHTS, path / "model" / WEIGHTS, path, SHIPPED / f"{path}.safetensors"):
+    inside = (path / WEIGHTS, path / "model" / WEIGHTS, path / CHECKPOINT)
+    for file in (*inside, path, SHIPPED / f"{path}.safetensors"):
         if file.is_file():
             return file
     shipped = ", ".join(shipped_weights()) or "none"

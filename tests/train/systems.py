@@ -12,7 +12,16 @@ from torch.optim import LBFGS, SGD, Adam
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import TensorDataset
 
-from pyfast.train import Callback, Update, every, not_every
+from pyfast.train import (
+    Callback,
+    CollapseAlarm,
+    Evaluate,
+    KeepBest,
+    Samples,
+    Update,
+    every,
+    not_every,
+)
 from pyfast.zoo import Config, System
 
 adam = partial(Adam, lr=1e-2)
@@ -27,6 +36,7 @@ class Settings(Config):
 class Toy(System):
     Config = Settings
     settings = Settings()
+    log_every = 1
 
     def __init__(self, config=None):
         super().__init__(config or self.settings)
@@ -165,6 +175,16 @@ class Normalised(Toy):
 
     def pictures(self):
         return {"noise": torch.rand(5, 1, 6, 6)}
+
+
+class Watched(Normalised):
+    """Measured and drawn in steps of which the log would know nothing otherwise."""
+
+    log_every = 5
+
+    def callbacks(self):
+        alarm = CollapseAlarm(lambda count: self.net(torch.randn(count, 3)), every=2)
+        return [Evaluate(3), KeepBest("test/error", "min"), Samples(4), alarm]
 
 
 class Growing(Toy):

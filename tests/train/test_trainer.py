@@ -19,6 +19,7 @@ from systems import (
     Replay,
     Settings,
     TwoPlayers,
+    Watched,
 )
 from torch.optim import SGD
 
@@ -29,7 +30,7 @@ ALL = (Regression, TwoPlayers, FiveCriticSteps, InTurns, Pixels, Normalised, Gro
 
 
 def fit(system, out, others=(), resume=False, **options):
-    callbacks = (Log(1), EMA(0.9), *system.callbacks(), *others)
+    callbacks = (EMA(0.9), *system.callbacks(), Log(system.log_every), *others)
     Trainer(system, out, callbacks=callbacks, **options).fit(resume)
     return system
 
@@ -226,7 +227,7 @@ def test_a_kill_during_a_save_loses_only_steps(tmp_path):
 
 
 def test_two_processes_equal_one_and_stop_together(tmp_path):
-    systems = (*THREE, Regression, Growing)
+    systems = (*THREE, Regression, Growing, Watched)
     names = [system.__name__ for system in systems]
     launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
     done = run(*launch, WORKER, tmp_path, *names, "NaNInOneProcess")
@@ -241,6 +242,8 @@ def test_two_processes_equal_one_and_stop_together(tmp_path):
         logs = (read_log(tmp_path / part / system.__name__) for part in ("one", ""))
         for line, other in zip(*logs, strict=True):
             assert line == pytest.approx(other, rel=1e-3)
+    best = [torch.load(tmp_path / part / "Watched" / "best.pt") for part in ("one", "")]
+    assert best[0]["step"] == best[1]["step"]
     stopped = tmp_path / "NaNInOneProcess"
     assert (stopped / "error0").read_text() == "step 1: another process has a NaN"
     assert "net is not finite" in (stopped / "error1").read_text()

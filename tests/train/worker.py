@@ -16,7 +16,7 @@ class Killed(Trainer):
 
     step_of_death = 0
 
-    def save(self):
+    def save(self, *name):
         if self.step == self.step_of_death:
             write = torch.save
 
@@ -26,12 +26,12 @@ class Killed(Trainer):
                 os.kill(os.getpid(), signal.SIGKILL)
 
             torch.save = half
-        super().save()
+        super().save(*name)
 
 
 def fit(name, out):
     system = getattr(systems, name)()
-    callbacks = (NaNGuard(), Log(1), EMA(0.9), *system.callbacks())
+    callbacks = (NaNGuard(), EMA(0.9), *system.callbacks(), Log(system.log_every))
     try:
         Killed(system, out, callbacks=callbacks, save_every=2).fit()
     except FloatingPointError as error:
