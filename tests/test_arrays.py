@@ -361,6 +361,11 @@ def test_out_that_has_to_be_contiguous() -> None:
             "input of shape (5, C, H, W) or (1, C, H, W), got (2, 3, 9, 11)",
         ),
         (
+            {"matrix": np.zeros((1, 2, 3))},
+            ValueError,
+            "input of shape (1, C, H, W), got (2, 3, 9, 11)",
+        ),
+        (
             {"input": image()[0]},
             ValueError,
             "input of shape (N, C, H, W) or (N, C, D, H, W), got (3, 9, 11)",

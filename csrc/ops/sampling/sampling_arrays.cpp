@@ -51,7 +51,8 @@ void expect_image(const ArrayView& input, int64_t batch) {
   const std::string sizes = volume ? ", C, D, H, W)" : ", C, H, W)";
   if (dims_of(input) != 2 && !volume) throw shape_error(input, "(N, C, H, W) or (N, C, D, H, W)");
   if (input.shape[0] != batch && input.shape[0] != 1)
-    throw shape_error(input, "(" + std::to_string(batch) + sizes + " or (1" + sizes);
+    throw shape_error(input,
+                      "(" + std::to_string(batch) + sizes + (batch == 1 ? "" : " or (1" + sizes));
   for (size_t d = 2; d < input.shape.size(); ++d)
     if (input.shape[d] < 1 || input.shape[d] > kMaxInputSide)
       throw shape_error(input, "(N" + sizes + " with sides from 1 to 2**24");
