@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,13 +36,13 @@ def call(*arguments):
 
 @pytest.fixture(autouse=True)
 def _little_test_data(monkeypatch):
-    dataset = StnCnn.dataset
+    generated = StnCnn.generated
 
-    def few(self, split="train"):
-        data = dataset(self, split)
+    def few(self, split):
+        data = generated(self, split)
         return torch.utils.data.Subset(data, range(64)) if split == "test" else data
 
-    monkeypatch.setattr(StnCnn, "dataset", few)
+    monkeypatch.setattr(StnCnn, "generated", few)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -82,6 +83,87 @@ def test_from_a_name_to_an_exported_model(tmp_path):
     assert code == 0, output
     assert "test/accuracy" in (run / "index.html").read_text()
     assert zoo.from_pretrained(run).config.steps == 6
+
+
+@pytest.fixture
+def tents(tmp_path):
+    """Bright and dark pictures of several sizes, in colours, ten of each."""
+    for number in range(10):
+        for name, value in (("night", 0.1), ("day", 0.8)):
+            file = tmp_path / "tents" / name / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_png(file, value + 0.1 * torch.rand(3, 20 + number, 30))
+    return tmp_path / "tents"
+
+
+@pytest.mark.parametrize("name", ["stn_cnn", "stn_svhn_single", "stn_birds_2x"])
+def test_pictures_of_one_s_own_are_learned_and_named(name, tents, tmp_path):
+    run = tmp_path / "run"
+    small = {
+        "stn_cnn": ("batch_size=8", "channels=3"),
+        "stn_svhn_single": ("places=1", "batch_size=8"),
+        "stn_birds_2x": ("batch_size=8",),
+    }[name]
+    train = ("train", f"{name}.tiny", *small, "--out", run, "--data", tents, "warm_up=0")
+    code, output = call(*train, "steps=60")
+    assert code == 0, output
+    assert read_log(run)[-1]["test/accuracy"] == 1
+    config = json.loads((run / "config.json").read_text())
+    assert config["samples"] == 16
+    assert config["config"]["labels"] == ["day", "night"]
+    write_png(tmp_path / "dark.png", torch.full((1, 50, 40), 0.12))
+    for source in (run, run / "last.pt"):
+        code, output = call("infer", source, tmp_path / "dark.png", tents / "day", "--json")
+        assert code == 0, output
+        assert [list(json.loads(line)["found"]) for line in output.splitlines()] == (
+            [["night"]] + 10 * [["day"]]
+        )
+    code, output = call("train", name, "--out", run, "--resume", "steps=61")  # it knows the folder
+    assert code == 0, output
+    assert json.loads(call("evaluate", run, "--json")[1]) == {"accuracy": 1}
+    shutil.rmtree(tents / "night")
+    code, output = call("train", name, "--out", run, "--resume", "steps=62")
+    assert (code, "a folder for each of day, night, got no night" in output) == (2, True), output
+
+
+def test_what_is_wrong_with_pictures_of_one_s_own_is_said(tents, tmp_path):
+    def said(*more, folder=tents, name="stn_cnn.tiny"):
+        code, output = call("train", name, "--data", folder, "--out", tmp_path / "run", *more)
+        assert code == 2, output
+        assert "Traceback" not in output
+        assert not (tmp_path / "run" / "last.pt").exists()
+        return output
+
+    assert "nowhere: there is no such folder" in said(folder=tmp_path / "nowhere")
+    assert "0.png: expected a grey picture, got colours, which channels=3" in said(*SMALL)
+    assert "channels: expected one of (1, 3), got 2" in said("channels=2")
+    assert "channels: expected one of (3,), got 1" in said("channels=1", name="stn_birds_2x.tiny")
+    assert "expected 1 to 16 (all samples), got 17" in said("channels=3", "batch_size=17")
+    assert "has one label, and the model gives 2" in said(name="stn_two_digits.tiny")
+    assert "matting has nothing to learn" in said(name="matting")
+    cut = tents / "day" / "3.png"
+    cut.write_bytes(cut.read_bytes()[:500])
+    found = said(*SMALL, "channels=3")
+    assert "1 of 16 samples" in found
+    assert "3.png: expected a picture, got a file that Pillow refuses" in found
+    (tents / "dusk").mkdir()
+    assert "no picture in dusk" in said()
+    (tmp_path / "empty").mkdir()
+    assert "a folder of pictures for each class, got no folder" in said(folder=tmp_path / "empty")
+
+
+def test_a_folder_of_masks_is_segmented(tmp_path):
+    for kind in ("images", "masks"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+    for number in range(5):
+        write_png(tmp_path / "pets" / "images" / f"{number}.png", torch.rand(3, 40, 40))
+        mask = torch.zeros(1, 40, 40)
+        mask[:, :20] = 1 / 255
+        write_png(tmp_path / "pets" / "masks" / f"{number}.png", mask)
+    pets = ("--data", tmp_path / "pets", "classes=2", "steps=1", "batch_size=2")
+    code, output = call("train", "deeplabv2_vgg16.tiny", *pets, "--out", tmp_path / "run")
+    assert code == 0, output
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["samples"] == 4
 
 
 def test_a_segmenter_says_which_labels_it_found(tmp_path):
@@ -165,11 +247,12 @@ def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
 def test_the_page_about_training(tmp_path, monkeypatch):
     """In fewer steps; `export` and `torchrun` have tests of their own."""
     monkeypatch.chdir(tmp_path)
-    for number in range(4):
-        folder = tmp_path / "digits" / str(number % 2)
+    for number in range(20):
+        folder = tmp_path / "animals" / ("cat", "dog")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        write_png(folder / f"{number}.png", torch.rand(1, 20, 20))
+        write_png(folder / f"{number}.png", torch.rand(3, 40, 40))
     write_png(tmp_path / "digit.png", torch.rand(1, 40, 40))
+    write_png(tmp_path / "photo.jpg", torch.rand(3, 40, 50))
     page = re.sub(r"steps=(\d+)", lambda found: f"steps={int(found[1]) // 5}", PAGE.read_text())
     names: dict = {}
     for language, block in re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL):
@@ -177,7 +260,7 @@ def test_the_page_about_training(tmp_path, monkeypatch):
             exec(block, names)
         elif block.startswith("pyfast zoo"):
             for line in block.splitlines():
-                command = shlex.split(line)
+                command = shlex.split(line, comments=True)
                 if "export" not in command:
                     code, output = call(*command[2:])
                     assert code == 0, output

@@ -20,7 +20,7 @@ from pyfast.cli.zoo import AsJson, mistakes
 VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 # What a run knows itself, or what is said apart.
-REMEMBERED = ("name", "settings", "out", "resume", "seed", "precision")
+REMEMBERED = ("name", "settings", "data", "out", "resume", "seed", "precision")
 INTERRUPTED = 130  # what a shell expects of a program that Ctrl-C ended
 
 Source = Annotated[
@@ -34,6 +34,13 @@ def train(
     name: Annotated[str, typer.Argument(help="A model, as stn_cnn, stn_cnn.tiny.")],
     settings: Annotated[
         list[str] | None, typer.Argument(help="Settings to replace.", metavar="KEY=VALUE...")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Your pictures: a folder for each class, or, to segment, images and masks; "
+            "default: generated ones."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the run; default: runs/NAME.")] = None,
     resume: Annotated[
@@ -90,6 +97,8 @@ def train(
             raise TypeError(f"{base} is a network without losses: there is nothing to train it by")
         if not isinstance(config, TrainingConfig):
             raise TypeError(f"{base} has nothing to learn")
+        if data is not None:
+            config = _with_data(base, config, data)
         system = create_model(base, config)
         if first:
             typer.echo(f"{base}: {config.steps} steps into {out}")
@@ -163,6 +172,19 @@ def _config(name: str, pairs: Sequence[str], before: dict[str, Any] | None) -> A
         check_fields(name, config, {key: None})
         values[key] = _read(key, text, getattr(config, key))
     check_fields(name, config, values)
+    return replace(config, **values)
+
+
+def _with_data(name: str, config: Any, folder: Path) -> Any:
+    """The config of a model that learns from a folder, with the classes that it has."""
+    from pyfast.data import class_names
+    from pyfast.zoo.registry import check_fields, find
+
+    values: dict[str, Any] = {"data": str(folder)}
+    check_fields(name, config, values)
+    if find(name).task == "classification":
+        labels = class_names(folder)
+        values |= {"labels": labels, "classes": len(labels)}
     return replace(config, **values)
 
 

@@ -3,7 +3,13 @@
 from pyfast.data.augmentation import Augmented, SampleIndex, generator
 from pyfast.data.digits import Digits, digits
 from pyfast.data.distorted_digits import DISTORTIONS, DistortedDigits, Distortion
-from pyfast.data.folders import AlignedPairs, ImageFolder, UnalignedPairs
+from pyfast.data.folders import (
+    AlignedPairs,
+    ClassificationFolder,
+    ImageFolder,
+    UnalignedPairs,
+    class_names,
+)
 from pyfast.data.house_numbers import HouseNumbers
 from pyfast.data.image_files import read_image, to_picture, write_image, write_png
 from pyfast.data.label_pictures import (
@@ -29,6 +35,7 @@ __all__ = [
     "PHOTOGRAPHS",
     "AlignedPairs",
     "Augmented",
+    "ClassificationFolder",
     "Digits",
     "DistortedDigits",
     "Distortion",
@@ -43,6 +50,7 @@ __all__ = [
     "TwoDigits",
     "TwoParts",
     "UnalignedPairs",
+    "class_names",
     "colour_labels",
     "digits",
     "generator",

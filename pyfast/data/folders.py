@@ -7,6 +7,7 @@ every file that is damaged or of another size, which is better known before a ni
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast.data.augmentation import generator
-from pyfast.data.image_files import read_image
-from pyfast.data.segmentation import PICTURES, _listed
+from pyfast.data.image_files import read_image, squared
+from pyfast.data.segmentation import PICTURES, TEST_EVERY, _listed
+from pyfast.ops._pictures import read_picture
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 Size = int | tuple[int, int] | None
@@ -154,6 +156,70 @@ class ImageFolder(PictureFolder):
         return self.fitted(self.read(file), file, self.files[0][0]), label
 
 
+class ClassificationFolder(ImageFolder):
+    """An `ImageFolder` to learn from, with pictures set aside for tests, as `zoo.classify` sees it.
+
+    Pictures are padded to squares and resized, see `squared`. Those for tests lie in a folder of
+    their own, `root/train/cat/1.jpg` and `root/test/cat/2.jpg` (or `val`); if not, they are every
+    fifth of each class.
+
+    Args:
+        root: the folder.
+        split: "train" or "test".
+        size: side of a picture in pixels.
+        channels: 1 or 3, default: 3. For 1 pictures with colours are refused.
+        classes: names that the classes must have, in the order of their numbers; default: those
+            found, sorted.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: another split; no pictures, none for tests, or a class that is missing or not
+            expected; on access a file that is damaged or has colours.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        split: str = "train",
+        size: int = 64,
+        channels: int = 3,
+        classes: Sequence[str] = (),
+    ) -> None:
+        if split not in ("train", "test") or channels not in (1, 3):
+            raise ValueError(
+                f"expected split train or test and channels 1 or 3, got {split!r} and {channels}"
+            )
+        part = _part(Path(root), split)
+        super().__init__(part or root, size, channels)
+        self.side = size
+        names = tuple(classes) or self.classes
+        missing = [name for name in names if name not in self.classes]
+        unknown = [name for name in self.classes if name not in names]
+        if missing or unknown:
+            wrong = f"no {_listed(missing, ', ')}" if missing else f"also {_listed(unknown, ', ')}"
+            raise ValueError(
+                f"{part or root}: expected a folder for each of {_listed(names, ', ')}, got {wrong}"
+            )
+        self.files = [(file, names.index(self.classes[label])) for file, label in self.files]
+        self.classes = names
+        if part is None:
+            self.files = _every_fifth(self.files, split == "test")
+        if not self.files:
+            raise ValueError(
+                f"{root}: expected at least {TEST_EVERY} pictures of a class, of which one is for "
+                "tests, or the folders train and test"
+            )
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        file, label = self.files[index]
+        pixels, _ = read_picture("ClassificationFolder", "picture", read_image(file))
+        if self.channels == 1 and (pixels[:, :3] != pixels[:, :1]).any():
+            raise ValueError(
+                f"{file}: expected a grey picture, got colours, which channels=3 would take"
+            )
+        return squared(pixels.float(), self.channels, self.side)[0], label
+
+
 class AlignedPairs(PictureFolder):
     """Pairs of pictures of the same thing, such as edges and photographs.
 
@@ -280,6 +346,35 @@ def _folder(path: Path) -> Path:
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: there is no such folder")
     return path
+
+
+def class_names(root: str | Path) -> tuple[str, ...]:
+    """Names of the classes that a folder has for `ClassificationFolder`, in their order.
+
+    Raises:
+        FileNotFoundError, ValueError: as `ImageFolder`.
+    """
+    return ImageFolder(_part(Path(root), "train") or root).classes
+
+
+def _part(root: Path, split: str) -> Path | None:
+    """The folder of a split, of a folder that is split."""
+    train = root / "train"
+    test = next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+    if test is None or not train.is_dir():
+        return None
+    return train if split == "train" else test
+
+
+def _every_fifth(files: list[tuple[Path, int]], wanted: bool) -> list[tuple[Path, int]]:
+    """Every fifth file of each class, or the others."""
+    seen: Counter[int] = Counter()
+    chosen = []
+    for file, label in files:
+        seen[label] += 1
+        if (seen[label] % TEST_EVERY == 0) == wanted:
+            chosen.append((file, label))
+    return chosen
 
 
 def _pictures(folder: Path, pattern: str = "*") -> list[Path]:

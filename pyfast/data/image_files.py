@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from pyfast._files import atomic_write
 
+LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's "L"
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, by the number of channels
 
 
@@ -25,6 +27,28 @@ def to_picture(image: Tensor) -> Image.Image:
 def write_image(path: Path, image: Tensor) -> None:
     """Writes `image`, as in `to_picture`, to a file; its name says the format."""
     to_picture(image).save(path)
+
+
+def squared(pixels: Tensor, channels: int, size: int) -> Tensor:
+    """Pictures as a classifier takes them, (B, channels, size, size).
+
+    Alpha is multiplied in, colours become grey where `channels` is 1, the shorter side is padded by
+    the picture's own edge, and the square is resized.
+
+    Args:
+        pixels: grey, RGB or RGBA in [0, 1], (B, 1 or 3 or 4, H, W).
+        channels: 1 or 3.
+        size: side of the result in pixels.
+    """
+    if pixels.shape[1] == 4:
+        pixels = pixels[:, :3] * pixels[:, 3:]
+    if channels == 1 and pixels.shape[1] == 3:
+        pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    height, width = pixels.shape[-2:]
+    missing = max(height, width) - torch.tensor([width, width, height, height])
+    sides = [int(n) for n in (missing + torch.tensor([0, 1, 0, 1])) // 2]
+    square = F.pad(pixels.expand(-1, channels, -1, -1), sides, mode="replicate")
+    return F.interpolate(square, (size, size), mode="bilinear", antialias=True)
 
 
 def read_image(path: Path) -> Image.Image:

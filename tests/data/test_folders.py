@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from pyfast.data import AlignedPairs, ImageFolder, SampleIndex, UnalignedPairs, write_png
+from pyfast.data import (
+    AlignedPairs,
+    ClassificationFolder,
+    ImageFolder,
+    SampleIndex,
+    UnalignedPairs,
+    class_names,
+    write_png,
+)
 
 
 def picture(path, height=6, width=8, value=None, channels=3):
@@ -137,3 +145,66 @@ def test_two_pictures_of_one_name_are_refused(tmp_path):
     (tmp_path / "x.webp").write_bytes((tmp_path / "x.png").read_bytes())
     with pytest.raises(ValueError, match="other pictures have the names of x"):
         AlignedPairs(tmp_path)
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Ten cats, five dogs and one hare."""
+    for name, count in (("cat", 10), ("dog", 5), ("hare", 1)):
+        for number in range(count):
+            picture(tmp_path / name / f"{number}.png")
+    return tmp_path
+
+
+def test_every_fifth_of_a_class_is_for_tests(pets):
+    assert class_names(pets) == ("cat", "dog", "hare")
+    train, test = (ClassificationFolder(pets, split, size=8) for split in ("train", "test"))
+    assert [str(f.relative_to(pets)) for f, _ in test.files] == [
+        "cat/4.png",
+        "cat/9.png",
+        "dog/4.png",
+    ]
+    assert {f for f, _ in train.files}.isdisjoint(f for f, _ in test.files)
+    assert len(train) + len(test) == 16
+    assert [label for _, label in test.files] == [0, 0, 1]
+    assert train[0][0].shape == (3, 8, 8)
+
+
+def test_folders_of_their_own_for_tests(tmp_path):
+    for name in ("train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/dog/d.png"):
+        picture(tmp_path / name)
+    assert class_names(tmp_path) == ("cat", "dog")
+    data = ClassificationFolder(tmp_path, "test", classes=("dog", "cat"))
+    assert [(f.name, label) for f, label in data.files] == [("c.png", 1), ("d.png", 0)]
+    assert [f.name for f, _ in ClassificationFolder(tmp_path, "train").files] == ["a.png", "b.png"]
+    (tmp_path / "val" / "dog" / "d.png").unlink()
+    with pytest.raises(ValueError, match=r"val: no picture in dog"):
+        ClassificationFolder(tmp_path, "test")
+
+
+def test_classes_that_are_missing_or_unknown(pets):
+    with pytest.raises(ValueError, match="each of cat, dog, hare, owl, got no owl"):
+        ClassificationFolder(pets, classes=("cat", "dog", "hare", "owl"))
+    with pytest.raises(ValueError, match="each of cat, dog, got also hare"):
+        ClassificationFolder(pets, classes=("cat", "dog"))
+    with pytest.raises(ValueError, match="split train or test"):
+        ClassificationFolder(pets, "validation")
+
+
+def test_too_few_for_a_test(tmp_path):
+    picture(tmp_path / "cat" / "x.png")
+    ClassificationFolder(tmp_path)
+    with pytest.raises(ValueError, match="at least 5 pictures of a class"):
+        ClassificationFolder(tmp_path, "test")
+
+
+def test_a_model_of_grey_pictures_refuses_colours(tmp_path):
+    picture(tmp_path / "cat" / "colours.png")
+    grey = torch.rand(1, 6, 8)
+    write_png(tmp_path / "cat" / "grey.png", grey.expand(3, -1, -1))
+    write_png(tmp_path / "cat" / "half.png", torch.cat([grey, torch.full_like(grey, 0.5)]))
+    data = ClassificationFolder(tmp_path, size=8, channels=1)
+    with pytest.raises(ValueError, match=r"1 of 3 samples:\n.*colours\.png: expected a grey"):
+        data.check()
+    torch.testing.assert_close(data[2][0], data[1][0] / 2, atol=0.01, rtol=0)
+    ClassificationFolder(tmp_path, size=8, channels=3).check()

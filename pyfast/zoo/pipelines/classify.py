@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from pyfast.data.image_files import squared
 from pyfast.ops._pictures import read_picture
 from pyfast.ops.compositing import _opened
 
 if TYPE_CHECKING:
     from pyfast.zoo.spatial import SpatialClassifier
-
-LUMA = (0.299, 0.587, 0.114)  # of ITU-R BT.601, as Pillow's "L"
 
 
 @dataclass(frozen=True)
@@ -71,23 +68,10 @@ def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn
     if not isinstance(model, SpatialClassifier):
         raise TypeError(f"classify: expected a classifier, got {type(model).__name__}")
     pixels, form = read_picture("classify", "picture", _opened(picture))
-    inputs = _fitted(pixels.float(), model.channels, model.config.size)
+    inputs = squared(pixels.float(), model.config.channels, model.config.size)
     every = model.classify(inputs.to(model.device)).cpu()
     results = [_named(one, model.labels) for one in every]
     return results if form.batched else results[0]
-
-
-def _fitted(pixels: Tensor, channels: int, size: int) -> Tensor:
-    """(B, 1 or 3 or 4, H, W) as (B, channels, size, size)."""
-    if pixels.shape[1] == 4:
-        pixels = pixels[:, :3] * pixels[:, 3:]
-    if channels == 1 and pixels.shape[1] == 3:
-        pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
-    height, width = pixels.shape[-2:]
-    missing = max(height, width) - torch.tensor([width, width, height, height])
-    sides = [int(n) for n in (missing + torch.tensor([0, 1, 0, 1])) // 2]
-    square = F.pad(pixels.expand(-1, channels, -1, -1), sides, mode="replicate")
-    return F.interpolate(square, (size, size), mode="bilinear", antialias=True)
 
 
 def _named(probabilities: Tensor, labels: tuple[str, ...]) -> Classification:

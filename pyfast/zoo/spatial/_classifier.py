@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
+from torch.utils.data import Dataset
 
+from pyfast.data import ClassificationFolder
 from pyfast.train import Update, schedules
 from pyfast.zoo.system import System, TrainingConfig
 
@@ -39,7 +42,11 @@ class SpatialConfig(TrainingConfig):
             "attention", "translation", "similarity", "projective" or "tps"; None leaves all
             transformers out.
         classes: how many classes there are.
+        labels: their names; none: their numbers.
+        data: a folder with a folder of pictures for each class, see
+            `pyfast.data.ClassificationFolder`; none: pictures that are generated.
         size: height and width of an image in pixels.
+        channels: of an image, 1 (grey) or 3.
         optimizer: "sgd", as published, or "adamw", which needs fewer steps.
         learning_rate: at the beginning.
         localisation_rate: factor of the learning rate of the spatial transformers.
@@ -49,18 +56,42 @@ class SpatialConfig(TrainingConfig):
 
     transform: str | None = "affine"
     classes: int = 10
+    labels: tuple[str, ...] = ()
+    data: str = ""
     size: int = 28
+    channels: int = 1
     optimizer: str = "sgd"
     learning_rate: float = 0.01
     localisation_rate: float = 1.0
     warm_up: float = 0.0
     drops: tuple[float, ...] = (1 / 3, 2 / 3)
 
+    CHANNELS: ClassVar[tuple[int, ...]] = (1, 3)  # that an image may have
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in (("transform", (*TRANSFORMS, None)), ("optimizer", (*OPTIMIZERS,))):
+        for name, known in (
+            ("transform", (*TRANSFORMS, None)),
+            ("optimizer", (*OPTIMIZERS,)),
+            ("channels", self.CHANNELS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
+        if len(self.labels) not in (0, self.classes) or (self.data and not self.labels):
+            raise ValueError(
+                f"labels: expected the names of {self.classes} classes"
+                f"{' in ' + self.data if self.data else ''}, got {len(self.labels)}; "
+                "pyfast.data.class_names(folder) finds them"
+            )
+        if self.data and self.places != 1:
+            raise ValueError(
+                f"data: a picture in a folder has one label, and the model gives {self.places}"
+            )
+
+    @property
+    def places(self) -> int:
+        """How many labels an image has."""
+        return 1
 
 
 def mlp(*widths: int) -> nn.Sequential:
@@ -80,11 +111,30 @@ class SpatialClassifier(System):
     """
 
     network: nn.Module
-    channels = 1
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return tuple(map(str, range(self.config.classes)))
+        return self.config.labels or tuple(map(str, range(self.config.classes)))
+
+    @abstractmethod
+    def generated(self, split: str) -> Dataset[Any]:
+        """Images and labels that are made from what ships in packages."""
+
+    def dataset(self, split: str = "train") -> Dataset[Any]:
+        """Images (C, size, size) in [0, 1] and labels: the config's folder, or generated ones.
+
+        Files of the folder are all read once for training, so that mistakes in them are known
+        before it starts.
+        """
+        config = self.config
+        if not config.data:
+            return self.generated(split)
+        folder = ClassificationFolder(
+            config.data, split, config.size, config.channels, config.labels
+        )
+        if split == "train":
+            folder.check()
+        return folder
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, classes) or (B, places, classes).
@@ -95,11 +145,11 @@ class SpatialClassifier(System):
         Raises:
             ValueError: images of another shape.
         """
-        size = self.config.size
-        if images.dim() != 4 or tuple(images.shape[1:]) != (self.channels, size, size):
+        channels, size = self.config.channels, self.config.size
+        if images.dim() != 4 or tuple(images.shape[1:]) != (channels, size, size):
             raise ValueError(
-                f"{type(self).__name__}: expected images (B, {self.channels}, {size}, {size}), "
-                f"got {tuple(images.shape)}"
+                f"{type(self).__name__}: expected images (B, {channels}, {size}, {size}), got "
+                f"{tuple(images.shape)}"
             )
         logits: Tensor = self.network(images)
         return logits
@@ -136,13 +186,13 @@ class SpatialClassifier(System):
         right, count = 0, 0
         for images, labels in batches:
             found = self.classify(images).argmax(-1)
-            right += int((found == labels).view(len(labels), -1).all(1).sum())
+            right += int((found == labels.view_as(found)).view(len(labels), -1).all(1).sum())
             count += len(labels)
         return {"accuracy": right / count}
 
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
-        size = self.config.size
-        return (torch.rand(batch, self.channels, size, size, device=self.device),)
+        channels, size = self.config.channels, self.config.size
+        return (torch.rand(batch, channels, size, size, device=self.device),)
 
     def _rate(self, step: int) -> float:
         """The learning rate over that of the config."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +36,15 @@ class StnBirdsConfig(SpatialConfig):
     transform: str | None = "translation"
     classes: int = 200
     size: int = 448
+    channels: int = 3
     transformers: int = 2
     scale: float = 0.5
     width: int = 64
     last: str = "5b"
     squeeze: int = 128
     dropout: float = 0.5
+
+    CHANNELS: ClassVar[tuple[int, ...]] = (3,)
 
     @classmethod
     def tiny(cls) -> StnBirdsConfig:
@@ -123,13 +127,12 @@ class StnBirds(SpatialClassifier):
     """Finds parts and describes each; without a transform it looks once at the whole picture."""
 
     Config = StnBirdsConfig
-    channels = 3
 
     def __init__(self, config: StnBirdsConfig) -> None:
         super().__init__(config)
         self.network = Parts(config) if config.transform else whole(config)
 
-    def dataset(self, split: str = "train") -> Dataset[tuple[Tensor, Tensor]]:
+    def generated(self, split: str) -> Dataset[tuple[Tensor, Tensor]]:
         from pyfast.data import TwoParts
 
         return TwoParts(split, self.config.size, math.isqrt(self.config.classes))

@@ -59,6 +59,10 @@ class StnCnnConfig(SpatialConfig):
         if self.classifier not in ("cnn", "fcn"):
             raise ValueError(f"classifier: expected cnn or fcn, got {self.classifier!r}")
 
+    @property
+    def places(self) -> int:
+        return self.digits
+
     @classmethod
     def tiny(cls) -> StnCnnConfig:
         return cls(
@@ -79,11 +83,11 @@ class StnCnnConfig(SpatialConfig):
 def localisation(config: StnCnnConfig) -> tuple[nn.Module, int]:
     """The paper's localisation network, and how many features it gives."""
     if config.classifier == "fcn":
-        return mlp(config.size**2, 32, 32, 32), 32
+        return mlp(config.channels * config.size**2, 32, 32, 32), 32
     last = (config.size // 2 - 4) // 2 - 4
     convolutions = nn.Sequential(
         nn.MaxPool2d(2),
-        nn.Conv2d(1, 20, 5),
+        nn.Conv2d(config.channels, 20, 5),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(20, 20, 5),
@@ -92,15 +96,15 @@ def localisation(config: StnCnnConfig) -> tuple[nn.Module, int]:
     return nn.Sequential(convolutions, mlp(20 * last**2, 20)), 20
 
 
-def classifier(config: StnCnnConfig, views: int, size: int) -> nn.Module:
+def classifier(config: StnCnnConfig, channels: int, size: int) -> nn.Module:
     width, outputs = config.width, config.digits * config.classes
     if config.classifier == "fcn":
-        return nn.Sequential(mlp(views * size**2, width, width), nn.Linear(width, outputs))
+        return nn.Sequential(mlp(channels * size**2, width, width), nn.Linear(width, outputs))
     first, second = config.kernels
     last = ((size - first + 1) // 2 - second + 1) // 2
     # Pooling first: the same result, with a quarter of the work for the ReLU.
     return nn.Sequential(
-        nn.Conv2d(views, width, first),
+        nn.Conv2d(channels, width, first),
         nn.MaxPool2d(2),
         nn.ReLU(),
         nn.Conv2d(width, width, second),
@@ -116,18 +120,18 @@ class Straightened(nn.Module):
 
     def __init__(self, config: StnCnnConfig) -> None:
         super().__init__()
-        size, views = config.crop or config.size, config.transformers
+        size, channels = config.crop or config.size, config.transformers * config.channels
         localise, features = localisation(config)
         self.transformer = SpatialTransformer(
             localise,
             size,
             config.transform,  # type: ignore[arg-type]
             in_features=features,
-            count=views,
+            count=config.transformers,
             backend=config.backend,  # type: ignore[arg-type]
         )
-        self.classifier = classifier(config, views, size)
-        coarse = nn.Linear(views * (size // 2) ** 2, config.digits * config.classes)
+        self.classifier = classifier(config, channels, size)
+        coarse = nn.Linear(channels * (size // 2) ** 2, config.digits * config.classes)
         self.judge = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), coarse) if config.judge else None
 
     def forward(self, images: Tensor, judged: bool = False) -> Any:
@@ -160,7 +164,9 @@ class StnCnn(SpatialClassifier):
     def __init__(self, config: StnCnnConfig) -> None:
         super().__init__(config)
         plain = config.transform is None
-        self.network = classifier(config, 1, config.size) if plain else Straightened(config)
+        self.network = (
+            classifier(config, config.channels, config.size) if plain else Straightened(config)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self._by_place(super().forward(images))
@@ -173,7 +179,7 @@ class StnCnn(SpatialClassifier):
         own, judged = (self._by_place(logits) for logits in self.network(images, judged=True))
         return self.cross_entropy(own, labels) + judge * self.cross_entropy(judged, labels)
 
-    def dataset(self, split: str = "train") -> Dataset[Any]:
+    def generated(self, split: str) -> Dataset[Any]:
         from pyfast.data import DistortedDigits, TwoDigits
 
         if self.config.digits == 2:

@@ -39,6 +39,7 @@ class StnSvhnConfig(SpatialConfig):
 
     classes: int = 11
     size: int = 64
+    channels: int = 3
     transformers: int = 1
     places: int = 5
     widths: tuple[int, ...] = (48, 64, 128, 160, 192, 192, 192, 192)
@@ -95,7 +96,7 @@ def transformer(config: StnSvhnConfig, channels: int, size: int) -> SpatialTrans
 
 
 def network(config: StnSvhnConfig) -> nn.Sequential:
-    layers, channels, size = nn.Sequential(), 3, config.size
+    layers, channels, size = nn.Sequential(), config.channels, config.size
     for number, width in enumerate(config.widths):
         if config.transform and number < config.transformers:
             layers.add_module(f"transformer{number + 1}", transformer(config, channels, size))
@@ -137,7 +138,6 @@ class StnSvhn(SpatialClassifier):
     """Reads numbers of several digits; without a transform it is the CNN to compare with."""
 
     Config = StnSvhnConfig
-    channels = 3
 
     def __init__(self, config: StnSvhnConfig) -> None:
         super().__init__(config)
@@ -145,9 +145,9 @@ class StnSvhn(SpatialClassifier):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return (*map(str, range(10)), "")
+        return self.config.labels or (*map(str, range(10)), "")
 
-    def dataset(self, split: str = "train") -> Dataset[tuple[Tensor, Tensor]]:
+    def generated(self, split: str) -> Dataset[tuple[Tensor, Tensor]]:
         from pyfast.data import HouseNumbers
 
         return HouseNumbers(split, self.config.size, self.config.places)
