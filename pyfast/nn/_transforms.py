@@ -26,7 +26,7 @@ class Transform(NamedTuple):
     parameters: int
     theta: Callable[[Tensor], Tensor]
     grid: Callable[[Tensor, Size, bool], Tensor]
-    """theta, (H, W), align_corners to a grid, in plain torch."""
+    """theta, (H, W), align_corners to a grid, in plain torch; of float32 for halves."""
     sample: Callable[[Tensor, Tensor, Size, str, str, bool], Tensor]
     """input, theta, (H, W), mode, padding_mode, align_corners to the output."""
 
@@ -70,7 +70,16 @@ def control_points(side: int, like: Tensor | None = None) -> Tensor:
 
 
 def _affine_grid(theta: Tensor, size: Size, align_corners: bool) -> Tensor:
-    return F.affine_grid(theta, [theta.shape[0], 1, *size], align_corners)
+    return F.affine_grid(_wide(theta), [theta.shape[0], 1, *size], align_corners)
+
+
+def _homography_grid(theta: Tensor, size: Size, align_corners: bool) -> Tensor:
+    return homography_grid_reference(_wide(theta), size, align_corners)
+
+
+def _wide(theta: Tensor) -> Tensor:
+    """Half coordinates of a large image would be pixels apart."""
+    return theta.to(torch.promote_types(theta.dtype, torch.float32))
 
 
 def _thin_plate_spline(side: int) -> Transform:
@@ -92,7 +101,7 @@ _FAMILIES = {
     "affine": Transform(6, _affine, _affine_grid, affine_grid_sample),
     "attention": Transform(3, _attention, _affine_grid, affine_grid_sample),
     "similarity": Transform(4, _similarity, _affine_grid, affine_grid_sample),
-    "projective": Transform(8, _projective, homography_grid_reference, homography_grid_sample),
+    "projective": Transform(8, _projective, _homography_grid, homography_grid_sample),
 }
 TRANSFORMS = (*_FAMILIES, "translation", "tps")
 

@@ -3,7 +3,6 @@
 Reference: Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks, 2015.
 """
 
-import math
 from numbers import Integral
 from typing import Any, Literal, overload
 
@@ -16,12 +15,14 @@ from torch.nn.parameter import UninitializedParameter
 from pyfast.nn._transforms import TRANSFORMS, control_points, transform_of
 from pyfast.nn.thin_plate_spline import ThinPlateSplineGrid
 from pyfast.ops import grid_sample
-from pyfast.ops._autograd import without_autocast
+from pyfast.ops._autograd import is_autocast_on, without_autocast
 from pyfast.ops._checks import (
+    HALVES,
     expect_choice,
     expect_count,
     expect_flag,
     expect_floats,
+    expect_number,
     expect_size,
     expect_tensor,
     shape_error,
@@ -171,12 +172,7 @@ class SpatialTransformer(nn.Module):
         expect_count("SpatialTransformer", "points", points)
         if points < 2:
             raise ValueError(f"SpatialTransformer: expected points of at least 2, got {points}")
-        if (
-            isinstance(scale, bool)
-            or not isinstance(scale, int | float)
-            or not 0 < scale < math.inf
-        ):
-            raise ValueError(f"SpatialTransformer: expected a positive scale, got {scale!r}")
+        expect_number("SpatialTransformer", "scale", scale, above=0)
         expect_choice("SpatialTransformer", "transform", transform, TRANSFORMS)
         expect_choice("SpatialTransformer", "mode", mode, MODES)
         expect_choice("SpatialTransformer", "padding_mode", padding_mode, PADDING_MODES)
@@ -264,8 +260,11 @@ class SpatialTransformer(nn.Module):
         if self.backend == "pyfast" and self.spline is None:
             return transform.sample(input, theta, size, *options)
         grid = self.spline(theta) if self.spline else transform.grid(theta, size, options[2])
-        sampler = grid_sample if self.backend == "pyfast" else F.grid_sample
-        return sampler(input, grid, *options)
+        if self.backend == "pyfast":
+            return grid_sample(input, grid, *options)
+        if input.dtype in HALVES and not is_autocast_on(input.device.type):
+            return F.grid_sample(input.float(), grid, *options).to(input.dtype)
+        return F.grid_sample(input, grid, *options)
 
     def extra_repr(self) -> str:
         return (

@@ -174,6 +174,23 @@ def test_backends_agree_on_output_and_gradients(transform: str) -> None:
     torch.testing.assert_close(gradients[0], gradients[1])
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["image alone", "whole module"])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_backends_agree_in_half_precision(transform: str, dtype: torch.dtype, whole: bool) -> None:
+    """Above 2^11 / 2 pixels a coordinate in float16 would be off by whole pixels."""
+    wide = torch.rand(1, 1, 3, 5000).to(dtype)
+    fast = SpatialTransformer(nn.AdaptiveAvgPool2d(1), None, transform, in_features=1)
+    with torch.no_grad():
+        fast.head.offset.fill_(0.01)
+    fast = fast.to(dtype) if whole else fast
+    plain = copy.deepcopy(fast)
+    plain.backend = "torch"
+    output = fast(wide)
+    assert output.dtype == plain(wide).dtype == dtype
+    torch.testing.assert_close(output.float(), plain(wide).float(), rtol=0, atol=0.02)
+
+
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_training_moves_the_transform(transform: str) -> None:
     torch.manual_seed(0)
@@ -361,6 +378,11 @@ def test_what_overwrites_every_parameter_overwrites_the_head_and_reset_brings_it
         ({"count": 1.5}, TypeError, "count to be an integer, got 1.5"),
         ({"points": 1}, ValueError, "points of at least 2, got 1"),
         ({"points": "4"}, TypeError, "points to be an integer, got '4'"),
+        ({"scale": 0}, ValueError, "scale to be above 0, got 0"),
+        ({"scale": math.nan}, ValueError, "scale to be above 0, got nan"),
+        ({"scale": math.inf}, ValueError, "scale to be above 0, got inf"),
+        ({"scale": "1"}, TypeError, "scale to be a number, got '1'"),
+        ({"scale": True}, TypeError, "scale to be a number, got True"),
         ({"in_features": 0}, ValueError, "in_features to be positive, got 0"),
         ({"in_features": 4.0}, TypeError, "in_features to be an integer, got 4.0"),
     ],
