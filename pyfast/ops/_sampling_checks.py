@@ -102,7 +102,7 @@ def check_warp_by_matrix(
         raise TypeError(f"{op}: expected matrix of floats, got {matrix.dtype}")
     dims = _check_matrix(op, "matrix", matrix, image, or_one=True)
     options, is_one = (mode, padding_mode, align_corners), matrix.dim() == 2
-    cast = matrix.to(image.dtype)
+    cast = matrix.to(image.dtype) if image.is_floating_point() else matrix
     _check_sampler(op, "image", image, "matrix", cast, dims, options, is_one=is_one)
     if size is not None:
         expect_size(op, size, ranks=(dims,))

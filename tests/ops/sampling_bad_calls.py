@@ -63,6 +63,11 @@ def bad_calls(
             TypeError,
             "expected input of float16, bfloat16, float32 or float64, got torch.int64",
         ),
+        "a quantised input": (
+            lambda: call(torch.quantize_per_tensor(IMAGE, 0.1, 0, torch.quint8), places),
+            TypeError,
+            "expected input of float16, bfloat16, float32 or float64, got torch.quint8",
+        ),
         "a half and float64": (
             lambda: call(IMAGE.half(), places.double()),
             TypeError,
