@@ -84,6 +84,10 @@ def test_names_and_colours_of_classes_come_along_where_there_are_as_many():
     assert (config.palette, config.labels[:2]) == ("camvid", ("building", "tree"))
     other = layout.config({"final.weight": torch.empty(5, 4)})
     assert (other.palette, other.labels, other.classes) == ("camvid", (), 5)
+    layout = LAYOUTS["kazuto_deeplabv2_resnet101_msc_21"]
+    for classes, palette in ((21, "voc"), (182, "coco_stuff")):
+        config = layout.config({"base.aspp.c0.weight": torch.empty(classes, 4)})
+        assert (config.palette, len(config.labels)) == (palette, classes)
 
 
 @pytest.mark.parametrize("preprocess", PREPROCESS.values(), ids=PREPROCESS)

@@ -197,7 +197,18 @@ def test_colours_are_those_of_voc(tmp_path):
 
 def test_palettes_of_other_data_sets(tmp_path):
     counts = {name: len(labels.names) for name, labels in LABEL_SETS.items()}
-    assert counts == {"voc": 21, "cityscapes": 19, "camvid": 11, "kitti": 11}
+    assert counts == {
+        "voc": 21,
+        "cityscapes": 19,
+        "camvid": 11,
+        "kitti": 11,
+        "coco_stuff": 182,
+        "ade20k": 150,
+    }
+    # Numbers as the lists that come with the data have them, from the beginning to the end.
+    coco, ade = LABEL_SETS["coco_stuff"].names, LABEL_SETS["ade20k"].names
+    assert [coco[i] for i in (0, 90, 91, 181)] == ["person", "hair brush", "banner", "wood"]
+    assert [ade[i] for i in (0, 74, 149)] == ["wall", "computer", "flag"]
     for name, labels in LABEL_SETS.items():
         assert len(set(labels.names)) == len(labels.names)
         own = label_colours(len(labels.names), name)
@@ -216,7 +227,7 @@ def test_palettes_of_other_data_sets(tmp_path):
     assert torch.equal(shown[:, 0, 2], image[:, 0, 2])
     write_labels(tmp_path / "x.png", labels, "cityscapes")
     assert read_image(tmp_path / "x.png").convert("RGB").getpixel((1, 0)) == (0, 0, 142)
-    with pytest.raises(ValueError, match="one of voc, cityscapes, camvid, kitti, got 'coco'"):
+    with pytest.raises(ValueError, match=r"one of voc, .*, ade20k, got 'coco'"):
         label_colours(palette="coco")
 
 

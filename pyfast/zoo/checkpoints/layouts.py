@@ -30,7 +30,8 @@ class Layout:
         renames: (pattern, replacement), all applied in order to every key.
         settings: fields of the model's config that this layout fixes.
         sizes: fields that are read off: the key of a tensor and the axis whose length it is.
-        labels: the key of `LABEL_SETS` that names the classes, where there are as many.
+        labels: keys of `LABEL_SETS`; the one that has as many names as there are classes gives
+            them, and the colours.
         drop: pattern of keys that carry nothing.
         classes: what a file that holds a whole pickled module calls the module's classes.
     """
@@ -42,7 +43,7 @@ class Layout:
     renames: tuple[tuple[str, str], ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     sizes: Mapping[str, tuple[str, int]] = field(default_factory=dict)
-    labels: str = ""
+    labels: tuple[str, ...] = ()
     drop: str = ""
     classes: tuple[str, ...] = ()
 
@@ -61,11 +62,10 @@ class Layout:
             for name, (key, axis) in self.sizes.items()
             if key in state and state[key].dim() > axis
         }
-        named: dict[str, Any] = {}
-        if self.labels:
-            names = LABEL_SETS[self.labels].names
-            named = {"labels": names} if sizes.get("classes") == len(names) else {}
-            named["palette"] = self.labels
+        named: dict[str, Any] = {"palette": self.labels[0]} if self.labels else {}
+        for key in self.labels:
+            if len(LABEL_SETS[key].names) == sizes.get("classes"):
+                named = {"labels": LABEL_SETS[key].names, "palette": key}
         return configure(self.model, **self.settings, **sizes, **named)
 
     def likeness(self, state: Iterable[str], names: Iterable[str]) -> float:
@@ -170,7 +170,7 @@ LAYOUTS = {
             renames=tuple(_kazuto("base\\.")),
             settings={"preprocess": "deeplab"},
             sizes={"classes": ("base.aspp.c0.weight", 0)},
-            labels="voc",
+            labels=("voc", "coco_stuff"),
         ),
         Layout(
             "kazuto_deeplabv1_resnet101_21",
@@ -180,7 +180,7 @@ LAYOUTS = {
             renames=tuple(_kazuto("")),
             settings={"preprocess": "deeplab", "rates": (), "image_scales": ()},
             sizes={"classes": ("fc.weight", 0)},
-            labels="voc",
+            labels=("voc",),
         ),
         Layout(
             "fyu_dilation8_pascal_voc",
@@ -190,7 +190,7 @@ LAYOUTS = {
             renames=tuple(_dilation("fc-final", "ct", 8)),
             settings={"preprocess": "dilation_voc"},
             sizes={"classes": ("fc-final.weight", 0)},
-            labels="voc",
+            labels=("voc",),
         ),
         *(
             Layout(
@@ -205,7 +205,7 @@ LAYOUTS = {
                     "upsampling": "deconvolution" if data == "cityscapes" else "zoom",
                 },
                 sizes={"classes": ("final.weight", 0)},
-                labels=data,
+                labels=(data,),
             )
             for data, depth in (("camvid", 8), ("kitti", 7), ("cityscapes", 10))
         ),
