@@ -136,7 +136,7 @@ class Trainer:
             self._several = self.fabric.world_size > 1
             if self._several and self._sync_batch_norm:
                 stack.enter_context(synchronised_batch_norm(self.system))
-            dataset = self.system.dataset("train") if self._data is None else self._data
+            dataset: Any = self.system.dataset("train") if self._data is None else self._data
             self.settings = self._describe(dataset)
             saved = read_checkpoint(self.out, self.settings) if resume else None
             if not resume and (self.out / CHECKPOINT).exists():
@@ -279,7 +279,7 @@ class Trainer:
                 for module, training in modes:
                     module.training = training
 
-    def _prepare(self, saved: dict[str, Any] | None, dataset: Dataset[Any]) -> None:
+    def _prepare(self, saved: dict[str, Any] | None, dataset: Any) -> None:
         fabric, system = self.fabric, self.system
         if saved:
             system.load_state_dict(saved["weights"])
@@ -308,7 +308,7 @@ class Trainer:
         if saved:
             self._restore(saved)
         order = Batches(
-            len(dataset),  # type: ignore[arg-type]
+            len(dataset),
             system.config.batch_size,
             self.seed,
             fabric.global_rank,
@@ -372,7 +372,7 @@ class Trainer:
             if state:
                 callback.load_state_dict(state)
 
-    def _describe(self, dataset: Dataset[Any]) -> dict[str, Any]:
+    def _describe(self, dataset: Any) -> dict[str, Any]:
         """What has to stay as it is in a run that goes on."""
         from pyfast.zoo.registry import name_of
 
@@ -387,7 +387,7 @@ class Trainer:
             "processes": self.fabric.world_size,
             "precision": self.fabric.strategy.precision.precision,
             "callbacks": stateful,
-            "samples": len(dataset),  # type: ignore[arg-type]
+            "samples": len(dataset),
             "config": json.loads(json.dumps(self.system.config.to_json())),
         }
 

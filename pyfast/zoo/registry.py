@@ -175,9 +175,9 @@ def configure(name: str, **overrides: Any) -> Config:
     base, _, preset = name.partition(".")
     if preset not in ("", *PRESETS):
         raise ValueError(f"{base} has the forms {', '.join(PRESETS)}, not {preset!r}")
-    config = find(base).config(preset)
+    config: Config = find(base).config(preset)
     check_fields(base, config, overrides)
-    return replace(config, **overrides)  # type: ignore[no-any-return]
+    return replace(config, **overrides)
 
 
 def check_fields(name: str, config: Config, values: Mapping[str, Any]) -> None:

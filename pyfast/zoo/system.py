@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pyfast.train.callbacks import Callback
     from pyfast.train.updates import Update
 
-BACKENDS = ("pyfast", "torch")
+Backend = Literal["pyfast", "torch"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,12 @@ class Config:
             and to export.
     """
 
-    backend: str = "pyfast"
+    backend: Backend = "pyfast"
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {self.backend}")
+        known = get_args(Backend)
+        if self.backend not in known:
+            raise ValueError(f"backend: expected one of {', '.join(known)}, got {self.backend}")
 
     @classmethod
     def tiny(cls) -> Self:

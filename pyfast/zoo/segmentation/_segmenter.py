@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pyfast.train.updates import Update
 
 SCHEDULES = ("poly", "step")
+Preset = Literal["deeplab_v2_resnet101", "deeplab_v2_vgg16", "pydensecrf", "crf_rnn"]
 # For generated scenes, in a minute on one core; the CRF's numbers are for their size and noise.
 TINY_RECIPE: dict[str, Any] = {
     "classes": 4,
@@ -80,7 +81,7 @@ class SegmenterConfig(TrainingConfig):
     width: int = 64
     preprocess: str = "deeplab"
     crf: bool = False
-    crf_preset: str = "deeplab_v2_vgg16"
+    crf_preset: Preset = "deeplab_v2_vgg16"
     crf_sigmas: tuple[float, ...] = ()
     crf_weights: tuple[float, ...] = ()
     data: str = ""

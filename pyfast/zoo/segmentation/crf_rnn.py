@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from pyfast.zoo.preprocess import Preprocess
 from pyfast.zoo.registry import create_model, register
 from pyfast.zoo.segmentation._segmenter import (
     TINY_RECIPE,
+    Preset,
     Segmenter,
     SegmenterConfig,
     set_numbers,
@@ -43,10 +44,10 @@ class CRFRNNConfig(SegmenterConfig):
 
     base: str = "deeplabv2_vgg16"
     crf: bool = True
-    crf_preset: str = "crf_rnn"
+    crf_preset: Preset = "crf_rnn"
     learn: tuple[str, ...] = ("weights", "compatibility", "sigmas")
     crf_rate: float = 1.0
-    crf_method: str = "lattice"
+    crf_method: Literal["lattice", "closed", "exact"] = "lattice"
     train_iterations: int = 5
     iterations: int = 10
     batch_size: int = 4
@@ -79,9 +80,13 @@ class CRFRNN(Segmenter):
             ignore_label=config.ignore_label,
             head_rate=config.head_rate,
         )
-        settings: Any = {"preset": config.crf_preset, "method": config.crf_method}
-        settings |= {"backend": config.backend}
-        self.crf = DenseCRF(config.classes, config.learn, **settings)
+        self.crf = DenseCRF(
+            config.classes,
+            config.learn,
+            config.crf_preset,
+            method=config.crf_method,
+            backend=config.backend,
+        )
         set_numbers(self.crf, config)
         self.train()
 

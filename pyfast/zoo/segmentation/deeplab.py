@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from pyfast.nn import ASPP
 from pyfast.zoo.backbones import VGG, ResNet, ResNetConfig, VGGConfig
 from pyfast.zoo.registry import register
-from pyfast.zoo.segmentation._segmenter import TINY_RECIPE, Segmenter, SegmenterConfig
+from pyfast.zoo.segmentation._segmenter import TINY_RECIPE, Preset, Segmenter, SegmenterConfig
 
 V1 = "Chen et al. 2014, arXiv 1412.7062"
 V2 = "Chen et al. 2016, arXiv 1606.00915"
@@ -89,7 +89,7 @@ class DeepLabVGG(Segmenter):
             config.rates,
             hidden_channels=hidden,
             dropout=config.dropout,
-            backend=self.config.backend,
+            backend=config.backend,
         )
         self.network = Network(nn.Sequential(body, pool), head)
 
@@ -178,7 +178,7 @@ class DeepLabResNetConfig(SegmenterConfig):
     """
 
     preprocess: str = "deeplab"
-    crf_preset: str = "deeplab_v2_resnet101"
+    crf_preset: Preset = "deeplab_v2_resnet101"
     batch_size: int = 5
     accumulate: int = 2
     learning_rate: float = 2.5e-4
@@ -233,7 +233,7 @@ class DeepLabResNet(Segmenter):
         channels = 32 * config.width
         head: nn.Module
         if config.rates:
-            head = ASPP(channels, config.classes, config.rates, backend=self.config.backend)
+            head = ASPP(channels, config.classes, config.rates, backend=config.backend)
         else:
             head = nn.Conv2d(channels, config.classes, 1)
         self.network = Network(body, head, config.image_scales)

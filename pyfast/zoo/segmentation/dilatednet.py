@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -68,8 +68,8 @@ class DilatedNetConfig(SegmenterConfig):
     learning_rate: float = 1e-3
     head_rate: float = 1.0
     schedule: str = "step"
-    context: str = ""
-    padding: str = "front"
+    context: Literal["", "basic", "large"] = ""
+    padding: Literal["front", "layer"] = "front"
     depth: int = 8
     padded: bool = False
     norms: bool = False
@@ -185,9 +185,13 @@ class DilatedNet(Segmenter):
         self.network = FrontEnd(config)
         self.context: nn.Module = nn.Identity()
         if config.context:
-            settings: Any = {"size": config.context, "padding": config.padding}
-            settings |= {"depth": config.depth, "backend": config.backend}
-            self.context = ContextModule(config.classes, **settings)
+            self.context = ContextModule(
+                config.classes,
+                config.context,
+                config.padding,
+                depth=config.depth,
+                backend=config.backend,
+            )
         self.upsampling: nn.Module = nn.Identity()
         if config.upsampling == "deconvolution":
             self.upsampling = bilinear_upsampling(config.classes, STRIDE)
@@ -285,7 +289,7 @@ class DilatedNet(Segmenter):
 class DilatedNet8Config(DilatedNetConfig):
     """Settings of the whole of DilatedNet, with all three stages."""
 
-    context: str = "large"
+    context: Literal["", "basic", "large"] = "large"
     front_end_steps: int = 20_000
     joint_steps: int = 20_000
 

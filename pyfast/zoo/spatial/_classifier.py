@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +21,8 @@ from pyfast.zoo.system import System, TrainingConfig
 
 PAPER = "Jaderberg et al. 2015, arXiv 1506.02025"
 OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
-TRANSFORMS = ("affine", "attention", "translation", "similarity", "projective", "tps")
-TINY_RECIPE = {
+Transform = Literal["affine", "attention", "translation", "similarity", "projective", "tps"]
+TINY_RECIPE: dict[str, Any] = {
     "steps": 1000,
     "batch_size": 32,
     "optimizer": "adamw",
@@ -54,7 +54,7 @@ class SpatialConfig(TrainingConfig):
         drops: parts of the run after which the learning rate is a tenth of what it was.
     """
 
-    transform: str | None = "affine"
+    transform: Transform | None = "affine"
     classes: int = 10
     labels: tuple[str, ...] = ()
     data: str = ""
@@ -71,7 +71,7 @@ class SpatialConfig(TrainingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, known in (
-            ("transform", (*TRANSFORMS, None)),
+            ("transform", (*get_args(Transform), None)),
             ("optimizer", (*OPTIMIZERS,)),
             ("channels", self.CHANNELS),
         ):

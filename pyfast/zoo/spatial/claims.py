@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -56,7 +57,7 @@ for _name, _word in {"rotation": "turned", "scale": "scaled", "shift": "shifted"
         target=0.75,
         margin=0.06,
         seconds=60,
-    )(lambda seed, name=_name: _under_one_distortion(name, seed))  # type: ignore[misc]
+    )(partial(_under_one_distortion, _name))
 
 
 @claim(

@@ -17,7 +17,13 @@ from torch.utils.data import Dataset
 from pyfast.nn import SpatialTransformer
 from pyfast.zoo.backbones import Inception, InceptionConfig
 from pyfast.zoo.registry import register
-from pyfast.zoo.spatial._classifier import PAPER, TINY_RECIPE, SpatialClassifier, SpatialConfig
+from pyfast.zoo.spatial._classifier import (
+    PAPER,
+    TINY_RECIPE,
+    SpatialClassifier,
+    SpatialConfig,
+    Transform,
+)
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class StnBirdsConfig(SpatialConfig):
         dropout: before the classifier.
     """
 
-    transform: str | None = "translation"
+    transform: Transform | None = "translation"
     classes: int = 200
     size: int = 448
     channels: int = 3
@@ -55,7 +61,7 @@ class StnBirdsConfig(SpatialConfig):
             last="3a",
             squeeze=8,
             dropout=0.0,
-            **{**TINY_RECIPE, "steps": 800},  # type: ignore[arg-type]
+            **TINY_RECIPE | {"steps": 800},
         )
 
     @classmethod
@@ -73,7 +79,7 @@ def describer(config: StnBirdsConfig) -> Inception:
 class Parts(nn.Module):
     """Places from the picture at half its size; parts cut out of it; a network for each part."""
 
-    def __init__(self, config: StnBirdsConfig) -> None:
+    def __init__(self, config: StnBirdsConfig, transform: Transform) -> None:
         super().__init__()
         count, look = config.transformers, describer(config)
         localise = nn.Sequential(
@@ -82,11 +88,11 @@ class Parts(nn.Module):
         self.transformer = SpatialTransformer(
             localise,
             round(config.scale * config.size),
-            config.transform,  # type: ignore[arg-type]
+            transform,
             in_features=config.squeeze * math.ceil(config.size / 2 / look.stride) ** 2,
             count=count,
             scale=config.scale,
-            backend=config.backend,  # type: ignore[arg-type]
+            backend=config.backend,
         )
         self.describers = nn.ModuleList(describer(config) for _ in range(count))
         self.dropout = nn.Dropout(config.dropout)
@@ -130,7 +136,7 @@ class StnBirds(SpatialClassifier):
 
     def __init__(self, config: StnBirdsConfig) -> None:
         super().__init__(config)
-        self.network = Parts(config) if config.transform else whole(config)
+        self.network = Parts(config, config.transform) if config.transform else whole(config)
 
     def generated(self, split: str) -> Dataset[tuple[Tensor, Tensor]]:
         from pyfast.data import TwoParts

@@ -19,6 +19,7 @@ from pyfast.zoo.spatial._classifier import (
     TINY_RECIPE,
     SpatialClassifier,
     SpatialConfig,
+    Transform,
     mlp,
 )
 
@@ -72,7 +73,7 @@ class StnCnnConfig(SpatialConfig):
             width=24,
             kernels=(5, 3),
             judge=5.0,
-            **TINY_RECIPE,  # type: ignore[arg-type]
+            **TINY_RECIPE,
         )
 
     @classmethod
@@ -118,17 +119,17 @@ def classifier(config: StnCnnConfig, channels: int, size: int) -> nn.Module:
 class Straightened(nn.Module):
     """Transformers side by side, and the classifier of what they hand on."""
 
-    def __init__(self, config: StnCnnConfig) -> None:
+    def __init__(self, config: StnCnnConfig, transform: Transform) -> None:
         super().__init__()
         size, channels = config.crop or config.size, config.transformers * config.channels
         localise, features = localisation(config)
         self.transformer = SpatialTransformer(
             localise,
             size,
-            config.transform,  # type: ignore[arg-type]
+            transform,
             in_features=features,
             count=config.transformers,
-            backend=config.backend,  # type: ignore[arg-type]
+            backend=config.backend,
         )
         self.classifier = classifier(config, channels, size)
         coarse = nn.Linear(channels * (size // 2) ** 2, config.digits * config.classes)
@@ -163,9 +164,10 @@ class StnCnn(SpatialClassifier):
 
     def __init__(self, config: StnCnnConfig) -> None:
         super().__init__(config)
-        plain = config.transform is None
         self.network = (
-            classifier(config, config.channels, config.size) if plain else Straightened(config)
+            Straightened(config, config.transform)
+            if config.transform
+            else classifier(config, config.channels, config.size)
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from pyfast.zoo.spatial._classifier import (
     TINY_RECIPE,
     SpatialClassifier,
     SpatialConfig,
+    Transform,
     mlp,
 )
 
@@ -63,7 +64,7 @@ class StnSvhnConfig(SpatialConfig):
             widths=(12, 16, 24, 24),
             hidden=(64,),
             dropout=0.0,
-            **TINY_RECIPE,  # type: ignore[arg-type]
+            **TINY_RECIPE,
         )
 
     @classmethod
@@ -71,7 +72,9 @@ class StnSvhnConfig(SpatialConfig):
         return cls(steps=400_000, batch_size=128, localisation_rate=0.1)
 
 
-def transformer(config: StnSvhnConfig, channels: int, size: int) -> SpatialTransformer:
+def transformer(
+    config: StnSvhnConfig, transform: Transform, channels: int, size: int
+) -> SpatialTransformer:
     """One that resamples maps (B, channels, size, size) to their own size."""
     units = config.localisation
     localise: nn.Module = mlp(channels * size**2, units, units)
@@ -88,10 +91,10 @@ def transformer(config: StnSvhnConfig, channels: int, size: int) -> SpatialTrans
     return SpatialTransformer(
         localise,
         size,
-        config.transform,  # type: ignore[arg-type]
+        transform,
         in_features=units,
         padding_mode="border",
-        backend=config.backend,  # type: ignore[arg-type]
+        backend=config.backend,
     )
 
 
@@ -99,7 +102,8 @@ def network(config: StnSvhnConfig) -> nn.Sequential:
     layers, channels, size = nn.Sequential(), config.channels, config.size
     for number, width in enumerate(config.widths):
         if config.transform and number < config.transformers:
-            layers.add_module(f"transformer{number + 1}", transformer(config, channels, size))
+            look = transformer(config, config.transform, channels, size)
+            layers.add_module(f"transformer{number + 1}", look)
         block = [nn.Conv2d(channels, width, 5, padding=2), nn.ReLU()]
         if number % 2 == 0:
             block.append(nn.MaxPool2d(2))
