@@ -1,10 +1,12 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and which of them are pictures."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkstemp
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 @contextmanager
@@ -32,6 +34,27 @@ def sweep(folder: Path) -> None:
     """Removes what a killed process left of its unfinished writes into a folder of its own."""
     for part in folder.glob(".*.part"):
         part.unlink(missing_ok=True)
+
+
+def pictures_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """The files of a folder whose suffixes are those of pictures, sorted; no hidden ones."""
+    return sorted(
+        file
+        for file in folder.glob(pattern)
+        if file.suffix.lower() in PICTURES and not file.name.startswith(".")
+    )
+
+
+def some_pictures_in(folder: Path) -> list[Path]:
+    """The same, at least one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = pictures_in(folder)
+    if not files:
+        raise ValueError(f"{folder}: there is no picture in it ({', '.join(PICTURES)})")
+    return files
 
 
 def _umask() -> int:

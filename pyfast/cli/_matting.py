@@ -11,7 +11,9 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from torch import Tensor
 
+from pyfast._files import pictures_in
 from pyfast._optional import require
+from pyfast.cli._outputs import outputs
 
 Image = Annotated[Path, typer.Argument(help="Picture, or folder of pictures.")]
 Output = Annotated[Path, typer.Argument(help="PNG file to write, or folder for them.")]
@@ -27,7 +29,6 @@ Bits = Annotated[int, typer.Option("--bits", help="8 or 16 for each value.", met
 Epsilon = Annotated[float, typer.Option(help="Regularisation; larger for noisy pictures.")]
 Radius = Annotated[int, typer.Option(help="Of the windows, in pixels.")]
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 LARGE = 500_000  # pixels from which on progress is shown
 
 
@@ -73,32 +74,21 @@ def jobs(image: Path, output: Path, trimap: Path | None, scribbles: Path | None)
     marks = trimap or scribbles
     if marks is None or (trimap and scribbles):
         raise typer.BadParameter("expected one of --trimap and --scribbles")
-    for path in (image, marks):
-        if not path.exists():
-            raise typer.BadParameter(f"{path}: there is no such file or folder")
+    if not marks.exists():
+        raise typer.BadParameter(f"{marks}: there is no such file or folder")
+    found = outputs(image, output)
     if not image.is_dir():
-        if output.suffix.lower() != ".png":
-            raise typer.BadParameter(f"expected the output to be a .png file, got {output}")
-        if not output.parent.is_dir():
-            raise typer.BadParameter(f"{output.parent}: there is no such folder")
         return [Job(image, marks, output)]
     if not marks.is_dir():
         raise typer.BadParameter(
             f"expected a folder of marks for a folder of pictures, got {marks}"
         )
-    known = {path.stem: path for path in sorted(marks.iterdir()) if path.suffix.lower() in PICTURES}
-    images = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES]
-    if not images:
-        raise typer.BadParameter(f"{image}: there is no picture in it ({', '.join(PICTURES)})")
-    missing = [path.name for path in images if path.stem not in known]
+    known = {path.stem: path for path in pictures_in(marks)}
+    missing = [path.name for path, _ in found if path.stem not in known]
     if missing:
         raise typer.BadParameter(f"{marks}: there are no marks for {', '.join(missing)}")
-    stems = [path.stem for path in images]
-    twice = [path.name for path in images if stems.count(path.stem) > 1]
-    if twice:
-        raise typer.BadParameter(f"{image}: {', '.join(twice)} would be written to one file")
     output.mkdir(parents=True, exist_ok=True)
-    return [Job(path, known[path.stem], output / f"{path.stem}.png") for path in images]
+    return [Job(path, known[path.stem], target) for path, target in found]
 
 
 def run(

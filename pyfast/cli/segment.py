@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyfast.cli._matting import PICTURES
+from pyfast.cli._outputs import outputs
 
 
 def segment(
@@ -30,7 +30,7 @@ def segment(
 
     What fails in a folder is told at the end, after the others are done.
     """
-    jobs = _jobs(image, output)
+    jobs = outputs(image, output)
     try:
         sizes = [float(scale) for scale in scales.split(",")]
     except ValueError as error:
@@ -65,26 +65,6 @@ def segment(
 def _write(picture: Any, path: Path) -> None:
     from pyfast._files import atomic_write
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         picture.save(part, format="PNG")
-
-
-def _jobs(image: Path, output: Path) -> list[tuple[Path, Path]]:
-    """Pictures and the files of their labels."""
-    if not image.exists():
-        raise typer.BadParameter(f"{image}: there is no such file or folder")
-    if not image.is_dir():
-        if output.suffix.lower() != ".png":
-            raise typer.BadParameter(f"expected the output to be a .png file, got {output}")
-        if not output.parent.is_dir():
-            raise typer.BadParameter(f"{output.parent}: there is no such folder")
-        return [(image, output)]
-    pictures = [path for path in sorted(image.iterdir()) if path.suffix.lower() in PICTURES]
-    if not pictures:
-        raise typer.BadParameter(f"{image}: there is no picture in it ({', '.join(PICTURES)})")
-    stems = [path.stem for path in pictures]
-    twice = [path.name for path in pictures if stems.count(path.stem) > 1]
-    if twice:
-        raise typer.BadParameter(f"{image}: {', '.join(twice)} would be written to one file")
-    output.mkdir(parents=True, exist_ok=True)
-    return [(path, output / f"{path.stem}.png") for path in pictures]

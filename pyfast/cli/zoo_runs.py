@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyfast.cli._matting import PICTURES
+from pyfast._files import some_pictures_in
 from pyfast.cli.zoo import AsJson, mistakes
 
 VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
@@ -247,25 +247,15 @@ def infer(
         task = find(name_of(model)).task
         if task not in VERBS:
             raise ValueError(f"infer is for {', '.join(VERBS)}, and {source} for {task}")
-        for file in _files(pictures):
+        files = [
+            f for path in pictures for f in (some_pictures_in(path) if path.is_dir() else [path])
+        ]
+        for file in files:
             found = getattr(models, VERBS[task])(file, model)
             shares = found.found if task == "segmentation" else {found.label: found.probability}
             text = ", ".join(f"{label} {share:.1%}" for label, share in shares.items())
             line = json.dumps({"file": str(file), "found": shares})
             typer.echo(line if as_json else f"{file}: {text}")
-
-
-def _files(paths: Sequence[Path]) -> list[Path]:
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
-            if not inside:
-                raise ValueError(f"{path}: there is no picture in it ({', '.join(PICTURES)})")
-            files += inside
-        else:
-            files.append(path)
-    return files
 
 
 def plot(run: Annotated[Path, typer.Argument(help="The folder of a run.")]) -> None:

@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyfast._files import PICTURES, pictures_in, some_pictures_in
 from pyfast.data.augmentation import generator
 from pyfast.data.image_files import read_image, squared
-from pyfast.data.segmentation import PICTURES, TEST_EVERY, _listed
+from pyfast.data.segmentation import TEST_EVERY, _listed
 from pyfast.ops._pictures import read_picture
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -134,7 +135,7 @@ class ImageFolder(PictureFolder):
         super().__init__(size, channels)
         root = Path(root)
         found = {
-            folder.name: _pictures(folder, "**/*")
+            folder.name: pictures_in(folder, "**/*")
             for folder in sorted(_folder(root).iterdir())
             if folder.is_dir() and not folder.name.startswith(".")
         }
@@ -377,19 +378,9 @@ def _every_fifth(files: list[tuple[Path, int]], wanted: bool) -> list[tuple[Path
     return chosen
 
 
-def _pictures(folder: Path, pattern: str = "*") -> list[Path]:
-    return sorted(
-        file
-        for file in _folder(folder).glob(pattern)
-        if file.suffix.lower() in PICTURES and not file.name.startswith(".")
-    )
-
-
 def _named(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their names without suffixes."""
-    files = _pictures(folder)
-    if not files:
-        raise ValueError(f"{folder}: there is no picture in it ({', '.join(PICTURES)})")
+    files = some_pictures_in(_folder(folder))
     named = {file.stem: file for file in files}
     twice = [file.name for file in files if named[file.stem] != file]
     if twice:

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pyfast._files import pictures_in
 from pyfast.data.image_files import read_image
 
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 SHOWN = 8
 TEST_EVERY = 5  # of pictures that nobody has split
 
@@ -181,7 +181,7 @@ def _folder_files(root: Path, split: str) -> list[tuple[Path, Path]]:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    return {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in PICTURES}
+    return {picture.stem: picture for picture in pictures_in(folder)}
 
 
 def _pairs(

@@ -179,17 +179,15 @@ def evaluate(system: Any, data: Any = None) -> dict[str, float]:
     """
     from torch.utils.data import DataLoader
 
+    from pyfast.zoo.system import evaluating
+
     dataset = system.dataset("test") if data is None else data
-    training = system.training
     batch_size = min(system.config.batch_size, len(dataset))
     # Samples of several sizes do not stack.
     loader = DataLoader(dataset, batch_size, collate_fn=getattr(dataset, "collate", None))
     device = system.device
-    try:
-        with torch.no_grad():
-            found = system.eval().evaluate(to_device(batch, device) for batch in loader)
-    finally:
-        system.train(training)
+    with evaluating(system):
+        found = system.evaluate(to_device(batch, device) for batch in loader)
     return {name: float(value) for name, value in found.items()}
 
 

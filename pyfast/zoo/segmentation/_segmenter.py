@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,7 +18,7 @@ from pyfast.data.label_sets import LABEL_SETS
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
-from pyfast.zoo.system import System, TrainingConfig
+from pyfast.zoo.system import System, TrainingConfig, evaluating
 
 if TYPE_CHECKING:
     from pyfast.data import ScaleCropFlip
@@ -177,7 +176,7 @@ class Segmenter(System):
             raise ValueError(f"expected image (B, 3, H, W), got {tuple(image.shape)}")
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
-        with torch.no_grad(), evaluating(self):
+        with evaluating(self):
             inputs = self.preprocess(image)
             copies = [
                 self._copy_probabilities(inputs, scale, mirrored)
@@ -199,7 +198,7 @@ class Segmenter(System):
         crf = self.config.crf if crf is None else crf
         if not crf:
             return probabilities
-        with torch.no_grad(), evaluating(self):
+        with evaluating(self):
             layer = crf if isinstance(crf, DenseCRF) else self.post_processing()
             refined: Tensor = layer(-probabilities.clamp(min=1e-8).log(), image * 255)
         return refined
@@ -371,14 +370,3 @@ def set_numbers(crf: DenseCRF, config: SegmenterConfig) -> None:
         crf.log_sigmas.copy_(torch.tensor(config.crf_sigmas).log())
     if config.crf_weights:
         crf.weights.copy_(torch.tensor(config.crf_weights))
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Puts a network into evaluation mode for a while."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -24,8 +24,8 @@ from pyfast.zoo.segmentation._segmenter import (
     TINY_RECIPE,
     Segmenter,
     SegmenterConfig,
-    evaluating,
 )
+from pyfast.zoo.system import evaluating
 
 if TYPE_CHECKING:
     from pyfast.train.updates import Update
@@ -280,7 +280,7 @@ class DilatedNet(Segmenter):
         inputs = self.preprocess(image)
         if name == "front end":
             return self.loss_of(self.network(inputs), labels)
-        with torch.no_grad(), evaluating(self.network):
+        with evaluating(self.network):
             scores = self.network(inputs)
         return self.loss_of(self.context(scores), labels)
 

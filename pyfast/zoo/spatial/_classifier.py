@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from pyfast.data import ClassificationFolder
 from pyfast.train import Update, schedules
-from pyfast.zoo.system import System, TrainingConfig
+from pyfast.zoo.system import System, TrainingConfig, evaluating
 
 PAPER = "Jaderberg et al. 2015, arXiv 1506.02025"
 OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
@@ -154,12 +154,10 @@ class SpatialClassifier(System):
         logits: Tensor = self.network(images)
         return logits
 
-    @torch.no_grad()
     def classify(self, images: Tensor) -> Tensor:
         """Probabilities, (B, classes) or (B, places, classes), in evaluation mode."""
-        was_training = self.training
-        probabilities = self.eval()(images).softmax(-1)
-        self.train(was_training)
+        with evaluating(self):
+            probabilities: Tensor = self(images).softmax(-1)
         return probabilities
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
