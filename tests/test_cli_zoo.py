@@ -64,6 +64,14 @@ def test_verify_says_what_failed():
         claims[:] = kept
 
 
+def test_verify_measures_spatial_transformers():
+    code, output = call("verify", "stn_*", "--fast")
+    assert code == 0, output
+    lines = output.splitlines()
+    assert [line.split(":")[0] for line in lines] == 2 * ["passed  stn_cnn"]
+    assert "a new transformer returns its input" in lines[0]
+
+
 @pytest.mark.parametrize(
     "name", ["vgg16.tiny", pytest.param("resnet50.tiny", marks=pytest.mark.slow)]
 )

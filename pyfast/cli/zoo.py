@@ -1,13 +1,18 @@
 """`pyfast zoo`: list, describe, check, convert and export models."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from pyfast.zoo.claims import Verdict
 
 zoo = typer.Typer(
     name="zoo", help="Models by name.", no_args_is_help=True, pretty_exceptions_enable=False
@@ -66,36 +71,43 @@ def verify(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what models claim, each against the baseline that has to lose."""
-    from pyfast import zoo as models
+    """Measure what models claim, each against the baseline that has to lose.
+
+    A claim is said as soon as it is measured; it takes seconds to minutes.
+    """
+    from pyfast.zoo.claims import claims_of
 
     with mistakes():
-        verdicts = models.verify(name, fast=fast)
-    rows: list[dict[str, Any]] = [
-        {
-            "model": verdict.claim.model,
-            "claim": verdict.claim.text,
-            "passed": verdict.passed,
-            "target": verdict.claim.target,
-            "seeds": verdict.claim.seeds,
-            "values": [run.value for run in verdict.runs],
-            "baselines": [run.baseline for run in verdict.runs],
-            "seconds": round(verdict.seconds, 1),
-        }
-        for verdict in verdicts
-    ]
+        rows = []
+        for claim in claims_of(name, fast=fast):
+            rows.append(row := _row(claim.verify()))
+            if not as_json:
+                numbers = " ".join(f"{value:.4g}" for value in row["values"])
+                against = " ".join(f"{value:.4g}" for value in row["baselines"])
+                word = "passed" if row["passed"] else "FAILED"
+                typer.echo(
+                    f"{word}  {row['model']}: {row['claim']} [{numbers} against {against}, "
+                    f"{row['seconds']} s]"
+                )
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
-    for row in rows if not as_json else ():
-        numbers = " ".join(f"{value:.4g}" for value in row["values"])
-        against = " ".join(f"{value:.4g}" for value in row["baselines"])
-        word = "passed" if row["passed"] else "FAILED"
-        typer.echo(
-            f"{word}  {row['model']}: {row['claim']} [{numbers} against {against}, "
-            f"{row['seconds']} s]"
-        )
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
+
+
+def _row(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON has it."""
+    claim = verdict.claim
+    return {
+        "model": claim.model,
+        "claim": claim.text,
+        "passed": verdict.passed,
+        "target": claim.target,
+        "seeds": claim.seeds,
+        "values": [run.value for run in verdict.runs],
+        "baselines": [run.baseline for run in verdict.runs],
+        "seconds": round(verdict.seconds, 1),
+    }
 
 
 @zoo.command()

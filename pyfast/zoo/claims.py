@@ -136,6 +136,13 @@ def trained(
     return model.eval()
 
 
+def claims_of(filter: str = "*", *, fast: bool = False) -> list[Claim]:
+    """What models claim; arguments as of `verify`."""
+    names = list_models(filter) or [find(filter).name]
+    claims = [claim for name in names for claim in find(name).claims]
+    return [claim for claim in claims if not fast or claim.seconds <= FAST_SECONDS]
+
+
 def verify(filter: str = "*", *, fast: bool = False) -> list[Verdict]:
     """Measures what models claim.
 
@@ -146,6 +153,4 @@ def verify(filter: str = "*", *, fast: bool = False) -> list[Verdict]:
     Raises:
         ValueError: no model has such a name.
     """
-    names = list_models(filter) or [find(filter).name]
-    claims = [claim for name in names for claim in find(name).claims]
-    return [claim.verify() for claim in claims if not fast or claim.seconds <= FAST_SECONDS]
+    return [claim.verify() for claim in claims_of(filter, fast=fast)]

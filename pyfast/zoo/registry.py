@@ -29,10 +29,16 @@ class Entry:
     task: str
     paper: str
     ops: tuple[str, ...]
-    layouts: tuple[str, ...]
     licence: str
     defaults: Mapping[str, Any]
     claims: list[Claim] = field(default_factory=list)
+
+    @property
+    def layouts(self) -> tuple[str, ...]:
+        """Public checkpoints that it loads."""
+        from pyfast.zoo.checkpoints import LAYOUTS
+
+        return tuple(layout.name for layout in LAYOUTS.values() if layout.model == self.name)
 
     def config(self, preset: str = "") -> Any:
         """The config of this name, or of its tiny or paper form."""
@@ -76,7 +82,6 @@ def register(
     task: str,
     paper: str = "",
     ops: tuple[str, ...] = (),
-    layouts: tuple[str, ...] = (),
     licence: str = "",
     defaults: Mapping[str, Any] | None = None,
 ) -> Callable[[M], M]:
@@ -88,7 +93,6 @@ def register(
         task: what it is for, such as "classification".
         paper: authors, year, arXiv number.
         ops: pyfast's operators that it runs on.
-        layouts: names of public checkpoints that it loads.
         licence: that of the source of the settings.
         defaults: fields of the config that this name fixes, in every form.
 
@@ -101,7 +105,7 @@ def register(
         if "." in name or (known and known.model.__qualname__ != model.__qualname__):
             raise ValueError(f"register: {name!r} has a dot or names {known and known.model}")
         _entries[name] = Entry(
-            name, model, summary, task, paper, ops, layouts, licence, dict(defaults or {})
+            name, model, summary, task, paper, ops, licence, dict(defaults or {})
         )
         return model
 

@@ -65,7 +65,7 @@ def test_other_sizes_are_padded_and_resized(reader, image):
 
 
 def test_places_are_joined():
-    model = zoo.create_model("stn_svhn_single.tiny")
+    model = zoo.create_model("stn_svhn_single.tiny", places=3)
     with torch.no_grad():
         model.network.places.weight.zero_()
         bias = model.network.places.bias.zero_().view(model.config.places, 11)

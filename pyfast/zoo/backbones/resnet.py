@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from pyfast.zoo.backbones._backbone import Backbone, BackboneConfig
 from pyfast.zoo.registry import register
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-PAPER = "He et al. 2015, arXiv 1512.03385"
+CARD: dict[str, Any] = {
+    "task": "backbone",
+    "paper": "He et al. 2015, arXiv 1512.03385",
+    "licence": "BSD-3-Clause",
+}
 
 
 @dataclass(frozen=True)
@@ -84,19 +89,13 @@ class Bottleneck(nn.Module):
 @register(
     "resnet50",
     summary="ResNet with 50 layers",
-    task="backbone",
-    paper=PAPER,
-    layouts=("torchvision_resnet50",),
-    licence="BSD-3-Clause",
+    **CARD,
     defaults={"depth": 50},
 )
 @register(
     "resnet101",
     summary="ResNet with 101 layers",
-    task="backbone",
-    paper=PAPER,
-    layouts=("torchvision_resnet101",),
-    licence="BSD-3-Clause",
+    **CARD,
     defaults={"depth": 101},
 )
 class ResNet(Backbone):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,11 @@ from pyfast.zoo.registry import register
 
 CONVOLUTIONS = {16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 FORMS = ("classifier", "deeplab", "dilated")
-PAPER = "Simonyan, Zisserman 2015, arXiv 1409.1556"
+CARD: dict[str, Any] = {
+    "task": "backbone",
+    "paper": "Simonyan, Zisserman 2015, arXiv 1409.1556",
+    "licence": "BSD-3-Clause",
+}
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,13 @@ class VGGConfig(BackboneConfig):
 @register(
     "vgg16",
     summary="VGG with 16 layers",
-    task="backbone",
-    paper=PAPER,
-    layouts=("torchvision_vgg16",),
-    licence="BSD-3-Clause",
+    **CARD,
     defaults={"depth": 16},
 )
 @register(
     "vgg19",
     summary="VGG with 19 layers",
-    task="backbone",
-    paper=PAPER,
-    layouts=("torchvision_vgg19", "leongatys_vgg19_conv"),
-    licence="BSD-3-Clause",
+    **CARD,
     defaults={"depth": 19},
 )
 class VGG(Backbone):

@@ -208,7 +208,6 @@ class DeepLabResNetConfig(SegmenterConfig):
     task="segmentation",
     paper=V2,
     ops=("dilated_conv", "aspp_sum", "dense_crf"),
-    layouts=("kazuto_deeplabv2_resnet101_msc_21", "kazuto_deeplabv1_resnet101_21"),
     licence="MIT",
 )
 class DeepLabResNet(Segmenter):

@@ -30,7 +30,11 @@ from pyfast.zoo.system import evaluating
 if TYPE_CHECKING:
     from pyfast.train.updates import Update
 
-PAPER = "Yu, Koltun 2016, arXiv 1511.07122"
+CARD: dict[str, Any] = {
+    "task": "segmentation",
+    "paper": "Yu, Koltun 2016, arXiv 1511.07122",
+    "licence": "MIT",
+}
 MARGIN = 186  # pixels that the front end without padding loses on each side
 STRIDE = 8
 
@@ -151,27 +155,20 @@ class FrontEnd(nn.Module):
 @register(
     "dilatednet_frontend",
     summary="DilatedNet's front end, a dense VGG-16",
-    task="segmentation",
-    paper=PAPER,
+    **CARD,
     ops=("dilated_conv", "dense_crf"),
-    layouts=("csailvision_dilatednet",),
-    licence="MIT",
 )
 @register(
     "dilatednet_context_basic",
     summary="DilatedNet with the basic context module on a fixed front end",
-    task="segmentation",
-    paper=PAPER,
+    **CARD,
     ops=("dilated_conv", "context_module", "dense_crf"),
-    layouts=("fyu_dilation8_camvid", "fyu_dilation7_kitti", "fyu_dilation10_cityscapes"),
-    licence="MIT",
     defaults={"context": "basic", "padding": "layer"},
 )
 @register(
     "dilatednet_context_large",
     summary="DilatedNet with the large context module on a fixed front end",
-    task="segmentation",
-    paper=PAPER,
+    **CARD,
     ops=("dilated_conv", "context_module", "dense_crf"),
     defaults={"context": "large"},
 )
@@ -302,11 +299,8 @@ class DilatedNet8Config(DilatedNetConfig):
 @register(
     "dilatednet8",
     summary="DilatedNet for Pascal VOC: front end and large context module, trained together",
-    task="segmentation",
-    paper=PAPER,
+    **CARD,
     ops=("dilated_conv", "context_module", "dense_crf"),
-    layouts=("fyu_dilation8_pascal_voc",),
-    licence="MIT",
 )
 class DilatedNet8(DilatedNet):
     """All of DilatedNet."""

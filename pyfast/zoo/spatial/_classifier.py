@@ -19,7 +19,12 @@ from pyfast.data import ClassificationFolder
 from pyfast.train import Update, schedules
 from pyfast.zoo.system import System, TrainingConfig, evaluating
 
-PAPER = "Jaderberg et al. 2015, arXiv 1506.02025"
+# What the registered names share.
+CARD: dict[str, Any] = {
+    "task": "classification",
+    "paper": "Jaderberg et al. 2015, arXiv 1506.02025",
+    "ops": ("affine_grid_sample", "homography_grid_sample", "grid_sample"),
+}
 OPTIMIZERS = {"sgd": SGD, "adamw": AdamW}
 Transform = Literal["affine", "attention", "translation", "similarity", "projective", "tps"]
 TINY_RECIPE: dict[str, Any] = {

@@ -18,7 +18,7 @@ from pyfast.nn import SpatialTransformer
 from pyfast.zoo.backbones import Inception, InceptionConfig
 from pyfast.zoo.registry import register
 from pyfast.zoo.spatial._classifier import (
-    PAPER,
+    CARD,
     TINY_RECIPE,
     SpatialClassifier,
     SpatialConfig,
@@ -116,17 +116,13 @@ def whole(config: StnBirdsConfig) -> nn.Module:
 @register(
     "stn_birds_2x",
     summary="Classifies by two parts that spatial transformers find in a large picture",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample",),
+    **CARD,
     defaults={"transformers": 2},
 )
 @register(
     "stn_birds_4x",
     summary="Classifies by four parts that spatial transformers find in a large picture",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample",),
+    **CARD,
     defaults={"transformers": 4},
 )
 class StnBirds(SpatialClassifier):

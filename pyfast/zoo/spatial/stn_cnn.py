@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from pyfast.nn import SpatialTransformer
 from pyfast.zoo.registry import register
 from pyfast.zoo.spatial._classifier import (
-    PAPER,
+    CARD,
     TINY_RECIPE,
     SpatialClassifier,
     SpatialConfig,
@@ -145,16 +145,12 @@ class Straightened(nn.Module):
 @register(
     "stn_cnn",
     summary="Spatial transformer before a CNN (or FCN) that reads a distorted digit",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample", "homography_grid_sample", "grid_sample"),
+    **CARD,
 )
 @register(
     "stn_two_digits",
     summary="Two spatial transformers in parallel before a CNN that reads two digits",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample", "homography_grid_sample", "grid_sample"),
+    **CARD,
     defaults={"digits": 2, "transformers": 2},
 )
 class StnCnn(SpatialClassifier):

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from pyfast.nn import SpatialTransformer
 from pyfast.zoo.registry import register
 from pyfast.zoo.spatial._classifier import (
-    PAPER,
+    CARD,
     TINY_RECIPE,
     SpatialClassifier,
     SpatialConfig,
@@ -125,17 +125,13 @@ def network(config: StnSvhnConfig) -> nn.Sequential:
 @register(
     "stn_svhn_single",
     summary="Reads house numbers, with a spatial transformer before the network",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample", "homography_grid_sample", "grid_sample"),
+    **CARD,
     defaults={"transformers": 1},
 )
 @register(
     "stn_svhn_multi",
     summary="Reads house numbers, with a spatial transformer before each of four convolutions",
-    task="classification",
-    paper=PAPER,
-    ops=("affine_grid_sample", "homography_grid_sample", "grid_sample"),
+    **CARD,
     defaults={"transformers": 4},
 )
 class StnSvhn(SpatialClassifier):
