@@ -74,34 +74,49 @@ struct TapPlaces {
 
   template <class T, class Real, class U>
   TapPlaces(const Places<T>& at, const Run<Real>& run, const ImageView<U>& view) {
+    const int64_t step[3] = {view.w, view.h, view.d};
+    for (int r = 0; r < S::kRows; ++r) row[r] = r % S::kTaps * view.h + r / S::kTaps * view.d;
+    int64_t farthest = 0;
+    for (int a = 0; a < S::kDims; ++a)
+      farthest += (at.in_size(a) + S::kTaps) * (step[a] < 0 ? -step[a] : step[a]);
+    if (farthest <= INT32_MAX) {  // products of 64 bits take several instructions
+      fill<int32_t>(at, run, step);
+    } else {
+      fill<int64_t>(at, run, step);
+    }
+  }
+
+ private:
+  template <class Offset, class T, class Real>
+  void fill(const Places<T>& at, const Run<Real>& run, const int64_t (&step)[3]) {
     constexpr int before = S::kTaps / 2 - 1;
     const bool padded_by_tap = S::kTaps == 4 && at.p.padding != Padding::kZeros;
-    const int64_t stride[3] = {view.w, view.h, view.d};
-    const int count = round_up_to_slack(run.count);
-    for (int r = 0; r < S::kRows; ++r) row[r] = r % S::kTaps * view.h + r / S::kTaps * view.d;
+    const int32_t lowest = padded_by_tap ? INT32_MIN : -S::kTaps;
+    int32_t last[S::kDims], highest[S::kDims];
+    Offset stride[S::kDims];
     for (int a = 0; a < S::kDims; ++a) {
-      const int32_t size = static_cast<int32_t>(at.in_size(a)), last = size - S::kTaps;
-      const int32_t lowest = padded_by_tap ? INT32_MIN : -S::kTaps;
-      const int32_t highest = padded_by_tap ? INT32_MAX : size;
-      const int64_t step = stride[a];
-      const int32_t* index = run.index[a];
-#pragma omp simd
-      for (int k = 0; k < count; ++k) {
-        const int32_t first = index[k] - before;
-        const int32_t partly = (first < 0) | (first > last);
-        const int32_t none = (first <= lowest) | (first >= highest);
-        const int32_t of_axis = partly + none;
-        state[k] = a == 0 || state[k] < of_axis ? of_axis : state[k];
-      }
-#pragma omp simd
-      for (int k = 0; k < count; ++k)
-        offset[k] = (a == 0 ? 0 : offset[k]) + (index[k] - before) * step;
+      const int32_t size = static_cast<int32_t>(at.in_size(a));
+      last[a] = size - S::kTaps;
+      highest[a] = padded_by_tap ? INT32_MAX : size;
+      stride[a] = static_cast<Offset>(step[a]);
     }
-    // A coordinate of NaN makes a sample NaN wherever its taps are.
-    for (int a = 0; a < S::kDims; ++a) {
-      const Real* fraction = run.fraction[a];
+    const int count = round_up_to_slack(run.count);
 #pragma omp simd
-      for (int k = 0; k < count; ++k) state[k] = fraction[k] == fraction[k] ? state[k] : kPartly;
+    for (int k = 0; k < count; ++k) {
+      int32_t worst = kInside;
+      Offset sum = 0;
+      Real fractions = 0;
+      for (int a = 0; a < S::kDims; ++a) {
+        const int32_t first = run.index[a][k] - before;
+        const int32_t partly = (first < 0) | (first > last[a]);
+        const int32_t none = (first <= lowest) | (first >= highest[a]);
+        worst = worst < partly + none ? partly + none : worst;
+        sum += first * stride[a];
+        fractions += run.fraction[a][k];
+      }
+      offset[k] = sum;
+      // A coordinate of NaN makes a sample NaN wherever its taps are.
+      state[k] = fractions == fractions ? worst : kPartly;
     }
   }
 };

@@ -239,13 +239,17 @@ void gradient_run(const SamplingParams<T>& p, int64_t n, int64_t c, const Tile& 
   for (int k = count; k < round_up_to_slack(count); ++k) line[k] = 0;
 }
 
-// Adds the halves of a register in two places.
+// Adds each quarter of a register in a place of its own. All are read before any is written: rows
+// a multiple of 4096 bytes apart would otherwise wait for each other.
 template <class Real>
-inline void add_pairs(Real* a, Real* b, const Vec<Real, 4>& value) {
-  Vec<Real, 4> sum = __builtin_shufflevector(load<2>(a), load<2>(b), 0, 1, 2, 3);
-  sum += value;
-  store(a, Vec<Real, 2>(__builtin_shufflevector(sum, sum, 0, 1)));
-  store(b, Vec<Real, 2>(__builtin_shufflevector(sum, sum, 2, 3)));
+inline void add_pairs(Real* const (&to)[4], const Vec<Real, 4>& first, const Vec<Real, 4>& last) {
+  using V = Vec<Real, 4>;
+  const V a = first + __builtin_shufflevector(load<2>(to[0]), load<2>(to[1]), 0, 1, 2, 3);
+  const V b = last + __builtin_shufflevector(load<2>(to[2]), load<2>(to[3]), 0, 1, 2, 3);
+  store(to[0], Vec<Real, 2>(__builtin_shufflevector(a, a, 0, 1)));
+  store(to[1], Vec<Real, 2>(__builtin_shufflevector(a, a, 2, 3)));
+  store(to[2], Vec<Real, 2>(__builtin_shufflevector(b, b, 0, 1)));
+  store(to[3], Vec<Real, 2>(__builtin_shufflevector(b, b, 2, 3)));
 }
 
 // Adds a run's gradients to channels [first, first + channels) of grad_input. Neighbouring samples
@@ -263,12 +267,10 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
     const auto x = load<S::kTaps>(weights.x[k]);
     if (S::kTaps == 2 && places.state[k] == kInside && view.w == 1) {
       const auto of_row = load<4>(weights.row[k]) * line[k];
+      Real *to = plane + places.offset[k], *below = to + places.row[1];
+      Real* const rows_of[4] = {to, below, to + places.row[2], below + places.row[2]};
       const Vec<Real, 4> both = __builtin_shufflevector(x, x, 0, 1, 0, 1);
-      Real* to = plane + places.offset[k];
-      add_pairs<Real>(to, to + places.row[1],
-                      both * __builtin_shufflevector(of_row, of_row, 0, 0, 1, 1));
-      to += places.row[2];
-      add_pairs<Real>(to, to + places.row[1],
+      add_pairs<Real>(rows_of, both * __builtin_shufflevector(of_row, of_row, 0, 0, 1, 1),
                       both * __builtin_shufflevector(of_row, of_row, 2, 2, 3, 3));
     } else if (places.state[k] == kInside && view.w == 1) {
       for (int row = 0; row < S::kRows; ++row) {
