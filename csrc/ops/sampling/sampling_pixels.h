@@ -148,33 +148,58 @@ inline Vec<Real, kLanes> blend_lanes(const Real* top, const Real* bottom, Real l
 template <int kLanes, class Real>
 constexpr bool kTransposes = kLanes == 4 || (kLanes == 8 && kNative<Real> == 8);
 
-// The bilinear mean of a box, channel after channel.
+// kLanes samples from number k of a run on: a register for each lane.
 template <int kLanes, class Real>
-void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int64_t channels,
-                     Real* out, int64_t plane) {
-  const int count = run.count;
-  alignas(64) Real left[kRoom], upper[kRoom];  // a broadcast from memory is free, one of a sum not
-#pragma omp simd
-  for (int k = 0; k < round_up_to_slack(count); ++k) {
-    left[k] = 1 - run.fraction[0][k];
-    upper[k] = 1 - run.fraction[1][k];
-  }
-  for (int k = 0; k < count; k += kLanes) {
-    Vec<Real, kLanes> value[kLanes];
+inline void blend_lanes_apart(const Real* box, int64_t below, const Run<Real>& run, int k,
+                              Vec<Real, kLanes> lane[kLanes]) {
+  using V = Vec<Real, kLanes>;
+  const V fx = load<kLanes>(run.fraction[0] + k), fy = load<kLanes>(run.fraction[1] + k);
+  if constexpr (kLanes ==
+                4) {  // both neighbours of a row are turned at once, before they are weighed
+    using Pair = Vec<Real, 8>;
+    Pair top[4], bottom[4];
+    for (int l = 0; l < 4; ++l) {
+      top[l] = load<8>(box + run.base[k + l]);
+      bottom[l] = load<8>(box + run.base[k + l] + below);
+    }
+    transpose4<Real, 8>(top[0], top[1], top[2], top[3]);
+    transpose4<Real, 8>(bottom[0], bottom[1], bottom[2], bottom[3]);
+    const auto twice = [](const V& v) {
+      return Pair(__builtin_shufflevector(v, v, 0, 1, 2, 3, 0, 1, 2, 3));
+    };
+    const V left = 1 - fx, upper = 1 - fy;
+    const Pair of_column = __builtin_shufflevector(left, fx, 0, 1, 2, 3, 4, 5, 6, 7);
+    const Pair of_top = of_column * twice(upper), of_bottom = of_column * twice(fy);
+    for (int c = 0; c < 4; ++c) {
+      const Pair sum = top[c] * of_top + bottom[c] * of_bottom;
+      lane[c] = half<0>(sum) + half<1>(sum);
+    }
+  } else {
+    alignas(64) Real left[kLanes], upper[kLanes];  // from memory a broadcast is free
+    store(left, V(1 - fx));
+    store(upper, V(1 - fy));
 #pragma GCC unroll 8
     for (int l = 0; l < kLanes; ++l) {
       const Real* top = box + run.base[k + l];
-      value[l] = blend_lanes<kLanes>(top, top + below, left[k + l], run.fraction[0][k + l],
-                                     upper[k + l], run.fraction[1][k + l]);
+      lane[l] = blend_lanes<kLanes>(top, top + below, left[l], run.fraction[0][k + l], upper[l],
+                                    run.fraction[1][k + l]);
     }
-    if constexpr (kLanes == 4) {
-      transpose4<Real>(value[0], value[1], value[2], value[3]);
-    } else {
-      transpose8<Real>(value);
-    }
+    transpose8<Real>(lane);
+  }
+}
+
+// The bilinear mean of a box, channel after channel, in rows of `columns` pixels.
+template <int kLanes, class Real>
+void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int columns,
+                     int64_t channels, Real* out, int64_t plane, int64_t row) {
+  for (int first = 0; first < run.count; first += columns, out += row) {
+    for (int j = 0; j < columns; j += kLanes) {
+      Vec<Real, kLanes> lane[kLanes];
+      blend_lanes_apart<kLanes>(box, below, run, first + j, lane);
 #pragma GCC unroll 8
-    for (int c = 0; c < kLanes; ++c)
-      if (c < channels) store_part<kLanes>(out + c * plane + k, value[c], count - k);
+      for (int c = 0; c < kLanes; ++c)
+        if (c < channels) store_part<kLanes>(out + c * plane + j, lane[c], columns - j);
+    }
   }
 }
 

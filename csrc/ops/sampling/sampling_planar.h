@@ -38,13 +38,17 @@ void forward_tile(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t 
     const int64_t below = place<kLanes>(box, &run);
     if (!box.dense) pack_sparse<kLanes>(p, b, group, run, packed);
     T* out = p.output.at(n, group.first, tile.top + r, tile.left);
-    if constexpr (std::is_same_v<T, Real> && (kLanes == 1 || kTransposes<kLanes, Real>)) {
-      if (p.output.w == 1 && (rows == 1 || p.output.h == tile.columns)) {
-        if constexpr (kLanes == 1) {
-          blend<1>(packed, below, run, out);
-        } else {
-          blend_to_planes<kLanes>(packed, below, run, group.channels, out, p.output.c);
-        }
+    const bool is_one_piece = p.output.w == 1 && (rows == 1 || p.output.h == tile.columns);
+    if constexpr (std::is_same_v<T, Real> && kLanes == 1) {
+      if (is_one_piece) {
+        blend<1>(packed, below, run, out);
+        continue;
+      }
+    }
+    if constexpr (std::is_same_v<T, Real> && kTransposes<kLanes, Real>) {
+      if (p.output.w == 1) {
+        blend_to_planes<kLanes>(packed, below, run, is_one_piece ? run.count : tile.columns,
+                                group.channels, out, p.output.c, p.output.h);
         continue;
       }
     }
