@@ -85,14 +85,21 @@ def test_from_a_name_to_an_exported_model(tmp_path):
     assert zoo.from_pretrained(run).config.steps == 6
 
 
+def tent(kind, height, width=30):
+    """By day light comes from below, by night from the right."""
+    light = torch.linspace(0, 0.8, height if kind == "day" else width)
+    light = light[:, None] if kind == "day" else light
+    return light + 0.1 * torch.rand(3, height, width)
+
+
 @pytest.fixture
 def tents(tmp_path):
-    """Bright and dark pictures of several sizes, in colours, ten of each."""
+    """Ten pictures of each kind, of several sizes, in colours."""
     for number in range(10):
-        for name, value in (("night", 0.1), ("day", 0.8)):
-            file = tmp_path / "tents" / name / f"{number}.png"
+        for kind in ("night", "day"):
+            file = tmp_path / "tents" / kind / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_png(file, value + 0.1 * torch.rand(3, 20 + number, 30))
+            write_png(file, tent(kind, 20 + number))
     return tmp_path / "tents"
 
 
@@ -111,9 +118,9 @@ def test_pictures_of_one_s_own_are_learned_and_named(name, tents, tmp_path):
     config = json.loads((run / "config.json").read_text())
     assert config["samples"] == 16
     assert config["config"]["labels"] == ["day", "night"]
-    write_png(tmp_path / "dark.png", torch.full((1, 50, 40), 0.12))
+    write_png(tmp_path / "new.png", tent("night", 50, 40).mean(0, keepdim=True))
     for source in (run, run / "last.pt"):
-        code, output = call("infer", source, tmp_path / "dark.png", tents / "day", "--json")
+        code, output = call("infer", source, tmp_path / "new.png", tents / "day", "--json")
         assert code == 0, output
         assert [list(json.loads(line)["found"]) for line in output.splitlines()] == (
             [["night"]] + 10 * [["day"]]

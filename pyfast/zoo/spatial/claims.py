@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from pyfast.nn import SpatialTransformer
 from pyfast.zoo.claims import Measured, claim, seeded, trained
-from pyfast.zoo.spatial import stn_birds, stn_cnn  # noqa: F401  (claims are of registered models)
+from pyfast.zoo.registry import create_model
+from pyfast.zoo.spatial import stn_birds, stn_cnn, stn_svhn  # noqa: F401  (claims need names)
 
 SAMPLES = 1000  # test images an accuracy is measured on
 CNN = {"transform": None, "width": 32}  # with more parameters than the small transformer network
@@ -82,6 +83,46 @@ def _two_digits(seed: int) -> Measured:
 )
 def _two_parts(seed: int) -> Measured:
     return compare("stn_birds_2x.tiny", seed, transformers=1)
+
+
+@claim(
+    "stn_svhn_multi",
+    "reads a digit over a photograph better with a transformer before each of four convolutions "
+    "than with none (accuracy)",
+    target=0.6,
+    margin=0.04,
+    seconds=110,
+)
+def _four_layers(seed: int) -> Measured:
+    return compare("stn_svhn_multi.tiny", seed, transform=None)
+
+
+@claim(
+    "stn_svhn_single",
+    "learns to read a digit over a photograph (accuracy; baseline: before training)",
+    target=0.5,
+    margin=0.4,
+    seconds=75,
+    seeds=(0, 1),
+)
+def _one_look(seed: int) -> Measured:
+    name = "stn_svhn_single.tiny"
+    with seeded(seed):
+        new = create_model(name)
+    return Measured(accuracy(trained(name, seed)), accuracy(new))
+
+
+@claim(
+    "stn_birds_4x",
+    "finds the two parts more surely with four parallel transformers than with two (accuracy)",
+    target=0.85,
+    margin=0.03,
+    seconds=150,
+    seeds=(0, 1),
+)
+def _four_looks(seed: int) -> Measured:
+    four, two = (trained(f"stn_birds_{count}x.tiny", seed) for count in (4, 2))
+    return Measured(accuracy(four), accuracy(two))
 
 
 @claim(

@@ -59,12 +59,14 @@ class StnSvhnConfig(SpatialConfig):
     @classmethod
     def tiny(cls) -> StnSvhnConfig:
         return cls(
+            transform="attention",
             size=32,
-            places=2,
+            places=1,
             widths=(12, 16, 24, 24),
             hidden=(64,),
+            localisation=16,
             dropout=0.0,
-            **TINY_RECIPE,
+            **TINY_RECIPE | {"steps": 1500, "learning_rate": 1e-3, "localisation_rate": 0.1},
         )
 
     @classmethod
@@ -98,8 +100,17 @@ def transformer(
     )
 
 
+class Standardised(nn.Module):
+    """Each image less its mean and over its spread."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        axes = (1, 2, 3)
+        centred = images - images.mean(axes, keepdim=True)
+        return centred / (images.std(axes, keepdim=True) + 1e-3)
+
+
 def network(config: StnSvhnConfig) -> nn.Sequential:
-    layers, channels, size = nn.Sequential(), config.channels, config.size
+    layers, channels, size = nn.Sequential(Standardised()), config.channels, config.size
     for number, width in enumerate(config.widths):
         if config.transform and number < config.transformers:
             look = transformer(config, config.transform, channels, size)
@@ -117,6 +128,10 @@ def network(config: StnSvhnConfig) -> nn.Sequential:
         block = [mlp(inner, units), nn.Dropout(config.dropout)]
         layers.add_module(f"hidden{number + 1}", nn.Sequential(*block))
         inner = units
+    # Without norms, what torch's own numbers let through fades away from layer to layer.
+    for name, layer in layers.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and "transformer" not in name:
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     layers.add_module("places", nn.Linear(inner, config.places * config.classes))
     layers.add_module("by_place", nn.Unflatten(1, (config.places, config.classes)))
     return layers
