@@ -7,6 +7,7 @@ from math import ceil
 from statistics import median
 
 ROUNDS = 9
+FEWEST_ROUNDS = 3  # where a call takes long
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Comparison:
 
 
 def compare(ours: Callable[[], object], theirs: Callable[[], object], seconds: float) -> Comparison:
-    """Both in turns for about `seconds`, a call of each at the least in every round."""
+    """Both in turns for about `seconds`, but three rounds at the least, of a call each or more."""
 
     def timed(call: Callable[[], object], calls: int) -> float:
         start = time.perf_counter()
@@ -26,8 +27,9 @@ def compare(ours: Callable[[], object], theirs: Callable[[], object], seconds: f
         return (time.perf_counter() - start) / calls
 
     warm = [(timed(ours, 1), timed(theirs, 1)) for _ in range(2)][-1]
-    calls = [ceil(seconds / (2 * ROUNDS) / one) for one in warm]
-    rounds = [(timed(ours, calls[0]), timed(theirs, calls[1])) for _ in range(ROUNDS)]
+    count = min(ROUNDS, max(FEWEST_ROUNDS, ceil(seconds / sum(warm))))
+    calls = [ceil(seconds / (2 * count) / one) for one in warm]
+    rounds = [(timed(ours, calls[0]), timed(theirs, calls[1])) for _ in range(count)]
     return Comparison(
         ours=median(a for a, _ in rounds),
         theirs=median(b for _, b in rounds),

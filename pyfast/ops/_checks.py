@@ -84,9 +84,9 @@ def expect_choice(op: str, name: str, value: Any, choices: Sequence[str]) -> Non
 
 def expect_flag(op: str, name: str, value: Any) -> bool:
     """Raises TypeError unless `value` is True, False or None, which counts as False."""
-    if value is True or value is False:
-        return value
-    if value is None or isinstance(value, np.bool_):
+    if value is None or value is False:
+        return False
+    if value is True or isinstance(value, np.bool_):
         return bool(value)
     raise TypeError(f"{op}: expected {name} to be True, False or None, got {value!r}")
 

@@ -70,11 +70,10 @@ __all__ = [
 _PLAIN = {tuple, list, torch.Size}
 
 
-def _sides(op: str, size: Sequence[int], dims: int, *ranks: int) -> Sequence[int]:
+def _sides(op: str, size: Sequence[int], dims: int, ranks: tuple[int, ...]) -> Sequence[int]:
     """D, H, W out of a size whose length is one of `ranks`; the depth of an image is 1."""
     if type(size) in _PLAIN and len(size) in ranks:
-        height, width = size[-2:]
-        depth = 1 if dims == 2 else size[-3]
+        depth, height, width = 1 if dims == 2 else size[-3], size[-2], size[-1]
         if type(height) is type(width) is type(depth) is int:
             return depth, height, width
     if torch._C._get_tracing_state() is not None:
@@ -118,7 +117,7 @@ def affine_grid(theta: Tensor, size: Sequence[int], align_corners: bool | None =
         dims = len(size) - 2
         if theta.shape != (size[0], dims, dims + 1) or size[0] < 1 or size[1] < 1:
             raise ValueError("theta does not fit size")
-        sides = _sides("affine_grid", size, dims, 4, 5)
+        sides = _sides("affine_grid", size, dims, (4, 5))
         corners = expect_flag("affine_grid", "align_corners", align_corners)
         if theta.dtype in HALVES and not is_autocast_on(theta.device.type):
             return operators.affine_grid(theta.float(), *sides, corners).to(theta.dtype)
@@ -281,7 +280,7 @@ def _fused(
 ) -> Tensor:
     places = matrix.float() if matrix.dtype in HALVES and matrix.dtype == input.dtype else matrix
     dims = input.dim() - 2
-    sides = _sides(op, size, dims, dims, dims + 2)
+    sides = _sides(op, size, dims, (dims, dims + 2))
     if len(size) > 3 and (size[0] != matrix.shape[0] or size[1] != input.shape[1]):
         raise ValueError("size does not fit the tensors")
     coordinates = NORMALISED + corners
@@ -464,7 +463,7 @@ def _warped(
     corners: bool,
 ) -> Tensor:
     dims = image.dim() - 2
-    sides = _sides(op, image.shape[2:] if size is None else size, dims, dims)
+    sides = _sides(op, image.shape[2:] if size is None else size, dims, (dims,))
     places = matrix.to(torch.float64 if image.dtype == torch.float64 else torch.float32)
     if places.dim() == 2:
         places = places.expand(image.shape[0], -1, -1)
