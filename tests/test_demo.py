@@ -91,7 +91,7 @@ def test_the_transformer_beats_the_larger_network(split: Split, seed: int) -> No
     found, networks = {}, {}
     for build in (cnn, TransformerCNN):
         torch.manual_seed(seed)
-        run = Training(build(), split, epochs=50, seed=seed)
+        run = Training(build(), split, epochs=straightening.EPOCHS, seed=seed)
         list(run.run())
         networks[build] = run.network
         found[build] = accuracy(run.network, split.test, EVERYTHING, renderings=4)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from rich.console import Console
 from torch import Tensor
 
+from pyfast._threads import one_thread
 from pyfast.data import PHOTOGRAPHS, photograph
 from pyfast.demo.page import Fact, Section, Table, Text
 from pyfast.demo.timing import duration
@@ -76,7 +77,8 @@ def learn(steps: int = STEPS) -> tuple[list[tuple[float, float, float]], float]:
 def section(console: Console) -> tuple[Section, Fact]:
     """Learns, and tells how near it came."""
     console.print(f"\n[bold]Learning[/]: two weights, from labels of {len(PHOTOGRAPHS)} pictures")
-    history, seconds = learn()
+    with one_thread():  # pictures so small gain nothing from a second one
+        history, seconds = learn()
     rows = [
         (str(step), *(f"{value:.2f}" for value in history[step][:2]), f"{history[step][2]:.4f}")
         for step in SHOWN
