@@ -37,14 +37,14 @@ NETWORKS: Mapping[str, Callable[[], Classifier | TransformerCNN]] = {
     POOLING: pooling_cnn,
     TRANSFORMER: TransformerCNN,
 }
-EPOCHS = 36
+EPOCHS = 50  # with fewer a transformer reads digits before it has learnt to turn them
 RENDERINGS = 4  # of every test digit, for the accuracies in the table
 
 Trainings = Mapping[str, Training]
 
 
 def section(
-    folder: Path, console: Console, epochs: int = EPOCHS, upright_epochs: int = 8
+    folder: Path, console: Console, epochs: int = EPOCHS, upright_epochs: int = 10
 ) -> tuple[Section, list[Fact], Picture]:
     """Trains, compares and times; returns the section, its facts and a picture of the digits."""
     split = Split.of(digits())

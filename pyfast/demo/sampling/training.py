@@ -33,19 +33,12 @@ class Training:
         if isinstance(self.network, Classifier):
             # The faster format for convolutions on a CPU; those of a transformer are too small.
             self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        # Half the rate for a transformer: a faster one may lose the digits for good.
-        rates: dict[float, list[nn.Parameter]] = {
-            self.learning_rate: [],
-            self.learning_rate / 2: [],
-        }
-        for name, parameter in self.network.named_parameters():
-            divisor = 2 if name.startswith("transformer.") else 1
-            rates[self.learning_rate / divisor].append(parameter)
-        groups = [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
-        self.optimiser = torch.optim.AdamW(groups, weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(), self.learning_rate, weight_decay=1e-4
+        )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser,
-            list(rates),
+            self.learning_rate,
             total_steps=self.epochs * math.ceil(count / self.batch),
             pct_start=0.2,
         )
