@@ -32,15 +32,17 @@ constexpr int kRegisterBytes = 16;
 template <class T>
 constexpr int kNative = kRegisterBytes / sizeof(T);
 
-// Numbers for the compiler: FirstNumbers<3>::type is Numbers<0, 1, 2>.
+// Numbers for the compiler: FirstNumbers<3> is Numbers<0, 1, 2>.
 template <int... I>
 struct Numbers {};
 template <int kCount, int... I>
-struct FirstNumbers : FirstNumbers<kCount - 1, kCount - 1, I...> {};
+struct MakeNumbers : MakeNumbers<kCount - 1, kCount - 1, I...> {};
 template <int... I>
-struct FirstNumbers<0, I...> {
+struct MakeNumbers<0, I...> {
   using type = Numbers<I...>;
 };
+template <int kCount>
+using FirstNumbers = typename MakeNumbers<kCount>::type;
 
 // The lower (0) or upper (1) half of a vector.
 template <int kPart, class V>

@@ -151,7 +151,7 @@ class Window {
   Floats right() const { return one_on(here_, after_, kLanes); }
 
  private:
-  static constexpr typename FirstNumbers<kCells>::type kLanes{};
+  static constexpr FirstNumbers<kCells> kLanes{};
   const float* row_;
   Floats before_, here_, after_;
 };

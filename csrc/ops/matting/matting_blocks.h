@@ -47,7 +47,7 @@ struct KnownOffset {
     return b.stored(values, b.y, b.block, kIndex);
   }
   static Floats mirrored(const PixelBlock& b, const float* values) {
-    const auto lanes = typename FirstNumbers<kPixels>::type{};
+    const auto lanes = FirstNumbers<kPixels>{};
     const Floats here = b.stored(values, b.y - kDy, b.block, kIndex);
     if constexpr (kDx == 0) {
       return here;
@@ -82,7 +82,7 @@ inline void for_known_offsets(const FineLevel& level, const F& f, Numbers<I...>)
 template <int kRadius, class F>
 inline void for_offsets(const FineLevel& level, const F& f) {
   if constexpr (kRadius == 1) {
-    for_known_offsets(level, f, FirstNumbers<12>::type{});
+    for_known_offsets(level, f, FirstNumbers<12>{});
   } else {
     const int64_t reach = level.reach();
     int64_t index = 0;

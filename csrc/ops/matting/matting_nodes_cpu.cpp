@@ -197,7 +197,7 @@ inline Lanes8 lanes_inside(const NodeLevel& level, const NodeBlock& b) {
 
 // Beyond its first and last column a level is zero.
 void restrict_nodes(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int64_t end) {
-  constexpr typename FirstNumbers<kNodes>::type kLanes{};
+  constexpr FirstNumbers<kNodes> kLanes{};
   const int64_t m = fine.unknowns, d = m - 1, stride = fine.stride();
   for (int64_t i = coarse.table.first[begin]; i < coarse.table.first[end]; ++i) {
     const NodeBlock b(coarse, i);
@@ -227,7 +227,7 @@ void restrict_nodes(const NodeLevel& fine, const NodeLevel& coarse, int64_t begi
 }
 
 void prolong_nodes(const NodeLevel& coarse, const NodeLevel& fine, int64_t begin, int64_t end) {
-  constexpr typename FirstNumbers<kNodes>::type kLanes{};
+  constexpr FirstNumbers<kNodes> kLanes{};
   const int64_t m = fine.unknowns, d = m - 1;
   for (int64_t i = begin; i < end; ++i) {
     const NodeBlock b(fine, i);

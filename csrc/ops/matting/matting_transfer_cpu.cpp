@@ -101,7 +101,7 @@ inline Floats spread_next(const Vec<float, 8>& nodes, Numbers<I...>) {
 // Nodes 4 pixels apart: a block of 16 pixels has five of them.
 void prolong_fours(const FineLevel& level, const FineVectors& v, const NodeLevel& nodes,
                    int64_t begin, int64_t end) {
-  const auto lanes = typename FirstNumbers<kPixels>::type{};
+  const auto lanes = FirstNumbers<kPixels>{};
   const Ramp ramp(level);
   const int64_t m = nodes.unknowns, d = m - 1, stride = level.stride();
   Floats left;

@@ -14,7 +14,7 @@ MapFrame base_frame(const AffineGridParams<Real>& p) {
 }
 
 template <class V, class Real, int... I>
-V repeat_pair(Real a, Real b, Indices<I...>) {
+V repeat_pair(Real a, Real b, Numbers<I...>) {
   return __builtin_shufflevector(V{} + a, V{} + b, (I % 2 == 0 ? I : I + int{sizeof...(I)})...);
 }
 
@@ -37,7 +37,7 @@ void fill_row(const Real* step, const Real* start, const Centred<Real>& base, in
   if constexpr (kDims == 2) {
     constexpr int kStep = kNative<Real>;
     using V = Vec<Real, kStep>;
-    constexpr FirstIndices<kStep> all{};
+    constexpr FirstNumbers<kStep> all{};
     const V steps = repeat_pair<V>(step[0], step[1], all);
     const V starts = repeat_pair<V>(start[0], start[1], all);
     V index;

@@ -94,20 +94,18 @@ void clear(const SamplingParams<T>& p, int64_t b, int64_t first, int64_t channel
     }
 }
 
-template <class T, class Real>
+template <class S, class T, class Real>
 void spread_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile, int r, int rows,
-                const Run<Real>& run, int64_t first, int64_t channels, const Memory<T>& memory) {
-  with_stencil(at.p, [&](auto stencil) {
-    using S = decltype(stencil);
-    if (plan.route == Route::kWide) {
-      spread_run_wide<S>(at, tile, r, run, first, channels, memory);
-    } else if (plan.route == Route::kFew) {
-      with_few(channels,
-               [&](auto few) { spread_run_few<S, decltype(few)::value>(at, tile, r, run); });
-    } else if constexpr ((S::kCount > 4)) {
-      spread_run_taps<S>(at, tile, r, rows, run, first, channels);
-    }
-  });
+                const Run<Real>& run, const TapPlaces<S>& places, int64_t first, int64_t channels,
+                const Memory<T>& memory) {
+  if (plan.route == Route::kWide) {
+    spread_run_wide(at, tile, r, run, places, first, channels, memory);
+  } else if (plan.route == Route::kFew) {
+    with_few(channels,
+             [&](auto few) { spread_run_few<S, decltype(few)::value>(at, tile, r, run, places); });
+  } else if constexpr ((S::kCount > 4)) {
+    spread_run_taps(at, tile, r, rows, run, places, first, channels);
+  }
 }
 
 template <class T>
@@ -123,8 +121,11 @@ void spread_channels(const SamplingParams<T>& p, const SamplingPlan& plan, int64
     const Places<T> at(p, n);
     for (int64_t t = 0; t < plan.tiles(); ++t) {
       const Tile tile = plan.tile(t, p.out_h, p.out_w);
-      for_each_run<false>(at, tile, [&](int r, int rows, const auto& run) {
-        spread_run(at, plan, tile, r, rows, run, first, channels, memory);
+      with_stencil(p, [&](auto stencil) {
+        for_each_run<false>(at, tile, [&](int r, int rows, const auto& run) {
+          const TapPlaces<decltype(stencil)> places(at, run, p.grad_input);
+          spread_run(at, plan, tile, r, rows, run, places, first, channels, memory);
+        });
       });
     }
   }
@@ -142,8 +143,11 @@ void coordinates(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t b
     if (plan.route == Route::kPlanar) {
       coordinates_planar(at, plan, tile, memory, sums);
     } else {
-      for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
-        slopes_run(at, plan, tile, r, rows, run, memory, sums);
+      with_stencil(p, [&](auto stencil) {
+        for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
+          const TapPlaces<decltype(stencil)> places(at, run, p.input);
+          slopes_run(at, plan, tile, r, rows, run, places, memory, sums);
+        });
       });
     }
   }
@@ -154,14 +158,23 @@ void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, cons
            double* matrix_sums) {
   clear(p, n, 0, p.channels);
   const Places<T> at(p, n);
+  const auto &from = p.input, &to = p.grad_input;
+  const bool in_one_order = from.d == to.d && from.h == to.h && from.w == to.w;
   const int count = p.matrix_size();
   for (int64_t t = 0; t < plan.tiles(); ++t) {
     const Tile tile = plan.tile(t, p.out_h, p.out_w);
     double* sums = matrix_sums + count * t;
     for (int c = 0; c < count; ++c) sums[c] = 0;
-    for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
-      slopes_run(at, plan, tile, r, rows, run, memory, sums);
-      spread_run(at, plan, tile, r, rows, run, 0, p.channels, memory);
+    with_stencil(p, [&](auto stencil) {
+      using S = decltype(stencil);
+      for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
+        const TapPlaces<S> places(at, run, from);
+        slopes_run(at, plan, tile, r, rows, run, places, memory, sums);
+        const auto spread = [&](const TapPlaces<S>& of_gradient) {
+          spread_run(at, plan, tile, r, rows, run, of_gradient, 0, p.channels, memory);
+        };
+        in_one_order ? spread(places) : spread(TapPlaces<S>(at, run, to));
+      });
     });
   }
 }

@@ -63,13 +63,13 @@ void forward_few(const Places<T>& at, const Tile& tile) {
 
 // Adds a run's gradients to grad_input.
 template <class S, int C, class T, class Real>
-void spread_run_few(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run) {
+void spread_run_few(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
+                    const TapPlaces<S>& places) {
   using Reader = RowReader<S, C, T>;
   constexpr int kStep = Reader::kStep;
   const SamplingParams<T>& p = at.p;
   const auto& view = p.grad_input;
   Real* image = view.at(input_of(p, at.n), 0, 0, 0);
-  const TapPlaces<S> places(at, run, view);
   const TapWeights<S, Real> weights(run);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* grad = p.grad_output.at(at.n, 0, tile.plane, i, j);
@@ -96,11 +96,10 @@ void spread_run_few(const Places<T>& at, const Tile& tile, int r, const Run<Real
 // by[axis][k]: derivatives of the loss by the positions of a run, in pixels.
 template <class S, int C, class T, class Real>
 void slopes_run_few(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
-                    Positions<Real>* by) {
+                    const TapPlaces<S>& places, Positions<Real>* by) {
   using Reader = RowReader<S, C, T>;
   const SamplingParams<T>& p = at.p;
   const T* image = p.input.at(input_of(p, at.n), 0, 0, 0);
-  const TapPlaces<S> places(at, run, p.input);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* grad = p.grad_output.at(at.n, 0, tile.plane, i, j);
     Real g[C], product[S::kCount], of_sample[3];

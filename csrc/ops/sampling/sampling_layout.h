@@ -86,20 +86,9 @@ inline void store(Half* to, const V& value) {
     for (int l = 0; l < n; ++l) to[l] = narrow<Half>(value[l]);
 }
 
-template <int... I>
-struct Indices {};
-template <int N, int... I>
-struct MakeIndices : MakeIndices<N - 1, N - 1, I...> {};
-template <int... I>
-struct MakeIndices<0, I...> {
-  using type = Indices<I...>;
-};
-template <int N>
-using FirstIndices = typename MakeIndices<N>::type;
-
 // Of every four values the two from kFrom on, of a and b in turn.
 template <int kFrom, class V, int... I>
-inline V interleave(const V& a, const V& b, Indices<I...>) {
+inline V interleave(const V& a, const V& b, Numbers<I...>) {
   constexpr int n = sizeof...(I);
   return __builtin_shufflevector(a, b, (I / 4 * 4 + I % 4 / 2 + kFrom + I % 2 * n)...);
 }
@@ -107,7 +96,7 @@ inline V interleave(const V& a, const V& b, Indices<I...>) {
 // Transposes every block of four by four values.
 template <class T, int N = 4>
 inline void transpose4(Vec<T, N>& a, Vec<T, N>& b, Vec<T, N>& c, Vec<T, N>& d) {
-  constexpr FirstIndices<N> all{};
+  constexpr FirstNumbers<N> all{};
   const Vec<T, N> ac0 = interleave<0>(a, c, all), ac1 = interleave<2>(a, c, all);
   const Vec<T, N> bd0 = interleave<0>(b, d, all), bd1 = interleave<2>(b, d, all);
   a = interleave<0>(ac0, bd0, all);
@@ -146,7 +135,7 @@ inline void load_triples(const T* from, Vec<Real, 4> pixel[4]) {
 
 // Lane k of the result is value 3 * k + kPlace of three registers.
 template <int kPlace, class V, int... kLane>
-inline V every_third(const V& a, const V& b, const V& c, Indices<kLane...>) {
+inline V every_third(const V& a, const V& b, const V& c, Numbers<kLane...>) {
   constexpr int n = sizeof...(kLane);
   const V first =
       __builtin_shufflevector(a, b, (3 * kLane + kPlace < 2 * n ? 3 * kLane + kPlace : 0)...);
@@ -159,7 +148,7 @@ template <class Real, int kStep = kNative<Real>>
 inline void load_points(const Real* from, Vec<Real, kStep> point[3]) {
   const auto a = load<kStep>(from), b = load<kStep>(from + kStep),
              c = load<kStep>(from + 2 * kStep);
-  constexpr FirstIndices<kStep> lanes{};
+  constexpr FirstNumbers<kStep> lanes{};
   point[0] = every_third<0>(a, b, c, lanes);
   point[1] = every_third<1>(a, b, c, lanes);
   point[2] = every_third<2>(a, b, c, lanes);

@@ -42,7 +42,7 @@ struct Neighbourhood {
 
 template <int... I>
 inline Neighbourhood<float, 2 * kPairs> split(const Vec<float, 2 * kPairs>& a,
-                                              const Vec<float, 2 * kPairs>& b, Indices<I...>) {
+                                              const Vec<float, 2 * kPairs>& b, Numbers<I...>) {
   return {__builtin_shufflevector(a, b, (2 * I)...), __builtin_shufflevector(a, b, (2 * I + 1)...)};
 }
 
@@ -56,7 +56,7 @@ template <class Real, class T, class Offset>
 inline Neighbourhood<Real, kSamples<Real>> load_neighbourhood(const T* box, const Offset* offset) {
   if constexpr (std::is_same_v<Real, float>) {
     return split(load_pairs(box, offset), load_pairs(box, offset + kPairs),
-                 FirstIndices<2 * kPairs>{});
+                 FirstNumbers<2 * kPairs>{});
   } else {
     Neighbourhood<Real, kSamples<Real>> of;
     for (int l = 0; l < kSamples<Real>; ++l) {

@@ -129,21 +129,20 @@ void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Ru
   }
 }
 
-template <class T, class Real>
+template <class S, class T, class Real>
 void slopes_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile, int r, int rows,
-                const Run<Real>& run, const TaskMemory<Real>& memory, double* sums) {
+                const Run<Real>& run, const TapPlaces<S>& places, const TaskMemory<Real>& memory,
+                double* sums) {
   Positions<Real> by;
-  with_stencil(at.p, [&](auto stencil) {
-    using S = decltype(stencil);
-    if (plan.route == Route::kWide) {
-      slopes_run_wide<S>(at, tile, r, run, memory, &by);
-    } else if (plan.route == Route::kFew) {
-      with_few(at.p.channels,
-               [&](auto few) { slopes_run_few<S, decltype(few)::value>(at, tile, r, run, &by); });
-    } else if constexpr ((S::kCount > 4)) {
-      slopes_run_taps<S>(at, tile, r, rows, run, &by);
-    }
-  });
+  if (plan.route == Route::kWide) {
+    slopes_run_wide(at, tile, r, run, places, memory, &by);
+  } else if (plan.route == Route::kFew) {
+    with_few(at.p.channels, [&](auto few) {
+      slopes_run_few<S, decltype(few)::value>(at, tile, r, run, places, &by);
+    });
+  } else if constexpr ((S::kCount > 4)) {
+    slopes_run_taps(at, tile, r, rows, run, places, &by);
+  }
   finish_run(at, tile, r, rows, run, &by, sums);
 }
 

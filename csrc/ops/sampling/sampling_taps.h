@@ -132,18 +132,16 @@ template <class S, int kGroup, class T>
 class GroupReader {
  public:
   template <class Real>
-  GroupReader(const Places<T>& at, const Run<Real>& run)
-      : view_(at.p.input), places_(at, run, view_), count_(run.count) {
-    if (view_.w != 1)
-      for (int32_t& state : places_.state) state = state == kInside ? kPartly : state;
+  GroupReader(const Places<T>& at, const Run<Real>& run, const TapPlaces<S>& places)
+      : view_(at.p.input), places_(places), count_(run.count) {
     for (int k = 0; k < count_; k += kGroup) {
       int32_t sum = 0;
-      for (int l = k; l < k + kGroup; ++l) sum += places_.state[l];
+      for (int l = k; l < k + kGroup; ++l) sum += state(l);
       TapState& group = group_[k / kGroup];
       group = sum == 0 ? kInside : sum == kGroup * kOutside ? kOutside : kPartly;
       if (group != kPartly) continue;
       for (int l = k; l < k + kGroup; ++l) {
-        if (places_.state[l] != kPartly) continue;
+        if (state(l) != kPartly) continue;
         const auto taps = tap_indices<S>(at, run, l);
         for (int t = 0; t < S::kCount; ++t) {
           const int64_t offset = taps.offset(t, view_);
@@ -176,10 +174,15 @@ class GroupReader {
   }
 
  private:
+  // Pixels that do not lie side by side are read one by one.
+  int32_t state(int k) const {
+    return view_.w != 1 && places_.state[k] == kInside ? kPartly : places_.state[k];
+  }
+
   void copy_taps(int k, const T* plane, T* out) const {
-    if (places_.state[k] == kOutside) {
+    if (state(k) == kOutside) {
       std::memset(out, 0, sizeof(T) * S::kCount);
-    } else if (places_.state[k] == kInside) {
+    } else if (state(k) == kInside) {
       for (int r = 0; r < S::kRows; ++r)
         std::memcpy(out + r * S::kTaps, plane + places_.offset[k] + places_.row[r],
                     sizeof(T) * S::kTaps);
@@ -199,7 +202,7 @@ class GroupReader {
   }
 
   const ImageView<const T>& view_;
-  TapPlaces<S> places_;
+  const TapPlaces<S>& places_;
   int count_;
   TapState group_[kRoom / kGroup];
   // Of samples that lie partly in the image: where each tap is, if it is.
@@ -214,7 +217,8 @@ void forward_taps(const SamplingParams<T>& p, int64_t n, const Tile& tile) {
   const Places<T> at(p, n);
   for_each_run<false>(at, tile, [&](int r, int rows, const Run<Real>& run) {
     const Blend blender(run, false);
-    const GroupReader<S, Blend::kGroup, T> reader(at, run);
+    const TapPlaces<S> places(at, run, p.input);
+    const GroupReader<S, Blend::kGroup, T> reader(at, run, places);
     alignas(64) Real line[kRoom];
     for (int64_t c = 0; c < p.channels; ++c) {
       reader.read(
@@ -257,10 +261,9 @@ inline void add_pairs(Real* const (&to)[4], const Vec<Real, 4>& first, const Vec
 // stalls: so samples are taken from four parts of the run in turns.
 template <class S, class T, class Real>
 void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
-                     int64_t first, int64_t channels) {
+                     const TapPlaces<S>& places, int64_t first, int64_t channels) {
   const auto& p = at.p;
   const auto& view = p.grad_input;
-  const TapPlaces<S> places(at, run, view);
   const TapWeights<S, Real> weights(run);
   alignas(64) Real line[kRoom];
   const auto spread = [&](Real* plane, int k) {
@@ -298,12 +301,12 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
 // by[axis][k]: derivatives of the loss by the positions of a run, in pixels.
 template <class S, class T, class Real>
 void slopes_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
-                     Positions<Real>* by) {
+                     const TapPlaces<S>& places, Positions<Real>* by) {
   using Blend = Blender<S, Real>;
   constexpr int kGroup = Blend::kGroup;
   const auto& p = at.p;
   const Blend blender(run, true);
-  const GroupReader<S, kGroup, T> reader(at, run);
+  const GroupReader<S, kGroup, T> reader(at, run, places);
   for (int a = 0; a < S::kDims; ++a) std::memset(by->at[a], 0, sizeof(by->at[a]));
   alignas(64) Real line[kRoom];
   for (int64_t c = 0; c < p.channels; ++c) {

@@ -257,11 +257,11 @@ const Real* gradient_pixel(const SamplingParams<T>& p, const T* grad, int64_t ch
 // Adds a run's gradients to channels [first, first + channels) of grad_input.
 template <class S, class T, class Real>
 void spread_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
-                     int64_t first, int64_t channels, const TaskMemory<Real>& memory) {
+                     const TapPlaces<S>& places, int64_t first, int64_t channels,
+                     const TaskMemory<Real>& memory) {
   const auto& p = at.p;
   Real* image = p.grad_input.at(input_of(p, at.n), first, 0, 0);
   Real* nowhere = nullptr;
-  const TapPlaces<S> places(at, run, p.grad_input);
   const TapWeights<S, Real> weights(run);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* from = p.grad_output.at(at.n, first, tile.plane, i, j);
@@ -313,12 +313,12 @@ void slopes_of(const Run<Real>& run, int k, const Real product[S::kCount], Real 
 // by[axis][k]: derivatives of the loss by the positions of a run, in pixels.
 template <class S, class T, class Real>
 void slopes_run_wide(const Places<T>& at, const Tile& tile, int r, const Run<Real>& run,
-                     const TaskMemory<Real>& memory, Positions<Real>* by) {
+                     const TapPlaces<S>& places, const TaskMemory<Real>& memory,
+                     Positions<Real>* by) {
   const auto& p = at.p;
   T* zeros = reinterpret_cast<T*>(memory.aside);
   std::memset(zeros, 0, sizeof(T) * p.channels);
   const T* image = p.input.at(input_of(p, at.n), 0, 0, 0);
-  const TapPlaces<S> places(at, run, p.input);
   for_each_pixel(tile, r, run.count, [&](int64_t i, int64_t j, int k) {
     const T* from = p.grad_output.at(at.n, 0, tile.plane, i, j);
     const Real* grad = gradient_pixel(p, from, p.channels, memory.line);
