@@ -72,11 +72,12 @@ def differentiable(
             torch.library.register_autocast(op, device_type, autocast)
 
     plain_call = op._op
-    tensors = range(sum("Tensor" in str(a.type) for a in op._schema.arguments))  # they come first
+    tensors = [k for k, a in enumerate(op._schema.arguments) if "Tensor" in str(a.type)]
 
     def call(*args: Any) -> Any:
         if torch.compiler.is_compiling():
             return op(*args)
+        # As `is_in_transform`, without a call more.
         if forward_ad._current_level < 0 and _functorch.peek_interpreter_stack() is None:
             if torch.is_grad_enabled():
                 for k in tensors:  # torch's own look at all arguments takes longer

@@ -275,9 +275,8 @@ class CollapseAlarm(Callback):
         self.sample, self.every, self.limit = sample, every, limit
         self.count = count if real is None else min(count, len(real))
         self._shape = None if real is None else real.shape[1:]
-        self._known = real is not None
         self.reference = 0.0 if real is None else nearest_distance(real[: self.count].flatten(1))
-        if self._known and not self.reference > 0:
+        if real is not None and not self.reference > 0:
             raise ValueError("CollapseAlarm: expected real samples that differ, got the same twice")
         self._collapsed = False
 
@@ -293,14 +292,14 @@ class CollapseAlarm(Callback):
                 f"got {tuple(samples.shape[1:])}"
             )
         distance = nearest_distance(samples.flatten(1))
-        if not self._known:
+        if self._shape is None:
             self.reference = max(self.reference, distance)
         diversity = distance / self.reference if self.reference else 0.0
         trainer.metrics["diversity"] = diversity
         before = self._collapsed
         self._collapsed = trainer.first_process(diversity < self.limit)
         if self._collapsed and not before:
-            than = "real data" if self._known else "at its best"
+            than = "at its best" if self._shape is None else "real data"
             trainer.warn(
                 f"the generator repeats itself: its samples are {diversity:.2g} as different from "
                 f"each other as {than}"

@@ -154,8 +154,8 @@ inline void blend_lanes_apart(const Real* box, int64_t below, const Run<Real>& r
                               Vec<Real, kLanes> lane[kLanes]) {
   using V = Vec<Real, kLanes>;
   const V fx = load<kLanes>(run.fraction[0] + k), fy = load<kLanes>(run.fraction[1] + k);
-  if constexpr (kLanes ==
-                4) {  // both neighbours of a row are turned at once, before they are weighed
+  if constexpr (kLanes == 4) {
+    // Both neighbours of a row are turned at once, before they are weighed.
     using Pair = Vec<Real, 8>;
     Pair top[4], bottom[4];
     for (int l = 0; l < 4; ++l) {
