@@ -79,8 +79,8 @@ def to_device(batch: Any, device: torch.device) -> Any:
     """A batch, its lists, tuples and dictionaries included, on a device."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, (list, tuple)):
+        return [to_device(value, device) for value in batch]
     if isinstance(batch, Mapping):
         return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return [to_device(value, device) for value in batch]
     return batch

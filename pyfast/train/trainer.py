@@ -169,7 +169,8 @@ class Trainer:
 
     def _one_step(self) -> None:
         self.seed_generators(self.step)
-        self.system.step = self.step
+        # Past nn.Module, which would look for a parameter, a module or a buffer of that name.
+        object.__setattr__(self.system, "step", self.step)
         self.values, self.metrics, self.pictures, self.warnings = {}, {}, {}, []
         self.batch = self._draw()
         for update in self._updates:
