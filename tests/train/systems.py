@@ -138,12 +138,15 @@ class Replay(TwoPlayers):
 
 
 class Pixels(Toy):
-    """L-BFGS over the pixels of a picture, of which each sample wants something."""
+    """L-BFGS over the pixels of a picture, of which each sample wants something.
+
+    In float64: a line search makes much of the last bits, in which two processes may differ.
+    """
 
     settings = Settings(batch_size=18)
 
     def build(self):
-        self.picture = nn.Parameter(torch.zeros(4, 3))
+        self.picture = nn.Parameter(torch.zeros(4, 3, dtype=torch.float64))
 
     def loss(self, batch):
         targets = torch.arange(12.0).view(4, 3) / 12 + 0.1 * batch[0].mean(1).view(-1, 1, 1)
