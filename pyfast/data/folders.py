@@ -7,9 +7,10 @@ every file that is damaged or of another size, which is better known before a ni
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast._files import PICTURES, pictures_in, some_pictures_in
+from pyfast.data._folders import TEST_EVERY, listed, of_split
 from pyfast.data.augmentation import generator
 from pyfast.data.image_files import read_image, squared
-from pyfast.data.segmentation import TEST_EVERY, _listed
 from pyfast.ops._pictures import read_picture
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
@@ -68,7 +69,8 @@ class PictureFolder(Dataset[Any]):
             except (ValueError, OSError) as error:
                 problems.append(str(error))
         if problems:
-            raise ValueError(f"{len(problems)} of {len(self)} samples:\n{_listed(problems)}")
+            texts = listed(problems, "\n")
+            raise ValueError(f"{len(problems)} of {len(self)} samples:\n{texts}")
 
     def read(self, file: Path) -> Tensor:
         """A picture as it is, (channels, H, W) in [0, 1]."""
@@ -142,7 +144,7 @@ class ImageFolder(PictureFolder):
         empty = [name for name, files in found.items() if not files]
         if not found or empty:
             raise ValueError(
-                f"{root}: no picture in {_listed(empty, ', ')} ({', '.join(PICTURES)})"
+                f"{root}: no picture in {listed(empty)} ({', '.join(PICTURES)})"
                 if empty
                 else f"{root}: expected a folder of pictures for each class, got no folder"
             )
@@ -197,14 +199,15 @@ class ClassificationFolder(ImageFolder):
         missing = [name for name in names if name not in self.classes]
         unknown = [name for name in self.classes if name not in names]
         if missing or unknown:
-            wrong = f"no {_listed(missing, ', ')}" if missing else f"also {_listed(unknown, ', ')}"
+            wrong = f"no {listed(missing)}" if missing else f"also {listed(unknown)}"
             raise ValueError(
-                f"{part or root}: expected a folder for each of {_listed(names, ', ')}, got {wrong}"
+                f"{part or root}: expected a folder for each of {listed(names)}, got {wrong}"
             )
         self.files = [(file, names.index(self.classes[label])) for file, label in self.files]
         self.classes = names
         if part is None:
-            self.files = _every_fifth(self.files, split == "test")
+            by_class = groupby(self.files, key=itemgetter(1))
+            self.files = [file for _, own in by_class for file in of_split(list(own), split)]
         if not self.files:
             raise ValueError(
                 f"{root}: expected at least {TEST_EVERY} pictures of a class, of which one is for "
@@ -254,7 +257,7 @@ class AlignedPairs(PictureFolder):
         alone = [here[name].name for name in here if name not in there]
         alone += [there[name].name for name in there if name not in here]
         if alone:
-            raise ValueError(f"{first} and {second}: no partner for {_listed(alone, ', ')}")
+            raise ValueError(f"{first} and {second}: no partner for {listed(alone)}")
         self.files = [(here[name], there[name]) for name in here]
 
     def __len__(self) -> int:
@@ -367,22 +370,11 @@ def _part(root: Path, split: str) -> Path | None:
     return train if split == "train" else test
 
 
-def _every_fifth(files: list[tuple[Path, int]], wanted: bool) -> list[tuple[Path, int]]:
-    """Every fifth file of each class, or the others."""
-    seen: Counter[int] = Counter()
-    chosen = []
-    for file, label in files:
-        seen[label] += 1
-        if (seen[label] % TEST_EVERY == 0) == wanted:
-            chosen.append((file, label))
-    return chosen
-
-
 def _named(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their names without suffixes."""
     files = some_pictures_in(_folder(folder))
     named = {file.stem: file for file in files}
     twice = [file.name for file in files if named[file.stem] != file]
     if twice:
-        raise ValueError(f"{folder}: other pictures have the names of {_listed(twice, ', ')}")
+        raise ValueError(f"{folder}: other pictures have the names of {listed(twice)}")
     return named

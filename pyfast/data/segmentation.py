@@ -13,10 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast._files import pictures_in
+from pyfast.data._folders import listed, of_split
 from pyfast.data.image_files import read_image
-
-SHOWN = 8
-TEST_EVERY = 5  # of pictures that nobody has split
 
 Sample = tuple[Tensor, Tensor]
 
@@ -71,7 +69,7 @@ class LabelledPictures(Dataset[Sample]):
         labels = torch.from_numpy(np.array(picture).astype(np.int64))
         wrong = labels[(labels >= self.classes) & (labels != self.ignore_label)]
         if wrong.numel() or labels.min() < 0:
-            found = ", ".join(map(str, wrong.unique()[:SHOWN].tolist()))
+            found = listed(list(map(str, wrong.unique().tolist())))
             raise ValueError(
                 f"{mask}: expected labels from 0 to {self.classes - 1}, or {self.ignore_label} to "
                 f"ignore, got {found}"
@@ -100,12 +98,13 @@ class LabelledPictures(Dataset[Sample]):
             if not counted.numel():
                 empty.append(mask.name)
         if problems:
-            raise ValueError(f"{len(problems)} of {len(self)} pictures:\n{_listed(problems)}")
+            texts = listed(problems, "\n")
+            raise ValueError(f"{len(problems)} of {len(self)} pictures:\n{texts}")
         if empty:
-            warnings.warn(f"every pixel is ignored in {_listed(empty, ', ')}", stacklevel=2)
+            warnings.warn(f"every pixel is ignored in {listed(empty)}", stacklevel=2)
         absent = [str(label) for label, count in enumerate(counts.tolist()) if not count]
         if absent:
-            warnings.warn(f"no pixel has the label {_listed(absent, ', ')}", stacklevel=2)
+            warnings.warn(f"no pixel has the label {listed(absent)}", stacklevel=2)
         return counts
 
 
@@ -144,7 +143,7 @@ def segmentation_folder(
     else:
         raise ValueError(
             f"{root}: expected JPEGImages and SegmentationClass, or images and masks, got "
-            f"{', '.join(sorted(p.name for p in root.iterdir())[:SHOWN]) or 'nothing'}"
+            f"{listed(sorted(p.name for p in root.iterdir())) or 'nothing'}"
         )
     return LabelledPictures(files, classes, ignore_label)
 
@@ -169,13 +168,8 @@ def _folder_files(root: Path, split: str) -> list[tuple[Path, Path]]:
         if (root / "images" / folder).is_dir():
             masks = root / "masks" / folder
             return _pairs(_by_stem(root / "images" / folder), _by_stem(masks), masks)
-    pictures = sorted(_by_stem(root / "images").items())
-    chosen = {
-        stem: picture
-        for number, (stem, picture) in enumerate(pictures)
-        if (number % TEST_EVERY == TEST_EVERY - 1) == (split == "test")
-    }
-    return _pairs(chosen, _by_stem(root / "masks"), root / "masks")
+    chosen = of_split(sorted(_by_stem(root / "images").items()), split)
+    return _pairs(dict(chosen), _by_stem(root / "masks"), root / "masks")
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
@@ -190,10 +184,6 @@ def _pairs(
     missing = [stem for stem, picture in pictures.items() if not picture or stem not in masks]
     if missing:
         raise ValueError(
-            f"{folder}: {len(missing)} names have no picture or no mask: {_listed(missing, ', ')}"
+            f"{folder}: {len(missing)} names have no picture or no mask: {listed(missing)}"
         )
     return [(picture, masks[stem]) for stem, picture in pictures.items() if picture]
-
-
-def _listed(things: Sequence[str], between: str = "\n") -> str:
-    return between.join(things[:SHOWN]) + (f"{between}..." if len(things) > SHOWN else "")

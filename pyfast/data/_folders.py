@@ -1,0 +1,20 @@
+"""What data sets of folders share: which files are for tests, and how many are named in a text."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+SHOWN = 8
+TEST_EVERY = 5
+
+Thing = TypeVar("Thing")
+
+
+def of_split(things: Sequence[Thing], split: str) -> list[Thing]:
+    """Of things that nobody has split every fifth for "test", the others for "train"."""
+    is_test = split == "test"
+    return [x for number, x in enumerate(things, 1) if (number % TEST_EVERY == 0) == is_test]
+
+
+def listed(things: Sequence[str], between: str = ", ") -> str:
+    """The first of them, with dots for the others."""
+    return between.join(things[:SHOWN]) + (f"{between}..." if len(things) > SHOWN else "")
