@@ -18,14 +18,13 @@ from torch import Tensor
 import pyfast
 from benchmarks.common import Case, Column, Prepared
 from benchmarks.ops.matting_alone import measured
+from benchmarks.ops.matting_cases import BOTH, Prepare, case_of
 from benchmarks.results import Figure, Goal
 from benchmarks.scenes import Scene, scene_of
 from pyfast.data import matte_errors
 
 pymatting = pytest.importorskip("pymatting", reason="the extra `bench` is not installed")
 pytestmark = pytest.mark.usefixtures("on_the_cpu")
-
-FORWARD, BOTH = "forward", "forward+backward"
 
 
 def bars(peer: str, must: float, stretch: float) -> tuple[Goal, ...]:
@@ -42,32 +41,10 @@ def result(array: Any) -> tuple[Tensor, ...]:
     return (torch.as_tensor(np.asarray(array)),)
 
 
-def case_of(
-    op: str,
-    megapixels: float,
-    prepare: Callable[[Scene], Prepared],
-    goals: tuple[Goal, ...],
-    direction: str = FORWARD,
-    bytes_per_pixel: int = 0,
-) -> Case:
-    """A case on the scene of that size; `bytes_per_pixel` that have to be read and written."""
-    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
-    shape = (3, round(width * 3 / 4), width)
-    return Case(
-        op,
-        shape,
-        "nchw",
-        direction,
-        lambda case, device: prepare(scene_of(megapixels)),
-        bytes=bytes_per_pixel * shape[1] * shape[2],
-        goals=goals,
-    )
-
-
 # --- the matrix and its energy --------------------------------------------------------------------
 
 
-def laplacian(scene: Scene) -> Prepared:
+def laplacian(scene: Scene, device: torch.device) -> Prepared:
     vector = np.random.default_rng(0).random(scene.alpha.size)
     image = planes(scene.image)
     columns = {
@@ -81,7 +58,7 @@ def laplacian(scene: Scene) -> Prepared:
     return Prepared(columns, result(pyfast.MattingLaplacian(image).matvec(vector)))
 
 
-def energy(scene: Scene) -> Prepared:
+def energy(scene: Scene, device: torch.device) -> Prepared:
     """Three channels and their gradient; the peers are given the matrix."""
     image = planes(scene.image).float()
     v = planes(scene.foreground).float().requires_grad_()
@@ -117,8 +94,8 @@ def energy(scene: Scene) -> Prepared:
 # --- mattes ---------------------------------------------------------------------------------------
 
 
-def alpha_from(marks: str) -> Callable[[Scene], Prepared]:
-    def prepare(scene: Scene) -> Prepared:
+def alpha_from(marks: str) -> Prepare:
+    def prepare(scene: Scene, device: torch.device) -> Prepared:
         trimap = getattr(scene, marks)
         # The solution of our system, as the tests find it directly. PyMatting's matrix is off by
         # 1e-4 in the smooth windows of these scenes, and its solution with it.
@@ -137,7 +114,7 @@ def alpha_from(marks: str) -> Callable[[Scene], Prepared]:
 # --- foregrounds and the guided filter ------------------------------------------------------------
 
 
-def multilevel(scene: Scene) -> Prepared:
+def multilevel(scene: Scene, device: torch.device) -> Prepared:
     image, alpha = scene.image.astype(np.float32), scene.alpha.astype(np.float32)
     # Each is near the truth, not near the other: what is seen of the foreground.
     weight = torch.from_numpy(scene.alpha)[..., None]
@@ -152,7 +129,7 @@ def multilevel(scene: Scene) -> Prepared:
     return Prepared(columns, (weight * torch.from_numpy(scene.foreground),))
 
 
-def closed_form(scene: Scene) -> Prepared:
+def closed_form(scene: Scene, device: torch.device) -> Prepared:
     image, alpha = scene.image, scene.alpha
     weight = torch.from_numpy(alpha)[..., None]
 
@@ -172,8 +149,8 @@ def closed_form(scene: Scene) -> Prepared:
 EPSILON = 1e-2  # below that OpenCV's float32 sums fail
 
 
-def guided(radius: int) -> Callable[[Scene], Prepared]:
-    def prepare(scene: Scene) -> Prepared:
+def guided(radius: int) -> Prepare:
+    def prepare(scene: Scene, device: torch.device) -> Prepared:
         guide, mask = scene.image.astype(np.float32), scene.trimap.astype(np.float32)
         exact = pyfast.guided_filter(scene.image, scene.trimap, radius, EPSILON)
         columns = {

@@ -11,13 +11,11 @@ from torch import Tensor
 
 import pyfast
 from benchmarks.common import Case, Column, Prepared
+from benchmarks.ops.matting_cases import BOTH, Prepare, case_of
 from benchmarks.results import Goal
-from benchmarks.scenes import Scene, scene_of
+from benchmarks.scenes import Scene
 
 pytestmark = pytest.mark.usefixtures("on_a_gpu")
-
-FORWARD, BOTH = "forward", "forward+backward"
-Prepare = Callable[[Scene, torch.device], Prepared]
 
 
 def planes(array: np.ndarray, device: torch.device) -> Tensor:
@@ -87,37 +85,20 @@ def alpha_from(marks: str) -> Prepare:
     return prepare
 
 
-def case_of(
-    op: str,
-    megapixels: float,
-    prepare: Prepare,
-    seconds: float | None = None,
-    direction: str = FORWARD,
-    bytes_per_pixel: int = 0,
-) -> Case:
-    """A case on the scene of that size, which an H200 is to do in `seconds`."""
-    width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
-    shape = (3, round(width * 3 / 4), width)
-    return Case(
-        op,
-        shape,
-        "nchw",
-        direction,
-        lambda case, device: prepare(scene_of(megapixels), device),
-        bytes=bytes_per_pixel * shape[1] * shape[2],
-        goals=() if seconds is None else (Goal("seconds", seconds, device="cuda"),),
-    )
+def within(seconds: float) -> tuple[Goal, ...]:
+    """What an H200 is to do a case in."""
+    return (Goal("seconds", seconds, device="cuda"),)
 
 
 # Bytes: of the image and what else is read, and of what is written. In float64 24 for colours, 8 a
 # vector, 12 an entry of the matrix with its column; in float32 half of the first two. A solve has
 # as many as its iterations need: docs/operators/matting_cuda.md counts them.
 CASES = [
-    case_of("laplacian", 1, laplacian, 0.2e-3, bytes_per_pixel=24 + 25 * 12),
+    case_of("laplacian", 1, laplacian, within(0.2e-3), bytes_per_pixel=24 + 25 * 12),
     case_of("product-3-vectors", 1, product, bytes_per_pixel=24 + 6 * 8),
     case_of("energy", 0.35, energy, direction=BOTH, bytes_per_pixel=12 + 6 * 4),
-    case_of("alpha-trimap", 1, alpha_from("trimap"), 10e-3),
-    case_of("alpha-trimap", 8, alpha_from("trimap"), 50e-3),
+    case_of("alpha-trimap", 1, alpha_from("trimap"), within(10e-3)),
+    case_of("alpha-trimap", 8, alpha_from("trimap"), within(50e-3)),
     case_of("alpha-scribbles", 1, alpha_from("scribbles")),
 ]
 
