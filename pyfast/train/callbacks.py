@@ -160,7 +160,7 @@ class Evaluate(Callback):
         self.every, self.data = every, data
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.finished or (self.every and trainer.step % self.every == 0):
+        if trainer.due(self.every):
             with trainer.evaluating():
                 found = evaluate(trainer.system, self.data)
             trainer.metrics.update({f"test/{name}": value for name, value in found.items()})
@@ -281,7 +281,7 @@ class CollapseAlarm(Callback):
         self._collapsed = False
 
     def on_step(self, trainer: Trainer) -> None:
-        if trainer.step % self.every and not trainer.finished:
+        if not trainer.due(self.every):
             return
         with trainer.evaluating():
             trainer.seed_generators()
@@ -324,7 +324,7 @@ class Samples(Callback):
         self.every, self.columns = every, columns
 
     def on_step(self, trainer: Trainer) -> None:
-        if not (trainer.finished or trainer.step % self.every == 0):
+        if not trainer.due(self.every):
             return
         with trainer.evaluating():
             trainer.seed_generators()
@@ -382,7 +382,7 @@ class Progress(Callback):
     def on_step(self, trainer: Trainer) -> None:
         if self._bar is None:
             return
-        if trainer.step % self.every == 0 or trainer.finished:
+        if trainer.due(self.every):
             self._bar.set_postfix(
                 {k: f"{float(v):.4g}" for k, v in trainer.values.items()}, refresh=False
             )

@@ -55,13 +55,7 @@ class Log(Callback):
             self._writer = SummaryWriter(folder, purge_step=trainer.step + 1)
 
     def on_step(self, trainer: Trainer) -> None:
-        if not (
-            trainer.step % self.every == 0
-            or trainer.finished
-            or trainer.metrics
-            or trainer.pictures
-            or trainer.warnings
-        ):
+        if not (trainer.due(self.every) or trainer.metrics or trainer.pictures or trainer.warnings):
             return
         numbers = {**trainer.averages(), **trainer.metrics}
         if not self._file:

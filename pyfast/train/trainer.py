@@ -116,6 +116,14 @@ class Trainer:
         """Whether all steps are done."""
         return self.step >= self.system.config.steps
 
+    def due(self, every: int | None) -> bool:
+        """Whether the last step was one of every so many, or the last of the run.
+
+        Args:
+            every: steps between two. None: the last one only.
+        """
+        return self.finished or bool(every and self.step % every == 0)
+
     def fit(self, resume: bool = False) -> None:
         """Runs the steps that are left.
 
@@ -159,7 +167,7 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_step(self)
                 stop = self.any_process(self._stop)
-                if self.step % self.save_every == 0 or self.finished or stop:
+                if stop or self.due(self.save_every):
                     self.save()
             if stop:
                 raise KeyboardInterrupt
