@@ -5,6 +5,7 @@ TORCH ?= torch==2.13.0
 export TORCH
 # A test process for each processor, four at most: each holds torch in memory.
 WORKERS ?= --numprocesses logical --maxprocesses 4 --dist worksteal
+export WORKERS
 WITH := $(PYTHON) scripts/environment.py
 
 .PHONY: help demo test verify weights check bench docs wheel clean

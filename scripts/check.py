@@ -5,6 +5,8 @@
 Runs the named checks, or all, to the end; a check that fails shows its output.
 """
 
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -17,7 +19,7 @@ NATIVE = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".h", ".cpp", ".cu", ".cuh") and "third_party" not in path.parts
 ]
-WORKERS = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "worksteal"]
+WORKERS = shlex.split(os.environ.get("WORKERS", ""))  # of pytest: `make check` says how many
 CHECKS = {
     "lint": ["ruff", "check"],
     "format": ["ruff", "format", "--check"],
