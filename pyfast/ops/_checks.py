@@ -16,8 +16,17 @@ from pyfast.ops._autograd import is_autocast_on
 FLOATS = (torch.float32, torch.float64)
 HALVES = (torch.float16, torch.bfloat16)
 LinAlgError = torch.linalg.LinAlgError  # type: ignore[attr-defined]
-SINGULAR = 1e14  # max |A| max |inv A| of a matrix that float64 takes for an invertible one
 LARGEST_SIDE = 2**31 - 16  # of an output; indices are 32-bit integers in the kernels
+
+
+def is_singular(largest: Any, largest_of_inverse: Any) -> Any:
+    """Whether rounding alone keeps matrices of float64 from being singular.
+
+    Args:
+        largest: max |A|, a number or one for each matrix.
+        largest_of_inverse: max |inv A| as it was computed.
+    """
+    return largest * largest_of_inverse > 1e14
 
 
 def expect_tensor(op: str, name: str, value: Any) -> None:

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from functools import wraps
+from typing import Any, ParamSpec, TypeAlias
 
 import torch
 from torch import Tensor
 
 from pyfast.ops import _dense_crf_checks as checks
-from pyfast.ops._autograd import is_autocast_on
+from pyfast.ops._autograd import is_autocast_on, without_autocast
 from pyfast.ops._checks import HALVES, expect_choice
 from pyfast.ops._dense_crf_operators import NORMALIZATIONS
 from pyfast.ops.gaussian_filter import GaussianFilter
 
 Kernel: TypeAlias = "tuple[GaussianFilter | Tensor, float | Tensor]"
 Filter = Callable[[Tensor], Tensor]
+P = ParamSpec("P")
 
 
-def is_cast(unary: Any) -> bool:
-    """Whether autocast is on, under which all is computed in float32 as without it."""
-    return isinstance(unary, Tensor) and is_autocast_on(unary.device.type)
+def in_float32(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Lets a function compute under autocast as it does without, on arguments in half precision
+    too."""
+
+    @wraps(function)
+    def outer(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        tensors = (value for value in (*args, *kwargs.values()) if isinstance(value, Tensor))
+        first = next(tensors, None)
+        if first is None or not is_autocast_on(first.device.type):
+            return function(*args, **kwargs)
+        with without_autocast(first.device.type):
+            named = {name: _wide(value) for name, value in kwargs.items()}
+            return function(*map(_wide, args), **named)  # type: ignore[arg-type]
+
+    return outer
 
 
-def wide(tensor: Any) -> Any:
-    return tensor.float() if isinstance(tensor, Tensor) and tensor.dtype in HALVES else tensor
+def _wide(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
 
 
 def built(

@@ -7,7 +7,9 @@ which are scaled. A plane, such as a trimap, has one channel, which need not be 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,15 @@ class Form:
     def plane(self) -> Form:
         """The form of one channel that goes with such a picture."""
         return replace(self, channelled=False)
+
+
+def opened(picture: Any) -> Any:
+    """The picture in a file where `picture` is a path."""
+    if not isinstance(picture, (str, os.PathLike)):
+        return picture
+    from pyfast.data import read_image
+
+    return read_image(Path(picture))
 
 
 def read_picture(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pyfast.ops._pictures import read_picture, read_plane
+from pyfast.ops._pictures import opened, read_picture, read_plane
 from pyfast.ops.alpha import estimate_alpha
 from pyfast.ops.foreground import estimate_foreground
 from pyfast.ops.trimaps import trimap_from_scribbles
@@ -115,7 +114,7 @@ def cutout(
     if len(given) != 1:
         found = " and ".join(given) or "none"
         raise TypeError(f"{op}: expected one of trimap, scribbles or alpha, got {found}")
-    image, trimap, scribbles, alpha = map(_opened, (image, trimap, scribbles, alpha))
+    image, trimap, scribbles, alpha = map(opened, (image, trimap, scribbles, alpha))
     pixels, form = read_picture(op, "image", image)
     pixels = pixels[:, :3].expand(-1, 3, -1, -1)
     if scribbles is not None:
@@ -128,14 +127,3 @@ def cutout(
     matte = read_plane(op, "alpha", alpha, pixels)[0].to(pixels).unsqueeze(1)
     colours = estimate_foreground(pixels, matte, method=method)
     return form.restore(torch.cat([colours, matte], 1))
-
-
-def _opened(picture: Any) -> Any:
-    """The picture in a file where `picture` is a path."""
-    if not isinstance(picture, (str, os.PathLike)):
-        return picture
-    from pathlib import Path
-
-    from pyfast.data import read_image
-
-    return read_image(Path(picture))

@@ -27,11 +27,10 @@ from pyfast.ops._dense_crf_reference import dense_crf_reference
 from pyfast.ops._mean_field import (
     Filter,
     bound,
-    is_cast,
+    in_float32,
     iterate,
     symmetric,
     symmetric_or_none,
-    wide,
 )
 from pyfast.ops.gaussian_filter import GaussianFilter, bilateral_features_of
 
@@ -41,6 +40,7 @@ __all__ = ["METHODS", "NORMALIZATIONS", "dense_crf", "dense_crf_reference"]
 _CUTOFF = 4.0
 
 
+@in_float32
 def dense_crf(
     unary: Tensor,
     image: Tensor,
@@ -96,21 +96,6 @@ def dense_crf(
         tensor([[[0, 0]]])
     """
     op = "dense_crf"
-    if is_cast(unary):
-        with torch.autocast(unary.device.type, enabled=False):
-            return dense_crf(
-                wide(unary),
-                image,
-                bilateral_sigma_xy=bilateral_sigma_xy,
-                bilateral_sigma_rgb=bilateral_sigma_rgb,
-                bilateral_weight=bilateral_weight,
-                gaussian_sigma=gaussian_sigma,
-                gaussian_weight=gaussian_weight,
-                compatibility=wide(compatibility),
-                iterations=iterations,
-                normalization=normalization,
-                method=method,
-            )
     numbers = {
         "bilateral_sigma_xy": bilateral_sigma_xy,
         "bilateral_sigma_rgb": bilateral_sigma_rgb,

@@ -24,12 +24,11 @@ from pyfast.ops._mean_field import (
     Kernel,
     bound_all,
     built,
-    is_cast,
+    in_float32,
     iterate,
     pairwise,
     symmetric,
     symmetric_or_none,
-    wide,
 )
 from pyfast.ops.gaussian_filter import GaussianFilter
 
@@ -43,6 +42,7 @@ __all__ = [
 _MOST_KERNELS = 16  # of one fused call
 
 
+@in_float32
 def mean_field(
     unary: Tensor,
     kernels: Sequence[Kernel],
@@ -83,15 +83,6 @@ def mean_field(
         tensor([[0, 0]])
     """
     op = "mean_field"
-    if is_cast(unary):
-        with torch.autocast(unary.device.type, enabled=False):
-            return mean_field(
-                wide(unary),
-                kernels,
-                compatibility=wide(compatibility),
-                iterations=iterations,
-                normalization=normalization,
-            )
     checks.expect_real(op, unary=unary)
     checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
     checks.check_compatibility(op, compatibility, unary)
@@ -148,6 +139,7 @@ def _fused(
     return torch.from_numpy(marginals)
 
 
+@in_float32
 def crf_free_energy(
     marginals: Tensor,
     unary: Tensor,
@@ -183,15 +175,6 @@ def crf_free_energy(
         tensor([-0.6931])
     """
     op = "crf_free_energy"
-    if is_cast(unary):
-        with torch.autocast(unary.device.type, enabled=False):
-            return crf_free_energy(
-                wide(marginals),
-                wide(unary),
-                kernels,
-                compatibility=wide(compatibility),
-                normalization=normalization,
-            )
     checks.expect_real(op, marginals=marginals, unary=unary)
     checks.check_labels(op, "unary", unary, 3, "(B, L, N)")
     checks.check_same_shape(op, "marginals", marginals, unary)

@@ -31,11 +31,11 @@ from pyfast.ops import _sampling_operators as operators
 from pyfast.ops._autograd import is_autocast_on, is_readable
 from pyfast.ops._checks import (
     HALVES,
-    SINGULAR,
     LinAlgError,
     expect_flag,
     expect_size,
     explained,
+    is_singular,
 )
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
@@ -430,7 +430,7 @@ def _inverse_of_one(rows: list[list[float]]) -> Tensor:
     # Of an affine map without its shift, which may be as long as it likes.
     columns = 2 if affine else 3
     sizes = [max(abs(value) for row in of for value in row[:columns]) for of in (rows, inverse)]
-    if sizes[0] * sizes[1] > SINGULAR:
+    if is_singular(*sizes):
         raise LinAlgError("a matrix has no inverse but for rounding")
     return torch.tensor(inverse, dtype=torch.float64, device="cpu")
 
@@ -448,7 +448,7 @@ def _inverse_of_all(matrix: Tensor) -> Tensor:
         raise LinAlgError("a matrix has no inverse") from None
     with np.errstate(all="ignore"):
         sizes = [np.abs(of[..., :rows]).max((-2, -1)) for of in (values, inverse)]
-        if (sizes[0] * sizes[1] > SINGULAR).any():
+        if is_singular(*sizes).any():
             raise LinAlgError("a matrix has no inverse but for rounding")
     return torch.from_numpy(inverse)
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from pyfast.ops._autograd import is_readable, without_autocast
 from pyfast.ops._checks import (
-    SINGULAR,
     LinAlgError,
     expect_flag,
     expect_floats,
     expect_size,
     expect_tensor,
+    is_singular,
     shape_error,
 )
 
@@ -114,7 +114,7 @@ def _inverse(op: str, system: Tensor) -> Tensor:
         raise LinAlgError(wrong) from None
     if is_readable(system):
         sizes = [of.detach().abs().amax((-2, -1)) for of in (system, inverse)]
-        if (sizes[0] * sizes[1] > SINGULAR).any():
+        if is_singular(*sizes).any():
             raise LinAlgError(wrong)
     return inverse
 

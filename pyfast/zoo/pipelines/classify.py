@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from pyfast.data.image_files import squared
-from pyfast.ops._pictures import read_picture
-from pyfast.ops.compositing import _opened
+from pyfast.ops._pictures import opened, read_picture
 
 if TYPE_CHECKING:
     from pyfast.zoo.spatial import SpatialClassifier
@@ -67,7 +66,7 @@ def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn
 
     if not isinstance(model, SpatialClassifier):
         raise TypeError(f"classify: expected a classifier, got {type(model).__name__}")
-    pixels, form = read_picture("classify", "picture", _opened(picture))
+    pixels, form = read_picture("classify", "picture", opened(picture))
     inputs = squared(pixels.float(), model.config.channels, model.config.size)
     every = model.classify(inputs.to(model.device)).cpu()
     results = [_named(one, model.labels) for one in every]

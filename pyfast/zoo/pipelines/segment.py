@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pyfast.ops._pictures import Form, read_picture
-from pyfast.ops.compositing import _opened
+from pyfast.ops._pictures import Form, opened, read_picture
 
 if TYPE_CHECKING:
     from pyfast.nn import DenseCRF
@@ -103,7 +102,7 @@ def segment(
     overlap = (tile or 0) // 4 if overlap is None else overlap
     if tile is not None and not 0 <= overlap < tile:
         raise ValueError(f"segment: expected overlap from 0 to below {tile}, got {overlap}")
-    pixels, form = read_picture("segment", "picture", _opened(picture))
+    pixels, form = read_picture("segment", "picture", opened(picture))
     image = _as_rgb(pixels.float())
     options: Any = {"crf": crf, "scales": scales, "flip": flip}
     results = []
