@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast._files import pictures_in
-from pyfast.data._folders import listed, of_split
+from pyfast.data._folders import TEST_EVERY, listed, of_split
 from pyfast.data.image_files import read_image
 
 Sample = tuple[Tensor, Tensor]
@@ -129,7 +129,7 @@ def segmentation_folder(
 
     Raises:
         FileNotFoundError: no such folder, list or file.
-        ValueError: another split or form, or pictures without a mask, which are named.
+        ValueError: another split or form, no pictures, or some without a mask, which are named.
     """
     root = Path(root)
     if split not in ("train", "test"):
@@ -144,6 +144,11 @@ def segmentation_folder(
         raise ValueError(
             f"{root}: expected JPEGImages and SegmentationClass, or images and masks, got "
             f"{listed(sorted(p.name for p in root.iterdir())) or 'nothing'}"
+        )
+    if not files:
+        raise ValueError(
+            f"{root}: no picture with a mask for {split}; of folders that are not split, every "
+            f"{TEST_EVERY}th is for tests"
         )
     return LabelledPictures(files, classes, ignore_label)
 

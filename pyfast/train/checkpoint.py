@@ -16,15 +16,29 @@ def load_run(file: Path) -> dict[str, Any]:
     """What `Trainer.save` wrote.
 
     Raises:
-        ValueError: the file is damaged, or was not written by a trainer.
+        ValueError: the file is damaged, was not written by a trainer, or wants foreign code, which
+            is not run.
     """
     try:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, UnpicklingError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from error
+        wanted = _foreign(file) if isinstance(error, UnpicklingError) else ""
+        raise ValueError(
+            f"{file} wants {wanted} to be imported, which is refused: no trainer wrote it"
+            if wanted
+            else f"{file} is damaged: {str(error) or 'it ends too early'}"
+        ) from error
     if not isinstance(saved, dict) or not {"settings", "weights", "callbacks"} <= set(saved):
         raise ValueError(f"{file} is no checkpoint of a run: load_checkpoint reads other files")
     return saved
+
+
+def _foreign(file: Path) -> str:
+    """What a pickle wants to import beside what tensors are made of; nothing of it is run."""
+    try:
+        return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(file))
+    except (RuntimeError, ValueError):  # not in the format of torch.save
+        return ""
 
 
 def read_checkpoint(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
@@ -49,6 +63,8 @@ def check_settings(file: Path, then: dict[str, Any], now: dict[str, Any], step: 
         for key in {**then, **now}
         if key != "steps" and then.get(key) != now.get(key)
     ]
+    if then.get("model") != now.get("model"):
+        differing = differing[:1]  # settings of another model do not compare
     if differing:
         raise ValueError(f"{file} is of a run with other settings: {'; '.join(differing)}")
     if now["steps"] < step:

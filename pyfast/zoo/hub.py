@@ -75,7 +75,8 @@ def from_pretrained(
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{file} is damaged or no safetensors file: {error}") from error
+        hint = "" if file.suffix == ".safetensors" else "; load_checkpoint reads files of others"
+        raise ValueError(f"{file} is damaged or no safetensors file: {error}{hint}") from error
     if "pyfast" not in metadata:
         raise ValueError(
             f"{file} does not say which model it is of: give load_checkpoint the file and the model"

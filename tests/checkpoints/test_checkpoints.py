@@ -162,7 +162,7 @@ def test_another_model_and_unknown_layouts(tiny, tmp_path):
     with pytest.raises(ValueError, match="did you mean torchvision_vgg1"):
         load_checkpoint(tmp_path / "x.pth", layout="torchvision_vgg17")
     torch.save(torchvision_names(tiny), tmp_path / "y.pth")
-    with pytest.raises(ValueError, match="none of the layouts"):
+    with pytest.raises(ValueError, match="none of the layouts of resnet50"):
         load_checkpoint(tmp_path / "y.pth", model=zoo.create_model("resnet50.tiny"))
 
 

@@ -128,6 +128,10 @@ def test_folders_that_are_none(tmp_path, folder):
         segmentation_folder(folder, classes=3)
     with pytest.raises(ValueError, match="got none"):
         LabelledPictures([], 2)
+    for name in ("images", "masks"):
+        (tmp_path / "empty" / name).mkdir(parents=True)
+    with pytest.raises(ValueError, match="empty: no picture with a mask for train"):
+        segmentation_folder(tmp_path / "empty", classes=3)
 
 
 def test_chance_is_of_seed_epoch_and_index(folder):

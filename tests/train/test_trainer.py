@@ -184,6 +184,21 @@ def test_what_a_checkpoint_must_be(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"last\.pt is damaged"):
         fit(Regression(), tmp_path, resume=True)
+    file.write_bytes(b"")
+    with pytest.raises(ValueError, match="it ends too early"):
+        fit(Regression(), tmp_path, resume=True)
+
+
+def test_a_checkpoint_with_foreign_code_is_refused_by_name(tmp_path):
+    torch.save({"step": Path("anywhere")}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"last\.pt wants pathlib\.\w+ to be imported"):
+        fit(Regression(), tmp_path, resume=True)
+
+
+def test_another_model_is_all_that_is_said_of_its_settings(tmp_path):
+    fit(Regression(), tmp_path)
+    with pytest.raises(ValueError, match=r"model was 'Regression' and is 'Pixels'$"):
+        fit(Pixels(), tmp_path, resume=True)
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):

@@ -85,6 +85,16 @@ def test_both_backends_share_weights_and_results(name):
     torch.testing.assert_close(ours(*inputs), plain(*inputs), rtol=1e-4, atol=1e-5)
 
 
+def test_wrong_images_are_refused_in_words(name):
+    model = tiny(name).eval()
+    image, *others = model.example_inputs()
+    for wrong in (image[:, :1].expand(-1, 2, -1, -1), image.new_zeros(2, 2, 1, 1)):
+        with pytest.raises(ValueError, match="expected image"):
+            model(wrong, *others)
+    with pytest.raises(TypeError, match="expected image"):
+        model(image.tolist(), *others)
+
+
 def test_bfloat16_on_the_cpu(name):
     model = tiny(name).eval()
     with torch.autocast("cpu", torch.bfloat16):

@@ -49,6 +49,9 @@ def test_what_is_not_there_or_damaged(toy, tmp_path):
     file.write_bytes(file.read_bytes()[:-10])
     with pytest.raises(ValueError, match="damaged"):
         zoo.from_pretrained(tmp_path)
+    torch.save({}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match="load_checkpoint reads files of others"):
+        zoo.from_pretrained(tmp_path / "x.pth")
     with pytest.raises(ValueError, match="no name"):
         zoo.save_pretrained(type("Nameless", (toy,), {})(toy.Config()), tmp_path)
 

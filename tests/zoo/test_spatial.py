@@ -87,6 +87,13 @@ def test_the_rate_of_localisation_networks_and_its_drops():
     assert rates == pytest.approx([0.01] * 10 + [0.001] * 10 + [0.0001] * 10)
 
 
+@pytest.mark.parametrize(("name", "count"), [("stn_cnn", 10), ("stn_svhn_single", 11)])
+def test_fewer_classes_need_a_folder(name, count):
+    model = zoo.create_model(f"{name}.tiny", classes=count - 1)
+    with pytest.raises(ValueError, match=f"generated images have {count} classes"):
+        model.dataset()
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -95,9 +102,11 @@ def test_the_rate_of_localisation_networks_and_its_drops():
         ({"digits": 3}, "digits 1 or 2"),
         ({"optimizer": "adam"}, "sgd"),
         ({"steps": 0}, "steps"),
+        ({"size": 27}, "size of at least 28"),
+        ({"kernels": (17, 3)}, "something left of 20 pixels"),
     ],
 )
-def test_settings_that_do_not_exist(override, message):
+def test_settings_that_do_not_fit(override, message):
     with pytest.raises(ValueError, match=message):
         zoo.create_model("stn_cnn.tiny", **override)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pyfast.zoo._images import expect_images
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.registry import nearest
 from pyfast.zoo.system import Config, Model
@@ -87,7 +88,8 @@ class Backbone(Model):
             For every node its features (B, C, h, w), in the order of the network.
 
         Raises:
-            ValueError: an unknown node, with the nearest names; no image of three channels.
+            TypeError: no tensor of floats.
+            ValueError: an unknown node, with the nearest names; no images of three channels.
         """
         known = self.feature_nodes()
         for node in nodes:
@@ -95,10 +97,7 @@ class Backbone(Model):
                 raise ValueError(
                     f"{type(self).__name__} has no node {node!r}{nearest(node, known)}"
                 )
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ValueError(
-                f"{type(self).__name__}: expected image (B, 3, H, W), got {tuple(image.shape)}"
-            )
+        expect_images(self, image, 3)
         missing, found, value = set(nodes), {}, image
         for name, step in self.steps():
             if not missing:
@@ -116,13 +115,10 @@ class Backbone(Model):
             image: preprocessed, (B, 3, H, W).
 
         Raises:
-            ValueError: no image of three channels, or one too small for the network.
+            TypeError: no tensor of floats.
+            ValueError: no images of three channels, or too small for the network.
         """
-        if min(image.shape[-2:]) < self.smallest:
-            raise ValueError(
-                f"{type(self).__name__}: expected an image of at least {self.smallest} x "
-                f"{self.smallest}, got {tuple(image.shape)}"
-            )
+        expect_images(self, image, 3, smallest=self.smallest)
         config = self.config
         if config.features_only:
             indices = config.out_indices or range(len(self.stages))

@@ -109,7 +109,8 @@ class ResNet(Backbone):
         self.bn1 = nn.BatchNorm2d(config.width)
         self.relu1 = nn.ReLU()
         self.pool1 = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=config.ceil_mode)
-        self.smallest = 32 if config.output_stride == 32 else 1
+        if config.output_stride < 32:
+            self.smallest = 3 if config.ceil_mode else 1
         inner, last, reached, dilation = config.width, ["relu1"], 4, 1
         for number, count in enumerate(BLOCKS[config.depth], start=1):
             width = config.width * 2 ** (number - 1)

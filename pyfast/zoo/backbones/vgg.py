@@ -84,7 +84,7 @@ class VGG(Backbone):
     def __init__(self, config: VGGConfig) -> None:
         super().__init__(config)
         pool = nn.MaxPool2d if config.pooling == "max" else nn.AvgPool2d
-        self.smallest = 32 if config.form == "classifier" else 1
+        self.smallest = _smallest(config)
         self.features = nn.Sequential()
         inner, last = 3, []
         for block, count in enumerate(CONVOLUTIONS[config.depth], start=1):
@@ -127,3 +127,16 @@ class VGG(Backbone):
             value = nn.functional.dropout(torch.relu(layer(value)), training=self.training)
         logits: Tensor = self.fc8(value)
         return logits
+
+
+def _smallest(config: VGGConfig) -> int:
+    """The side of an image of which one feature is left."""
+    if config.form == "classifier":
+        return 32
+    side = 1
+    for block, count in reversed([*enumerate(CONVOLUTIONS[config.depth], start=1)]):
+        if config.form == "dilated" and block < 4:  # the other form's poolings round up
+            side *= 2
+        if not config.padded:
+            side += 2 * count * (2 if block == 5 else 1)
+    return side

@@ -60,7 +60,8 @@ def read_state(file: Path, classes: Collection[str] = ()) -> dict[str, Tensor]:
     except pickle.UnpicklingError:
         content = _load_shells(file, classes)
     except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{file} is damaged or no checkpoint: {error}") from error
+        reason = str(error) or "it ends too early"
+        raise ValueError(f"{file} is damaged or no checkpoint: {reason}") from error
     return _unwrapped(_tensors(content, file))
 
 

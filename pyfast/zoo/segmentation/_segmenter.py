@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from pyfast.data.label_sets import LABEL_SETS
 from pyfast.nn import DenseCRF
+from pyfast.zoo._images import expect_images
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
 from pyfast.zoo.system import System, TrainingConfig, evaluating
@@ -105,6 +106,11 @@ class SegmenterConfig(TrainingConfig):
                 "expected at least 2 classes and a label for each or none, "
                 f"got classes={self.classes} and {len(self.labels)} labels"
             )
+        if self.crop < 1 or self.schedule_every < 1 or min(self.scales, default=0) <= 0:
+            raise ValueError(
+                "expected crop and schedule_every of at least 1 and positive scales, got "
+                f"{self.crop}, {self.schedule_every} and {self.scales}"
+            )
         if len(self.crf_sigmas) not in (0, 3) or len(self.crf_weights) not in (0, 2):
             raise ValueError(
                 "expected 3 crf_sigmas and 2 crf_weights, or none, got "
@@ -170,10 +176,11 @@ class Segmenter(System):
             flip: whether mirrored copies take part too.
 
         Raises:
-            ValueError: no image of three channels; no scale, or one that is not positive.
+            TypeError: no tensor of floats.
+            ValueError: no images of three channels, or smaller than the network takes; no scale, or
+                one that is not positive.
         """
-        if image.dim() != 4 or image.shape[1] != 3:
-            raise ValueError(f"expected image (B, 3, H, W), got {tuple(image.shape)}")
+        expect_images(self, image, 3)
         if not scales or min(scales) <= 0:
             raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
         with evaluating(self):

@@ -96,8 +96,8 @@ class CRFRNN(Segmenter):
 
     def forward(self, image: Tensor) -> Tensor:
         """Marginals, (B, L, H, W), of a preprocessed image (B, 3, H, W)."""
-        colours = self.preprocess.inverse(image) * 255
-        return self.crf(-self.scores(image), colours)
+        scores = self.scores(image)
+        return self.crf(-scores, self.preprocess.inverse(image) * 255)
 
     def loss(self, batch: Any) -> Tensor:
         image, labels = batch

@@ -190,6 +190,8 @@ class DeepLabResNetConfig(SegmenterConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if min(self.image_scales, default=1) <= 0:
+            raise ValueError(f"image_scales: expected positive numbers, got {self.image_scales}")
         if not self.freeze_norms and self.batch_size < 2:
             raise ValueError(
                 "expected batch_size >= 2 where batch norms learn, got 1: freeze_norms=True keeps "

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pyfast.data import mirrored
 from pyfast.nn import ContextModule, DilatedConv2d
+from pyfast.zoo._images import expect_images
 from pyfast.zoo.backbones import VGG, VGGConfig
 from pyfast.zoo.registry import register
 from pyfast.zoo.segmentation._segmenter import (
@@ -101,6 +102,11 @@ class DilatedNetConfig(SegmenterConfig):
                 f"expected front_end_steps and joint_steps within the {self.steps} steps, got "
                 f"{self.front_end_steps} and {self.joint_steps}"
             )
+
+    @property
+    def margin(self) -> int:
+        """Pixels on each side of an image for which there are no scores."""
+        return 0 if self.padded else MARGIN
 
     @classmethod
     def tiny(cls) -> DilatedNetConfig:
@@ -200,6 +206,7 @@ class DilatedNet(Segmenter):
         h is (H - 372) / 8 where the front end does not pad, else H / 8; eight times that with
         the deconvolution.
         """
+        expect_images(self, image, 3, smallest=2 * self.config.margin + STRIDE)
         scores: Tensor = self.upsampling(self.context(self.network(image)))
         return scores
 
@@ -212,7 +219,7 @@ class DilatedNet(Segmenter):
         zoom = self.config.upsampling == "zoom"
         # The last pixels lie between two scores.
         rows, columns = (math.ceil(side / STRIDE) + zoom for side in (height, width))
-        margin = 0 if self.config.padded else MARGIN
+        margin = self.config.margin
         right, bottom = (margin + columns * STRIDE - width, margin + rows * STRIDE - height)
         scores = self(mirrored(image, (margin, right, margin, bottom)))
         if zoom:
@@ -224,7 +231,7 @@ class DilatedNet(Segmenter):
         return scores[..., :height, :width]
 
     def labels_at(self, labels: Tensor, scores: Tensor) -> Tensor:
-        margin = 0 if self.config.padded else MARGIN
+        margin = self.config.margin
         height, width = labels.shape[1:]
         inner = labels[:, margin : height - margin, margin : width - margin]
         step = max(1, round(inner.shape[2] / scores.shape[3]))
@@ -268,8 +275,7 @@ class DilatedNet(Segmenter):
         )
 
     def transform(self, **options: Any) -> Any:
-        margin = 0 if self.config.padded else MARGIN
-        return super().transform(margin=margin, **options)
+        return super().transform(margin=self.config.margin, **options)
 
     def stage_loss(self, name: str, batch: Any) -> Tensor:
         """Of the scores of the front end alone, or of the context module on fixed ones."""

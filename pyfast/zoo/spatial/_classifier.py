@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from pyfast.data import ClassificationFolder
 from pyfast.train import Update, schedules
+from pyfast.zoo._images import expect_images
 from pyfast.zoo.system import System, TrainingConfig, evaluating
 
 # What the registered names share.
@@ -116,6 +117,7 @@ class SpatialClassifier(System):
     """
 
     network: nn.Module
+    generated_classes: ClassVar[int] = 0  # of generated images; 0: as many as the config has
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -133,6 +135,11 @@ class SpatialClassifier(System):
         """
         config = self.config
         if not config.data:
+            if config.classes < self.generated_classes:
+                raise ValueError(
+                    f"expected data, a folder: the generated images have {self.generated_classes} "
+                    f"classes, got classes={config.classes}"
+                )
             return self.generated(split)
         folder = ClassificationFolder(
             config.data, split, config.size, config.channels, config.labels
@@ -148,14 +155,11 @@ class SpatialClassifier(System):
             images: (B, C, size, size) in [0, 1].
 
         Raises:
+            TypeError: no tensor of floats.
             ValueError: images of another shape.
         """
         channels, size = self.config.channels, self.config.size
-        if images.dim() != 4 or tuple(images.shape[1:]) != (channels, size, size):
-            raise ValueError(
-                f"{type(self).__name__}: expected images (B, {channels}, {size}, {size}), got "
-                f"{tuple(images.shape)}"
-            )
+        expect_images(self, images, channels, size)
         logits: Tensor = self.network(images)
         return logits
 

@@ -59,6 +59,13 @@ class StnCnnConfig(SpatialConfig):
             )
         if self.classifier not in ("cnn", "fcn"):
             raise ValueError(f"classifier: expected cnn or fcn, got {self.classifier!r}")
+        if self.classifier == "cnn":
+            view = self.crop if self.crop and self.transform else self.size
+            if _left(view, *self.kernels) < 1 or (self.transform and self.size < 28):
+                raise ValueError(
+                    f"expected size of at least 28 and something left of {view} pixels by "
+                    f"convolutions of {self.kernels[0]} and {self.kernels[1]}, got size={self.size}"
+                )
 
     @property
     def places(self) -> int:
@@ -79,6 +86,11 @@ class StnCnnConfig(SpatialConfig):
     @classmethod
     def paper(cls) -> StnCnnConfig:
         return cls(steps=150_000, batch_size=256)
+
+
+def _left(size: int, first: int, second: int) -> int:
+    """The side of what two convolutions of these sizes, each with a pooling, leave of an image."""
+    return ((size - first + 1) // 2 - second + 1) // 2
 
 
 def localisation(config: StnCnnConfig) -> tuple[nn.Module, int]:
@@ -102,7 +114,7 @@ def classifier(config: StnCnnConfig, channels: int, size: int) -> nn.Module:
     if config.classifier == "fcn":
         return nn.Sequential(mlp(channels * size**2, width, width), nn.Linear(width, outputs))
     first, second = config.kernels
-    last = ((size - first + 1) // 2 - second + 1) // 2
+    last = _left(size, first, second)
     # Pooling first: the same result, with a quarter of the work for the ReLU.
     return nn.Sequential(
         nn.Conv2d(channels, width, first),
@@ -157,6 +169,7 @@ class StnCnn(SpatialClassifier):
     """Reads distorted digits; without a transform it is the plain CNN or FCN to compare with."""
 
     Config = StnCnnConfig
+    generated_classes = 10
 
     def __init__(self, config: StnCnnConfig) -> None:
         super().__init__(config)

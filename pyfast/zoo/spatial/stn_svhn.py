@@ -153,6 +153,7 @@ class StnSvhn(SpatialClassifier):
     """Reads numbers of several digits; without a transform it is the CNN to compare with."""
 
     Config = StnSvhnConfig
+    generated_classes = 11
 
     def __init__(self, config: StnSvhnConfig) -> None:
         super().__init__(config)

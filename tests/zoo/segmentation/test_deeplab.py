@@ -177,6 +177,8 @@ def test_weights_of_a_classifier_go_into_the_body(tmp_path):
         ({"loss": "hinge"}, "cross_entropy, dice, lovasz"),
         ({"schedule": "cosine"}, "poly, step"),
         ({"preprocess": "none"}, "preprocess"),
+        ({"crop": 0}, "crop and schedule_every of at least 1"),
+        ({"scales": ()}, "positive scales"),
     ],
 )
 def test_settings_that_do_not_fit(settings, message):
@@ -190,6 +192,15 @@ def test_images_and_scales_that_do_not_fit():
         model.segment(torch.rand(3, 40, 40))
     with pytest.raises(ValueError, match="positive numbers"):
         model.segment(torch.rand(1, 3, 40, 40), scales=[0.0])
+    with pytest.raises(ValueError, match="image_scales: expected positive"):
+        zoo.create_model("deeplabv2_resnet101.tiny", image_scales=(0.5, 0.0))
+
+
+def test_the_smallest_image():
+    model = zoo.create_model("deeplabv2_resnet101.tiny", image_scales=()).eval()
+    assert model.segment(torch.rand(1, 3, 3, 3)).shape == (1, 3, 3)
+    with pytest.raises(ValueError, match="at least 3 x 3"):
+        model.segment(torch.rand(1, 3, 2, 9))
 
 
 def test_metrics():

@@ -170,6 +170,24 @@ def test_the_context_stage_takes_larger_batches():
     assert found == [("front end", 2), ("context", 8), ("joint", 2)]
 
 
+@pytest.mark.parametrize(("padded", "side"), [(False, 380), (True, 8)])
+def test_the_smallest_image_has_one_score(padded, side):
+    model = zoo.create_model("dilatednet_frontend", device="meta", padded=padded)
+    assert model(torch.zeros(1, 3, side, side, device="meta")).shape == (1, 21, 1, 1)
+    with pytest.raises(ValueError, match=f"at least {side}"):
+        model(torch.zeros(1, 3, side - 1, side, device="meta"))
+
+
+@pytest.mark.parametrize("depth", [16, 19])
+def test_the_smallest_image_of_an_unpadded_body(depth):
+    config = {"depth": depth, "form": "dilated", "padded": False, "classes": 0}
+    body = zoo.create_model("vgg16", device="meta", **config)
+    side = body.smallest
+    assert body(torch.zeros(1, 3, side, side, device="meta")).shape[2:] == (1, 1)
+    with pytest.raises(RuntimeError):
+        body.forward_features(torch.zeros(1, 3, side, side - 1, device="meta"), body.stages[-1:])
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
