@@ -78,10 +78,8 @@ def test_verify_measures_spatial_transformers():
 def test_export_gives_the_model_s_outputs(tmp_path, name):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
-    from pyfast.zoo.export import export_onnx
-
     model = zoo.create_model(name).eval()
-    assert export_onnx(model, tmp_path / "x.onnx") < 1e-5
+    assert zoo.export_onnx(model, tmp_path / "x.onnx") < 1e-5
     zoo.save_pretrained(model, tmp_path / "model")
     code, output = call("export", tmp_path / "model", tmp_path / "y.onnx")
     assert code == 0, output

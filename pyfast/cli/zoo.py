@@ -91,6 +91,8 @@ def verify(
                 )
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        typer.echo(f"{name} claims nothing{' that is measured so fast' if fast else ''}")
     if not all(row["passed"] for row in rows):
         raise typer.Exit(1)
 
@@ -132,8 +134,7 @@ def export(
     output: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
 ) -> None:
     """Write a saved model as ONNX and compare it with onnxruntime."""
-    from pyfast.zoo import from_pretrained
-    from pyfast.zoo.export import export_onnx
+    from pyfast.zoo import export_onnx, from_pretrained
 
     with mistakes():
         difference = export_onnx(from_pretrained(source), output)

@@ -3,13 +3,18 @@
 Nothing heavy is imported before it is used: training and metrics bring their own packages.
 """
 
-from pyfast.zoo import backbones, matting, segmentation, spatial
 from pyfast.zoo.checkpoints import load_checkpoint
 from pyfast.zoo.claims import Claim, Measured, claim, verify
+from pyfast.zoo.export import export_onnx
 from pyfast.zoo.hub import from_pretrained, save_pretrained, shipped_weights
+from pyfast.zoo.images import expect_images
 from pyfast.zoo.pipelines import Classification, Segmentation, classify, segment
 from pyfast.zoo.registry import ModelCard, create_model, info, list_models, register
 from pyfast.zoo.system import Config, Model, System, TrainingConfig
+
+# isort: split
+# The families come last: their files may take what is above from `pyfast.zoo`.
+from pyfast.zoo import backbones, matting, segmentation, spatial
 
 __all__ = [
     "Claim",
@@ -25,6 +30,8 @@ __all__ = [
     "claim",
     "classify",
     "create_model",
+    "expect_images",
+    "export_onnx",
     "from_pretrained",
     "info",
     "list_models",

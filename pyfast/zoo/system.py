@@ -94,6 +94,10 @@ def evaluating(module: nn.Module) -> Iterator[None]:
         module.train(training)
 
 
+def _without(model: object, method: str) -> NotImplementedError:
+    return NotImplementedError(f"{type(model).__name__} has no method {method}, which this needs")
+
+
 class Model(nn.Module):
     """A network that a config describes.
 
@@ -112,6 +116,7 @@ class Model(nn.Module):
     @abstractmethod
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
         """Inputs that `forward` takes, for tests and export; on the device of the weights."""
+        raise _without(self, "example_inputs")
 
     @property
     def device(self) -> torch.device:
@@ -135,10 +140,12 @@ class System(Model):
     @abstractmethod
     def updates(self) -> Sequence[Update]:
         """Which networks learn from which loss, and when."""
+        raise _without(self, "updates")
 
     @abstractmethod
     def dataset(self, split: str = "train") -> Dataset[Any]:
         """Data that comes with a package, as the losses take it: "train" or "test"."""
+        raise _without(self, "dataset")
 
     def evaluate(self, batches: Iterable[Any]) -> dict[str, float]:
         """Metrics over batches of `dataset("test")`."""

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from torch.utils.data import default_collate
+from torch.utils.data import Subset, default_collate
 
-from pyfast import zoo
+from pyfast import train, zoo
 from pyfast.zoo import registry
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -20,7 +20,7 @@ def blocks(page):
     return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
-def test_add_a_model(monkeypatch):
+def test_add_a_model(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "_entries", dict(registry._entries))
     page = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", page)
@@ -37,6 +37,12 @@ def test_add_a_model(monkeypatch):
     assert losses[-1] < losses[0]
     (verdict,) = zoo.verify("reader")
     assert verdict.passed
+    few = Subset(page.model.dataset("test"), range(16))
+    for steps, resume in ((2, False), (3, True)):
+        model = zoo.create_model("reader.tiny", steps=steps)
+        saved = train.train(model, tmp_path, resume=resume, test_data=few)
+    again = zoo.from_pretrained(saved)
+    assert train.evaluate(again, few)["accuracy"] == train.read_log(tmp_path)[-1]["test/accuracy"]
 
 
 def test_zoo(tmp_path, monkeypatch):

@@ -117,10 +117,8 @@ def test_settings_that_do_not_fit(override, message):
 def test_exported_it_gives_the_same(transform, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package)
-    from pyfast.zoo.export import export_onnx
-
     torch.manual_seed(0)
     model = zoo.create_model("stn_cnn.tiny", transform=transform)
     with torch.no_grad():
         model.network.transformer.head.slope.normal_(std=0.2)
-    assert export_onnx(model, tmp_path / "stn.onnx") < 1e-5
+    assert zoo.export_onnx(model, tmp_path / "stn.onnx") < 1e-5

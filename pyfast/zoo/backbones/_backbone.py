@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pyfast.zoo._images import expect_images
+from pyfast.zoo.images import expect_images
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.registry import nearest
 from pyfast.zoo.system import Config, Model

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from pyfast.data.label_sets import LABEL_SETS
 from pyfast.nn import DenseCRF
-from pyfast.zoo._images import expect_images
+from pyfast.zoo.images import expect_images
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
 from pyfast.zoo.segmentation.losses import LOSSES
 from pyfast.zoo.system import System, TrainingConfig, evaluating

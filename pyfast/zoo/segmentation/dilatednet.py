@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from pyfast.data import mirrored
 from pyfast.nn import ContextModule, DilatedConv2d
-from pyfast.zoo._images import expect_images
 from pyfast.zoo.backbones import VGG, VGGConfig
+from pyfast.zoo.images import expect_images
 from pyfast.zoo.registry import register
 from pyfast.zoo.segmentation._segmenter import (
     TINY_RECIPE,

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from pyfast.data import ClassificationFolder
 from pyfast.train import Update, schedules
-from pyfast.zoo._images import expect_images
+from pyfast.zoo.images import expect_images
 from pyfast.zoo.system import System, TrainingConfig, evaluating
 
 # What the registered names share.
