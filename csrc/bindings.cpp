@@ -39,6 +39,8 @@ void add_facts(py::module_& m) {
       if (pyfast::has_cpu_level(name)) names.append(name);
     return names;
   });
+  m.def("gathers", &pyfast::use_gathers);
+  m.def("set_gathers", &pyfast::set_gathers, "use"_a);
   m.def("clear_scratch", &pyfast::clear_scratch);
   m.def("after_fork", &pyfast::run_serially_from_now_on);
 }

@@ -60,6 +60,10 @@ if _wanted is not None and _wanted not in _C.cpu_capabilities():
         f"processor and build have, got {_wanted!r}."
     )
 
+_wanted = os.environ.get("PYFAST_GATHERS")
+if _wanted not in (None, "0", "1"):
+    raise ImportError(f"PYFAST_GATHERS: expected 0 or 1, got {_wanted!r}.")
+
 if hasattr(os, "register_at_fork"):
     # torch's threads do not survive a fork: without this, the first kernel in a child hangs.
     os.register_at_fork(after_in_child=_C.after_fork)

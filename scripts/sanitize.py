@@ -25,6 +25,7 @@ TESTS = {
     "tests/ops/test_dilated_conv.py": True,
     "tests/ops/test_matting_arrays.py": True,
     "tests/ops/test_sampling.py": False,
+    "tests/ops/test_sampling_gathers.py": False,
     "tests/ops/test_sampling_properties.py": False,
     "tests/ops/test_sampling_against_torch.py": True,
     "tests/ops/test_sampling_half.py": True,

@@ -1,5 +1,9 @@
 #include "core/cpu_dispatch.h"
 
+#if defined(PF_HAS_AVX2)
+#include <cpuid.h>
+#endif
+
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -40,9 +44,29 @@ CpuLevel detect() {
   return available(CpuLevel::kAvx2) ? CpuLevel::kAvx2 : CpuLevel::kBaseline;
 }
 
+// Intel's from the first generation on whose gathers leak no data and need no slow remedy; that is
+// also the first one with AVX-VNNI. AMD's read one value after another.
+bool has_fast_gathers() {
+#if defined(PF_HAS_AVX2)
+  unsigned int a, b, c, d;
+  constexpr unsigned int kAvxVnni = 1u << 4;
+  return __builtin_cpu_is("intel") && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 &&
+         (a & kAvxVnni) != 0;
+#else
+  return false;
+#endif
+}
+
 std::atomic<CpuLevel>& current() {
   static std::atomic<CpuLevel> level{detect()};
   return level;
+}
+
+std::atomic<bool>& gathers() {
+  const char* wanted = std::getenv("PYFAST_GATHERS");
+  static std::atomic<bool> use{wanted != nullptr ? std::strcmp(wanted, "1") == 0
+                                                 : has_fast_gathers()};
+  return use;
 }
 
 }  // namespace
@@ -55,6 +79,12 @@ bool has_cpu_level(const char* name) {
   CpuLevel level;
   return find(name, &level);
 }
+
+bool use_gathers() {
+  return gathers().load(std::memory_order_relaxed) && cpu_level() != CpuLevel::kBaseline;
+}
+
+void set_gathers(bool use) { gathers().store(use, std::memory_order_relaxed); }
 
 bool set_cpu_level(const char* name) {
   CpuLevel level;

@@ -14,6 +14,12 @@ const char* cpu_level_name(CpuLevel level);
 // Whether this build has the level of that name and this processor can run it.
 bool has_cpu_level(const char* name);
 
+// Whether kernels read values from many places by gathers: where this processor does it faster than
+// one by one, until set_gathers or the environment variable PYFAST_GATHERS (0, 1) decides
+// otherwise. The baseline has none.
+bool use_gathers();
+void set_gathers(bool use);
+
 // Overrides the choice for the whole process; false where there is no such level.
 bool set_cpu_level(const char* name);
 

@@ -74,6 +74,39 @@ inline void store(T* to, const V& value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
+// Of one register. Where a value is NaN: b.
+template <class V>
+inline V larger(const V& a, const V& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>) return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>) return _mm256_max_ps(a, b);
+#endif
+  return a > b ? a : b;
+}
+template <class V>
+inline V smaller(const V& a, const V& b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<V, Vec<float, 16>>) return _mm512_min_ps(a, b);
+#elif defined(__AVX__)
+  if constexpr (std::is_same_v<V, Vec<float, 8>>) return _mm256_min_ps(a, b);
+#endif
+  return a < b ? a : b;
+}
+
+// Of values that an int32 can hold.
+template <int N>
+inline Vec<float, N> floor_of(const Vec<float, N>& v) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16) return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF);
+#elif defined(__AVX__)
+  if constexpr (N == 8) return _mm256_floor_ps(v);
+#endif
+  using V = Vec<float, N>;
+  const V truncated = __builtin_convertvector(__builtin_convertvector(v, Vec<int32_t, N>), V);
+  return truncated - (v < truncated ? V{} + 1 : V{});
+}
+
 // Stores a register's worth past the caches, which would otherwise read what is overwritten; `to`
 // is aligned to kRegisterBytes. `end_of_stream` follows the last one.
 template <class T, class V>

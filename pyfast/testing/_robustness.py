@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import torch
@@ -57,21 +58,24 @@ def threads(case: OpCase, device: str) -> None:
 
 
 def capabilities(case: OpCase, device: str) -> None:
-    """The kernels of every instruction set agree at every tile edge."""
+    """The kernels of every instruction set agree at every tile edge, with and without gathers."""
     if not case.native:
         raise NotPromisedError("there are no kernels for instruction sets")
     from pyfast._native import _C
 
-    before = _C.cpu_capability()
-    names = _C.cpu_capabilities()
+    before, gathers = _C.cpu_capability(), _C.gathers()
+    first, *others = _C.cpu_capabilities()
     try:
         for size in (*edges(case), case.large):
             arguments = draw(case, device, case.dtypes[0], size=size)
-            results = []
-            for name in names:
+            _C.set_cpu_capability(first)
+            expected = evaluate(case, function_of(case), arguments)
+            for name, use in itertools.product(others, (False, True)):
                 _C.set_cpu_capability(name)
-                results.append(evaluate(case, function_of(case), arguments))
-            for name, result in zip(names[1:], results[1:], strict=True):
-                compare(case, result, results[0], f"{name} and {names[0]}, size {size}")
+                _C.set_gathers(use)
+                result = evaluate(case, function_of(case), arguments)
+                what = f"{name}{' with gathers' if use else ''} and {first}, size {size}"
+                compare(case, result, expected, what)
     finally:
         _C.set_cpu_capability(before)
+        _C.set_gathers(gathers)

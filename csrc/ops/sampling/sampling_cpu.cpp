@@ -2,6 +2,7 @@
 // (see sampling_cpu.h); what a task does is in the headers below.
 #include "ops/sampling/sampling_cpu.h"
 
+#include "ops/sampling/sampling_gathers.h"
 #include "ops/sampling/sampling_nearest.h"
 #include "ops/sampling/sampling_repack.h"
 #include "ops/sampling/sampling_slopes.h"
@@ -36,6 +37,12 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
                                                                                     tile);
           });
         });
+        break;
+      case Route::kGathers:
+        if constexpr (std::is_same_v<Accumulator<T>, float>)
+          with_pixel(p, [&](auto pixel) {
+            forward_gathers<decltype(pixel)::value>(Places<T>(p, n), tile);
+          });
         break;
       case Route::kTaps:
         with_stencil(p, [&](auto stencil) {
@@ -142,6 +149,16 @@ void coordinates(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t b
     for (int c = 0; c < count; ++c) sums[c] = 0;
     if (plan.route == Route::kPlanar) {
       coordinates_planar(at, plan, tile, memory, sums);
+    } else if (plan.route == Route::kGathers) {
+      if constexpr (std::is_same_v<Accumulator<T>, float>)
+        for (int r = 0, rows; r < tile.rows; r += rows) {
+          rows = rows_of_run(tile, r);
+          Positions<float> by;
+          with_pixel(p, [&](auto pixel) {
+            slopes_run_gathers<decltype(pixel)::value>(at, tile, r, rows, &by);
+          });
+          finish_run(at, tile, r, rows, &by, sums);
+        }
     } else {
       with_stencil(p, [&](auto stencil) {
         for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {

@@ -14,10 +14,11 @@ constexpr int kRun = 256;
 
 // The ways in which the channels of an image are met.
 enum class Route {
-  kPlanar,  // bilinear: groups of 1, 4 or more channels are repacked, pixel by pixel, into a small
-            // box
-  kTaps,    // trilinear and bicubic: channel by channel, neighbours read where they lie; with many
-            // channels the driver repacks an image for kWide
+  kPlanar,   // bilinear: groups of 1, 4 or more channels are repacked, pixel by pixel, into a small
+             // box
+  kGathers,  // bilinear: a few channels, neighbours gathered where they lie
+  kTaps,     // trilinear and bicubic: channel by channel, neighbours read where they lie; with many
+             // channels the driver repacks an image for kWide
   kFew,   // the same, 2 to 4 channels that are contiguous like their pixels: a row of taps at once
   kWide,  // more contiguous channels: each pixel is read where it lies, all its channels at once
   kPacked,   // the same, from an image that the driver has packed into planes of the output

@@ -26,9 +26,22 @@ const SamplingKernels<T>& kernels() {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Whether the neighbours of a sample in the input are gathered: few channels that lie in planes or
+// side by side, at offsets of 32 bits. Half as many at once only pay for what no cache holds.
+template <class T>
+bool gains_from_gathers(const SamplingParams<T>& p) {
+  const auto& view = p.input;
+  const bool side_by_side = view.c == 1 && view.w == p.channels;
+  return std::is_same_v<Accumulator<T>, float> && use_gathers() && p.channels <= 4 &&
+         (view.w == 1 || side_by_side) && p.in_w > 1 && p.in_h > 1 &&
+         view.h * p.in_h + view.w * p.in_w <= INT32_MAX &&
+         (cpu_level() == CpuLevel::kAvx512 || p.in_h * p.in_w >= kLargeImage);
+}
+
 // Square tiles: the box of a rotated tile is the smaller the less elongated the tile is.
 template <class T>
-SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_stride) {
+SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_stride,
+                       bool reads = true) {
   SamplingPlan plan{};
   const bool bilinear = p.dims == 2 && p.interpolation == Interpolation::kBilinear;
   if (p.interpolation == Interpolation::kNearest) {
@@ -40,6 +53,7 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
   } else {
     plan.route = bilinear ? Route::kPlanar : Route::kTaps;
   }
+  if (reads && plan.route == Route::kPlanar && gains_from_gathers(p)) plan.route = Route::kGathers;
   plan.wide_lanes = kernels<T>().wide_lanes;
   plan.groups = plan.route == Route::kPlanar ? plan.count_groups(p.channels) : 1;
   int64_t rows = 8, columns = kRun;
@@ -47,6 +61,8 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
     const int lanes = plan.group(p.channels, 0).lanes;
     rows = columns = lanes > 4 ? 128 : kRun;
   }
+  // Line after line, as the memory is read ahead.
+  if (plan.route == Route::kGathers) rows = p.out_w > kRun ? 1 : 32;
   plan.tiles_z = p.out_d;
   plan.tiles_y = ceil_div(p.out_h, rows);
   plan.tiles_x = ceil_div(p.out_w, columns);
@@ -197,7 +213,7 @@ void backward(const SamplingParams<T>& p) {
   const bool has_output = p.batch * p.channels * p.out_size() != 0;
   if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
     if (has_output) {
-      backward_input(p, make_plan(p, p.grad_input.c, p.grad_input.w));
+      backward_input(p, make_plan(p, p.grad_input.c, p.grad_input.w, false));
     } else {
       for (int64_t b = 0; b < p.input_batch; ++b) kernels<T>().clear(p, b, 0, p.channels);
     }
@@ -230,7 +246,7 @@ template <class T>
 void backward_image(const SamplingParams<T>& p) {
   const SamplingPlan plan = make_plan(p, p.input.c, p.input.w);
   const bool apart = plan.route == Route::kPlanar || plan.route == Route::kNearest ||
-                     make_plan(p, p.grad_input.c, p.grad_input.w).route != plan.route;
+                     make_plan(p, p.grad_input.c, p.grad_input.w, false).route != plan.route;
   if (apart || p.grad_input.data == nullptr || !wants_coordinates(p)) return backward(p);
   Scratch<double> sums(p.matrix_size() * plan.tiles());
   const TaskScratch<T> memory(p, plan);

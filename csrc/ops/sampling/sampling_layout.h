@@ -144,14 +144,32 @@ inline V every_third(const V& a, const V& b, const V& c, Numbers<kLane...>) {
 }
 
 // As many points of three coordinates as a register has lanes, a coordinate a register.
-template <class Real, int kStep = kNative<Real>>
-inline void load_points(const Real* from, Vec<Real, kStep> point[3]) {
+template <class T, class Real = Accumulator<T>, int kStep = kNative<Real>>
+inline void load_points(const T* from, Vec<Real, kStep> point[3]) {
   const auto a = load<kStep>(from), b = load<kStep>(from + kStep),
              c = load<kStep>(from + 2 * kStep);
   constexpr FirstNumbers<kStep> lanes{};
   point[0] = every_third<0>(a, b, c, lanes);
   point[1] = every_third<1>(a, b, c, lanes);
   point[2] = every_third<2>(a, b, c, lanes);
+}
+
+// The way back: register kPart of a coordinate after another.
+template <int kPart, class V, int... kLane>
+inline V in_thirds(const V& a, const V& b, const V& c, Numbers<kLane...>) {
+  constexpr int n = sizeof...(kLane);
+  constexpr auto source = [](int lane) { return (n * kPart + lane) % 3; };
+  constexpr auto point = [](int lane) { return (n * kPart + lane) / 3; };
+  const V first = __builtin_shufflevector(a, b, (point(kLane) + source(kLane) % 2 * n)...);
+  return __builtin_shufflevector(first, c, (source(kLane) == 2 ? n + point(kLane) : kLane)...);
+}
+
+template <class T, class Real = Accumulator<T>, int kStep = kNative<Real>>
+inline void store_points(T* to, const Vec<Real, kStep> point[3]) {
+  constexpr FirstNumbers<kStep> lanes{};
+  store(to, in_thirds<0>(point[0], point[1], point[2], lanes));
+  store(to + kStep, in_thirds<1>(point[0], point[1], point[2], lanes));
+  store(to + 2 * kStep, in_thirds<2>(point[0], point[1], point[2], lanes));
 }
 
 template <bool kAdd, class T>
@@ -253,6 +271,22 @@ void gather_pixels(const T* from, int64_t c_stride, int64_t w_stride, int64_t ch
   }
 }
 
+// The same into planes: a channel every `plane` values.
+template <class T, class Real = Accumulator<T>>
+void gather_planes(const T* from, int64_t c_stride, int64_t w_stride, int64_t channels, int count,
+                   Real* out, int64_t plane) {
+  int k = 0;
+  if (channels == 3 && c_stride == 1 && w_stride == 3)
+    for (constexpr int kStep = kNative<Real>; k + kStep <= count; k += kStep) {
+      Vec<Real, kStep> point[3];
+      load_points(from + 3 * k, point);
+      for (int c = 0; c < 3; ++c) store(out + c * plane + k, point[c]);
+    }
+  for (int64_t c = 0; c < channels; ++c)
+    gather_pixels<1>(from + c * c_stride + k * w_stride, c_stride, w_stride, 1, count - k,
+                     out + c * plane + k);
+}
+
 // The way back: writes (kAdd: adds) the used lanes of `count` pixels.
 template <int kLanes, bool kAdd, class T, class Real = Accumulator<T>>
 void scatter_pixels(const Real* pixels, int64_t c_stride, int64_t w_stride, int64_t channels,
@@ -302,6 +336,22 @@ void scatter_pixels(const Real* pixels, int64_t c_stride, int64_t w_stride, int6
       for (int64_t l = 0; l < used; ++l)
         put_one(a + l * c_stride + k * w_stride, from[k * kLanes + l]);
   }
+}
+
+// From planes, a channel every `plane` values, that have room for a register more than `count`.
+template <class T, class Real = Accumulator<T>>
+void scatter_planes(const Real* planes, int64_t plane, int64_t c_stride, int64_t w_stride,
+                    int64_t channels, int count, T* out) {
+  int k = 0;
+  if (channels == 3 && c_stride == 1 && w_stride == 3)
+    for (constexpr int kStep = kNative<Real>; k + kStep <= count; k += kStep) {
+      const Vec<Real, kStep> point[3] = {load<kStep>(planes + k), load<kStep>(planes + plane + k),
+                                         load<kStep>(planes + 2 * plane + k)};
+      store_points(out + 3 * k, point);
+    }
+  for (int64_t c = 0; c < channels; ++c)
+    scatter_pixels<1, false>(planes + c * plane + k, c_stride, w_stride, 1, count - k,
+                             out + c * c_stride + k * w_stride);
 }
 
 }  // namespace PF_ISA

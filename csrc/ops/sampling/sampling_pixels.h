@@ -40,9 +40,8 @@ struct Neighbourhood {
   Vec<Real, N> left, right;
 };
 
-template <int... I>
-inline Neighbourhood<float, 2 * kPairs> split(const Vec<float, 2 * kPairs>& a,
-                                              const Vec<float, 2 * kPairs>& b, Numbers<I...>) {
+template <class V, int... I>
+inline Neighbourhood<float, sizeof...(I)> split(const V& a, const V& b, Numbers<I...>) {
   return {__builtin_shufflevector(a, b, (2 * I)...), __builtin_shufflevector(a, b, (2 * I + 1)...)};
 }
 

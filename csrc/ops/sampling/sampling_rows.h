@@ -138,17 +138,25 @@ inline double row_start(const LinearMap<kRows, kColumns>& map, int r, int64_t d,
          map.at[r][kColumns - 1];
 }
 
-// Rounded once for the run and once for the pixel: closer than a grid of normalised coordinates
+// Rounded once for the row and once for the pixel: closer than a grid of normalised coordinates
 // can be.
 template <class Real, int kRows, int kColumns>
-void map_rows(const LinearMap<kRows, kColumns>& map, int64_t d, int64_t i, int64_t j, int count,
-              int to, Positions<Real>* out) {
-  for (int r = 0; r < kRows; ++r) {
-    Real* x = out->at[r] + to;
-    const Real start = static_cast<Real>(row_start(map, r, d, i, j));
-    const Real step = static_cast<Real>(map.at[r][0]);
-#pragma omp simd
-    for (int k = 0; k < count; ++k) x[k] = step * static_cast<Real>(k) + start;
+void map_positions(const LinearMap<kRows, kColumns>& map, const Tile& tile, int r, int rows,
+                   Positions<Real>* out) {
+  constexpr int kStep = kNative<Real>;
+  Vec<Real, kStep> first;
+  for (int l = 0; l < kStep; ++l) first[l] = static_cast<Real>(l);
+  for (int axis = 0; axis < kRows; ++axis) {
+    const Real step = static_cast<Real>(map.at[axis][0]);
+    Real* x = out->at[axis];
+    for (int row = 0; row < rows; ++row, x += tile.columns) {
+      const Real start =
+          static_cast<Real>(row_start(map, axis, tile.plane, tile.top + r + row, tile.left));
+      // What goes past the end of a row is overwritten by the next one.
+      auto index = first;
+      for (int k = 0; k < tile.columns; k += kStep, index += static_cast<Real>(kStep))
+        store(x + k, step * index + start);
+    }
   }
 }
 
@@ -180,33 +188,6 @@ void matrix_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int 
   }
 }
 
-template <class T, class Real>
-void positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int count, int to,
-               Positions<Real>* out) {
-  switch (at.p.source) {
-    case Source::kGrid:
-      return grid_positions(at, d, i, j, count, to, out);
-    case Source::kFlow:
-      return flow_positions(at, d, i, j, count, to, out);
-    case Source::kAffine:
-      if (!at.moderate) return matrix_positions(at, d, i, j, count, to, out);
-      if (at.p.dims == 2) return map_rows(at.affine, d, i, j, count, to, out);
-      return map_rows(at.affine_3d, d, i, j, count, to, out);
-    case Source::kHomography: {
-      if (!at.moderate) return matrix_positions(at, d, i, j, count, to, out);
-      map_rows(at.projective, d, i, j, count, to, out);
-      Real *x = out->at[0] + to, *y = out->at[1] + to;
-      const Real* w = out->at[2] + to;
-#pragma omp simd
-      for (int k = 0; k < count; ++k) {
-        x[k] /= w[k];
-        y[k] /= w[k];
-      }
-      return;
-    }
-  }
-}
-
 // Rows of a tile that make one run.
 inline int rows_of_run(const Tile& tile, int r) {
   const int fit = kRun / tile.columns, left = tile.rows - r;
@@ -216,9 +197,33 @@ inline int rows_of_run(const Tile& tile, int r) {
 // For `rows` rows of a tile from its row `r` on, one behind the other; what follows them is 0.
 template <class T, class Real>
 int tile_positions(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* out) {
-  for (int k = 0; k < rows; ++k)
-    positions(at, tile.plane, tile.top + r + k, tile.left, tile.columns, k * tile.columns, out);
   const int count = rows * tile.columns;
+  const auto row_by_row = [&](const auto& positions) {
+    for (int k = 0; k < rows; ++k)
+      positions(at, tile.plane, tile.top + r + k, tile.left, tile.columns, k * tile.columns, out);
+  };
+  if (at.p.source == Source::kGrid && at.p.field.h == tile.columns * at.p.field.w) {
+    grid_positions(at, tile.plane, tile.top + r, tile.left, count, 0, out);
+  } else if (at.p.source == Source::kGrid) {
+    row_by_row(grid_positions<T, Real>);
+  } else if (at.p.source == Source::kFlow) {
+    row_by_row(flow_positions<T, Real>);
+  } else if (!at.moderate) {
+    row_by_row(matrix_positions<T, Real>);
+  } else if (at.p.source == Source::kHomography) {
+    map_positions(at.projective, tile, r, rows, out);
+    Real *x = out->at[0], *y = out->at[1];
+    const Real* w = out->at[2];
+#pragma omp simd
+    for (int k = 0; k < count; ++k) {
+      x[k] /= w[k];
+      y[k] /= w[k];
+    }
+  } else if (at.p.dims == 2) {
+    map_positions(at.affine, tile, r, rows, out);
+  } else {
+    map_positions(at.affine_3d, tile, r, rows, out);
+  }
   for (int a = 0; a < at.p.dims; ++a)
     for (int k = count; k < round_up_to_slack(count); ++k) out->at[a][k] = 0;
   return count;

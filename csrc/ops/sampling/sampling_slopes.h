@@ -77,19 +77,30 @@ void to_homogeneous(const Places<T>& at, const Tile& tile, int r, int rows, Posi
   }
 }
 
-// Turns a run's derivatives by the position in pixels into rows of grad_field, or adds them to a
-// tile's sums for the matrix.
-template <class T, class Real>
-void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
-                Positions<Real>* by, double* sums) {
-  const SamplingParams<T>& p = at.p;
-  const bool projective = p.source == Source::kHomography;
-  for (int a = 0; a < p.dims; ++a) {
-    const Real scale = projective ? Real(1) : at.scale(a).scale;
+// From derivatives by padded positions to those by positions.
+template <class Real>
+void through_padding(const Run<Real>& run, int dims, Positions<Real>* by) {
+  for (int a = 0; a < dims; ++a) {
     const Real* slope = run.slope[a];
     Real* x = by->at[a];
 #pragma omp simd
-    for (int k = 0; k < run.count; ++k) x[k] *= slope[k] * scale;
+    for (int k = 0; k < run.count; ++k) x[k] *= slope[k];
+  }
+}
+
+// Turns a run's derivatives by the position in pixels, before padding, into rows of grad_field, or
+// adds them to a tile's sums for the matrix.
+template <class T, class Real>
+void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* by,
+                double* sums) {
+  const SamplingParams<T>& p = at.p;
+  const bool projective = p.source == Source::kHomography;
+  const int count = rows * tile.columns;
+  for (int a = 0; a < p.dims; ++a) {
+    const Real scale = projective ? Real(1) : at.scale(a).scale;
+    Real* x = by->at[a];
+#pragma omp simd
+    for (int k = 0; k < count; ++k) x[k] *= scale;
   }
   if (p.has_matrix()) {
     if (projective) to_homogeneous(at, tile, r, rows, by);
@@ -103,13 +114,14 @@ void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Ru
     return;
   }
   const auto& field = p.grad_field;
-  for (int row = 0; row < rows; ++row) {
-    Real* out = field.at(at.n, tile.plane, tile.top + r + row, tile.left);
-    const int first = row * tile.columns;
+  const bool one_line = field.h == tile.columns * field.w;
+  const int columns = one_line ? count : tile.columns;
+  for (int first = 0; first < count; first += columns) {
+    Real* out = field.at(at.n, tile.plane, tile.top + r + first / tile.columns, tile.left);
     if (p.dims == 2 && field.w == 2 && field.c == 1) {
       const Real *x = by->at[0] + first, *y = by->at[1] + first;
 #pragma omp simd
-      for (int j = 0; j < tile.columns; ++j) {
+      for (int j = 0; j < columns; ++j) {
         out[2 * j] = x[j];
         out[2 * j + 1] = y[j];
       }
@@ -117,15 +129,14 @@ void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, const Ru
     }
     int done = 0;
     if (p.dims == 3 && field.w == 3 && field.c == 1)
-      for (; done + 4 <= tile.columns; done += 4) {
+      for (; done + 4 <= columns; done += 4) {
         const Real* from = by->at[0] + first + done;
         Vec<Real, 4> point[4] = {load<4>(from), load<4>(from + kRoom), load<4>(from + 2 * kRoom)};
         transpose4<Real>(point[0], point[1], point[2], point[3]);
         store_triples(out + 3 * done, point);
       }
     for (int a = 0; a < p.dims; ++a)
-      for (int j = done; j < tile.columns; ++j)
-        out[a * field.c + j * field.w] = by->at[a][first + j];
+      for (int j = done; j < columns; ++j) out[a * field.c + j * field.w] = by->at[a][first + j];
   }
 }
 
@@ -143,7 +154,8 @@ void slopes_run(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
   } else if constexpr ((S::kCount > 4)) {
     slopes_run_taps(at, tile, r, rows, run, places, &by);
   }
-  finish_run(at, tile, r, rows, run, &by, sums);
+  through_padding(run, at.p.dims, &by);
+  finish_run(at, tile, r, rows, &by, sums);
 }
 
 template <class T, class Real>
@@ -175,7 +187,8 @@ void coordinates_planar(const Places<T>& at, const SamplingPlan& plan, const Til
         Positions<Real> by;
         std::memcpy(by.at[0], by_x + first, sizeof(Real) * run.count);
         std::memcpy(by.at[1], by_y + first, sizeof(Real) * run.count);
-        finish_run(at, tile, r, rows, run, &by, sums);
+        through_padding(run, 2, &by);
+        finish_run(at, tile, r, rows, &by, sums);
       }
     });
   }

@@ -1,0 +1,296 @@
+// Bilinear samples of a few channels, read where they lie: one gather fetches both horizontal
+// neighbours of many samples. Only where the processor's gathers are fast.
+#pragma once
+
+#include <cstdint>
+#include <type_traits>
+
+#include "ops/sampling/sampling_pixels.h"
+#include "ops/sampling/sampling_stencil.h"
+#include "ops/sampling/sampling_taps.h"
+
+namespace pyfast {
+namespace PF_ISA {
+
+// Samples that are handled at once.
+constexpr int kGathered = kNative<float>;
+using Gathered = Vec<float, kGathered>;
+using GatheredOffset = Vec<int32_t, kGathered>;
+
+// image[offset] and image[offset + 1].
+inline Neighbourhood<float, kGathered> gather_pairs(const float* image,
+                                                    const GatheredOffset& offset) {
+  constexpr FirstNumbers<kGathered> all{};
+#if defined(__AVX512F__)
+  const auto pairs = [&](auto part) {
+    const auto at = reinterpret_cast<__m256i>(half<decltype(part)::value>(offset));
+    return reinterpret_cast<Gathered>(
+        _mm512_mask_i32gather_epi64(__m512i{}, __mmask8(-1), at, image, sizeof(float)));
+  };
+  return split(pairs(Lanes<0>{}), pairs(Lanes<1>{}), all);
+#elif defined(__AVX2__)
+  const auto pairs = [&](auto part) {
+    const auto at = reinterpret_cast<__m128i>(half<decltype(part)::value>(offset));
+    return reinterpret_cast<Gathered>(_mm256_mask_i32gather_epi64(
+        __m256i{}, reinterpret_cast<const long long*>(image), at, __m256i{} - 1, sizeof(float)));
+  };
+  return split(pairs(Lanes<0>{}), pairs(Lanes<1>{}), all);
+#else
+  Neighbourhood<float, kGathered> of;
+  for (int l = 0; l < kGathered; ++l) {
+    of.left[l] = image[offset[l]];
+    of.right[l] = image[offset[l] + 1];
+  }
+  return of;
+#endif
+}
+
+// A pair of 16-bit values is one of 32 bits.
+template <class T>
+inline Neighbourhood<float, kGathered> gather_pairs(const T* image, const GatheredOffset& offset) {
+  Vec<uint32_t, kGathered> pairs;
+#if defined(__AVX512F__)
+  pairs = reinterpret_cast<Vec<uint32_t, kGathered>>(_mm512_mask_i32gather_epi32(
+      __m512i{}, __mmask16(-1), reinterpret_cast<__m512i>(offset), image, sizeof(T)));
+#elif defined(__AVX2__)
+  pairs = reinterpret_cast<Vec<uint32_t, kGathered>>(
+      _mm256_mask_i32gather_epi32(__m256i{}, reinterpret_cast<const int*>(image),
+                                  reinterpret_cast<__m256i>(offset), __m256i{} - 1, sizeof(T)));
+#else
+  for (int l = 0; l < kGathered; ++l) {
+    uint32_t pair;
+    std::memcpy(&pair, image + offset[l], sizeof(pair));
+    pairs[l] = pair;
+  }
+#endif
+  const auto widened = [](const Vec<uint32_t, kGathered>& bits) {
+    const auto low = __builtin_convertvector(bits, Vec<uint16_t, kGathered>);
+    T values[kGathered];
+    std::memcpy(values, &low, sizeof(values));
+    return load<kGathered>(values);
+  };
+  return {widened(pairs & 0xffffu), widened(pairs >> 16)};
+}
+
+// The neighbours of kGathered samples, one channel.
+struct Square {
+  Gathered top_left, top_right, bottom_left, bottom_right;
+};
+
+// The bounds of an axis.
+struct GatheredBounds {
+  Gathered first = Gathered{} - kFrame, zero{}, length, last, last_pair;
+  float size;
+  bool align_corners;
+
+  GatheredBounds(int64_t size, bool align_corners)
+      : length(zero + static_cast<float>(size)),
+        last(length - 1),
+        last_pair(length - 2),
+        size(static_cast<float>(size)),
+        align_corners(align_corners) {}
+};
+
+// Samples on one axis: where their pair is read, within the image; `beyond`, how far from where it
+// lies; fraction and slope as in Run.
+template <Padding P>
+struct GatheredAxis {
+  Gathered from, beyond, fraction, slope;
+
+  GatheredAxis(const float* position, const GatheredBounds& of) {
+    Gathered x = load<kGathered>(position);
+    slope = of.zero + 1;
+    if constexpr (P == Padding::kBorder) {
+      slope = x > 0 && x < of.last ? slope : of.zero;
+      x = smaller(larger(x, of.zero), of.last);
+    } else if constexpr (P == Padding::kReflection) {
+      for (int l = 0; l < kGathered; ++l) {
+        const Padded<float> padded = pad<P>(x[l], of.size, of.align_corners);
+        x[l] = padded.position;
+        slope[l] = padded.slope;
+      }
+    }
+    const Gathered inside = smaller(larger(x, of.first), of.length);
+    const Gathered index = floor_of<kGathered>(inside);
+    const Gathered part = inside - index;
+    fraction = x == x ? part : x;
+    from = smaller(larger(index, of.zero), of.last_pair);
+    beyond = index - from;
+  }
+};
+
+// Where squares are read: of a sample at the edge of the image, within it.
+struct SquarePlaces {
+  GatheredOffset offset;
+  Gathered beyond_x, beyond_y;
+  bool inside;  // all of them
+
+  template <class Axis>
+  SquarePlaces(const Axis& x, const Axis& y, int32_t row, int32_t pixel)
+      : offset(__builtin_convertvector(y.from, GatheredOffset) * row +
+               __builtin_convertvector(x.from, GatheredOffset) * pixel),
+        beyond_x(x.beyond),
+        beyond_y(y.beyond),
+        inside(is_zero(reinterpret_cast<GatheredOffset>(x.beyond) |
+                       reinterpret_cast<GatheredOffset>(y.beyond))) {}
+
+  // Pixels outside of the image become zero.
+  Square at_edge(const Square& read) const {
+    Gathered left[2], right[2], top[2], bottom[2];
+    pick(beyond_x, read.top_left, read.top_right, &left[0], &right[0]);
+    pick(beyond_x, read.bottom_left, read.bottom_right, &left[1], &right[1]);
+    pick(beyond_y, left[0], left[1], &top[0], &bottom[0]);
+    pick(beyond_y, right[0], right[1], &top[1], &bottom[1]);
+    return {top[0], top[1], bottom[0], bottom[1]};
+  }
+
+ private:
+  static bool is_zero(const GatheredOffset& v) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(v), reinterpret_cast<__m512i>(v)) == 0;
+#elif defined(__AVX2__)
+    return _mm256_testz_si256(reinterpret_cast<__m256i>(v), reinterpret_cast<__m256i>(v)) != 0;
+#else
+    return add_lanes<int32_t, kGathered>(v != 0) == 0;
+#endif
+  }
+
+  static void pick(const Gathered& beyond, const Gathered& a, const Gathered& b, Gathered* first,
+                   Gathered* second) {
+    const Gathered none{};
+    *first = beyond == 0 ? a : beyond == 1 ? b : none;
+    *second = beyond == 0 ? b : beyond == -1 ? a : none;
+  }
+};
+
+// Calls body(c, square) with the squares of kPixel channels that lie side by side.
+template <int kPixel, class T, class Body>
+inline void read_squares(const T* image, int64_t row, const SquarePlaces& places,
+                         const Body& body) {
+  Gathered value[2][2 * kPixel];
+  for (int y = 0; y < 2; ++y)
+    for (int i = 0; i < kPixel; ++i) {
+      const auto pairs = gather_pairs(image + y * row + 2 * i, places.offset);
+      value[y][2 * i] = pairs.left;
+      value[y][2 * i + 1] = pairs.right;
+    }
+  for (int c = 0; c < kPixel; ++c) {
+    const Square read{value[0][c], value[0][kPixel + c], value[1][c], value[1][kPixel + c]};
+    body(c, places.inside ? read : places.at_edge(read));
+  }
+}
+
+// An input that is read in squares.
+template <int kPixel, class T>
+struct SquareReader {
+  const T* image;
+  int64_t plane, row;
+  int32_t channels;
+
+  explicit SquareReader(const Places<T>& at)
+      : image(at.p.input.at(input_of(at.p, at.n), 0, 0, 0)),
+        plane(at.p.input.c),
+        row(at.p.input.h),
+        channels(static_cast<int32_t>(at.p.channels)) {}
+
+  // Calls body(c, square) for all channels.
+  template <class Axis, class Body>
+  void read(const Axis& x, const Axis& y, const Body& body) const {
+    const SquarePlaces places(x, y, static_cast<int32_t>(row), kPixel);
+    for (int first = 0; first < channels; first += kPixel)
+      read_squares<kPixel>(image + first * plane, row, places,
+                           [&](int c, const Square& square) { body(first + c, square); });
+  }
+};
+
+// The most channels that are read in this way.
+constexpr int kMostGathered = 4;
+
+template <int kPixel, class T>
+void forward_gathers(const Places<T>& at, const Tile& tile) {
+  const SamplingParams<T>& p = at.p;
+  const SquareReader<kPixel, T> reader(at);
+  const GatheredBounds width(p.in_w, p.align_corners), height(p.in_h, p.align_corners);
+  Positions<float> position;
+  alignas(64) float line[kMostGathered][kRoom];
+  for (int r = 0, rows; r < tile.rows; r += rows) {
+    rows = rows_of_run(tile, r);
+    const int count = tile_positions(at, tile, r, rows, &position);
+    T* out = p.output.at(at.n, 0, tile.plane, tile.top + r, tile.left);
+    const int64_t plane = p.output.c;
+    const bool in_place =
+        std::is_same_v<T, float> && p.output.w == 1 && (rows == 1 || p.output.h == tile.columns);
+    float* to = line[0];
+    int64_t to_plane = kRoom;
+    int whole = round_up_to_slack(count);
+    if constexpr (std::is_same_v<T, float>)
+      if (in_place) to = out, to_plane = plane, whole = count / kGathered * kGathered;
+    with_padding(p.padding, [&](auto padding) {
+      const auto sample = [&](int k, const auto& put) {
+        using Axis = GatheredAxis<decltype(padding)::value>;
+        const Axis x(position.at[0] + k, width), y(position.at[1] + k, height);
+        const Gathered fx = x.fraction, fy = y.fraction, left = 1 - fx, upper = 1 - fy;
+        reader.read(x, y, [&](int c, const Square& of) {
+          const auto first = of.top_left * upper + of.bottom_left * fy;
+          const auto second = of.top_right * upper + of.bottom_right * fy;
+          put(to + c * to_plane + k, Gathered(first * left + second * fx));
+        });
+      };
+      for (int k = 0; k < whole; k += kGathered)
+        sample(k, [](float* at, const Gathered& value) { store(at, value); });
+      if (whole < count)
+        sample(whole, [&](float* at, const Gathered& value) {
+          store_part<kGathered>(at, value, count - whole);
+        });
+    });
+    for (int row = 0; row < rows && !in_place; ++row)
+      scatter_planes(line[0] + row * tile.columns, kRoom, plane, p.output.w, p.channels,
+                     tile.columns, out + row * p.output.h);
+  }
+}
+
+// by[axis][k]: derivatives of the loss by the positions of a run, before padding.
+template <int kPixel, class T>
+void slopes_run_gathers(const Places<T>& at, const Tile& tile, int r, int rows,
+                        Positions<float>* by) {
+  const SamplingParams<T>& p = at.p;
+  const SquareReader<kPixel, T> reader(at);
+  const GatheredBounds width(p.in_w, p.align_corners), height(p.in_h, p.align_corners);
+  Positions<float> position;
+  const int count = tile_positions(at, tile, r, rows, &position);
+  alignas(64) float grad[kMostGathered][kRoom];
+  for (int row = 0; row < rows; ++row)
+    gather_planes(p.grad_output.at(at.n, 0, tile.plane, tile.top + r + row, tile.left),
+                  p.grad_output.c, p.grad_output.w, p.channels, tile.columns,
+                  grad[0] + row * tile.columns, kRoom);
+  with_padding(p.padding, [&](auto padding) {
+    for (int k = 0; k < count; k += kGathered) {
+      using Axis = GatheredAxis<decltype(padding)::value>;
+      const Axis x(position.at[0] + k, width), y(position.at[1] + k, height);
+      const Gathered fx = x.fraction, fy = y.fraction;
+      Gathered by_x{}, by_y{};
+      reader.read(x, y, [&](int c, const Square& of) {
+        const auto g = load<kGathered>(grad[c] + k);
+        by_x +=
+            g * ((of.top_right - of.top_left) * (1 - fy) + (of.bottom_right - of.bottom_left) * fy);
+        by_y +=
+            g * ((of.bottom_left - of.top_left) * (1 - fx) + (of.bottom_right - of.top_right) * fx);
+      });
+      store(by->at[0] + k, by_x * x.slope);
+      store(by->at[1] + k, by_y * y.slope);
+    }
+  });
+}
+
+// Calls body(Lanes<n>{}) with the number of channels that lie side by side.
+template <class T, class Body>
+void with_pixel(const SamplingParams<T>& p, const Body& body) {
+  const int64_t together = p.input.w == 1 ? 1 : p.channels;
+  if (together == 1) body(Lanes<1>{});
+  if (together == 2) body(Lanes<2>{});
+  if (together == 3) body(Lanes<3>{});
+  if (together == 4) body(Lanes<4>{});
+}
+
+}  // namespace PF_ISA
+}  // namespace pyfast

@@ -1,0 +1,69 @@
+"""Sampling with gathers agrees with sampling without, whichever of them the processor prefers."""
+
+import itertools
+
+import pytest
+import torch
+
+import pyfast
+from pyfast._native import _C
+
+LEVELS = [name for name in _C.cpu_capabilities() if name != "baseline"]
+# The last one is large enough for the level that gathers only what no cache holds.
+SIZES = [(2, 2), (2, 33), (19, 3), (5, 300), (270, 260)]
+
+
+@pytest.fixture(params=LEVELS)
+def level(request):
+    before, gathers = _C.cpu_capability(), _C.gathers()
+    _C.set_cpu_capability(request.param)
+    yield request.param
+    _C.set_cpu_capability(before)
+    _C.set_gathers(gathers)
+
+
+def results(x, grid, padding, align):
+    """The samples and their gradients, without gathers and with them."""
+    weight = torch.randn(x.shape[0], x.shape[1], *grid.shape[1:3], dtype=x.dtype)
+    for use in (False, True):
+        _C.set_gathers(use)
+        inputs = [t.detach().clone().requires_grad_() for t in (x, grid)]
+        out = pyfast.grid_sample(*inputs, padding_mode=padding, align_corners=align)
+        yield (out.detach(), *torch.autograd.grad(out, inputs, weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gathers_change_nothing(level, layout, padding, dtype):
+    torch.manual_seed(0)
+    for size, channels, align in itertools.product(SIZES, (1, 2, 3, 4), (False, True)):
+        x = torch.randn(2, channels, *size).to(dtype).contiguous(memory_format=layout)
+        grid = 2.6 * torch.rand(2, 7, 37, 2) - 1.3
+        grid[0, 0, :4] = torch.tensor([[-1.0, 1.0], [1.0, -1.0], [1e20, 0.0], [0.0, -1e20]])
+        without, with_gathers = results(x, grid, padding, align)
+        for a, b in zip(without, with_gathers, strict=True):
+            close = 1e-6 if a.dtype == torch.float32 else torch.finfo(dtype).eps
+            torch.testing.assert_close(b, a, rtol=0, atol=close * float(a.abs().max()))
+
+
+def test_what_lies_outside_spoils_nothing(level):
+    """Infinite pixels at the edge and positions that are not numbers."""
+    x = torch.full((1, 1, 9, 9), torch.inf)
+    x[..., 1:-1, 1:-1] = 1.0
+    grid = torch.tensor([[-3.0, 0.0], [0.0, 2.5], [0.0, 0.0], [torch.nan, 0.0]]).view(1, 1, 4, 2)
+    for padding in ("zeros", "border"):
+        without, with_gathers = results(x, grid, padding, False)
+        torch.testing.assert_close(with_gathers[0], without[0], equal_nan=True)
+    assert with_gathers[0][0, 0, 0, 2] == 1
+
+
+def test_threads_agree(level):
+    x, grid = torch.randn(1, 3, 270, 260), 2 * torch.rand(1, 300, 500, 2) - 1
+    _C.set_gathers(True)
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append(pyfast.grid_sample(x, grid, align_corners=False))
+    torch.set_num_threads(before)
+    assert torch.equal(*found)
