@@ -56,6 +56,11 @@ inline Vec<float, N> load(const Half* from) {
   } else if constexpr (N == 8) {
     value = reinterpret_cast<Vec<float, 8>>(
         _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#if defined(__AVX512F__)
+  } else if constexpr (N == 16) {
+    value = reinterpret_cast<Vec<float, 16>>(
+        _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
+#endif
   } else if constexpr (N % 8 == 0) {
     for (int l = 0; l < N; l += 8) {
       const auto part = load<8>(from + l);
@@ -78,6 +83,12 @@ inline void store(Half* to, const V& value) {
   } else if constexpr (n == 8) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
                      _mm256_cvtps_ph(reinterpret_cast<__m256>(value), _MM_FROUND_TO_NEAREST_INT));
+#if defined(__AVX512F__)
+  } else if constexpr (n == 16) {
+    _mm256_storeu_si256(
+        reinterpret_cast<__m256i*>(to),
+        _mm512_cvtps_ph(reinterpret_cast<__m512>(value), _MM_FROUND_TO_NEAREST_INT));
+#endif
   } else if constexpr (n % 8 == 0) {
     store(to, half<0>(value));
     store(to + n / 2, half<1>(value));
