@@ -97,6 +97,7 @@ class Trainer:
         sync_batch_norm: bool = True,
     ) -> None:
         self.fabric = make_fabric(device, devices, precision)
+        self._precision = self.fabric.strategy.precision
         self.system, self.out, self.seed = system, Path(out), seed
         self.callbacks, self.save_every = tuple(callbacks), save_every
         self._data, self._workers, self._sync_batch_norm = data, workers, sync_batch_norm
@@ -151,7 +152,7 @@ class Trainer:
                 raise FileExistsError(f"{self.out} has a run: resume it or choose another folder")
             self._write_description()
             for network in dict.fromkeys(networks(self.system)):
-                stack.enter_context(in_precision(network, self.fabric.strategy.precision))
+                stack.enter_context(in_precision(network, self._precision))
             self._prepare(saved, dataset)
             stack.enter_context(self._finishing_the_step())
             self._loop()
@@ -192,7 +193,7 @@ class Trainer:
 
     def _apply(self, update: Update, batches: Sequence[Any]) -> None:
         optimizer, parameters = self.optimizers[update.name], self._parameters[update.name]
-        strategy, several = self.fabric.strategy, self._several
+        precision, several = self._precision, self._several
 
         def gradients() -> Tensor:
             optimizer.zero_grad()
@@ -201,7 +202,7 @@ class Trainer:
                 result = update.loss(batch)
                 loss, extra = result if isinstance(result, tuple) else (result, {})
                 loss = loss / len(batches) if len(batches) > 1 else loss
-                strategy.backward(loss, None)
+                precision.backward(loss, None)
                 losses.append(loss.detach())
                 for name, value in extra.items():  # without the graph that they may hang on
                     self.values[name] = value.detach() if isinstance(value, Tensor) else value
@@ -223,10 +224,10 @@ class Trainer:
             parameter.requires_grad_(False)
         try:
             if isinstance(optimizer, LBFGS):
-                strategy.optimizer_step(optimizer, closure=gradients)
+                precision.optimizer_step(optimizer, closure=gradients)
             else:
                 gradients()
-                strategy.optimizer_step(optimizer)
+                precision.optimizer_step(optimizer)
         finally:
             for parameter in others:
                 parameter.requires_grad_(True)
@@ -350,7 +351,7 @@ class Trainer:
                 "weights": self.system.state_dict(),
                 "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
                 "schedules": {n: s.state_dict() for n, s in self._schedules.items()},
-                "precision": self.fabric.strategy.precision.state_dict(),
+                "precision": self._precision.state_dict(),
                 "processes": shares,
                 "callbacks": {name: state for name, state in states.items() if state},
             }
@@ -372,7 +373,7 @@ class Trainer:
                 # The rate again, which may depend on how long the run is to be.
                 schedule.last_epoch -= 1
                 schedule.step()
-        self.fabric.strategy.precision.load_state_dict(saved["precision"])
+        self._precision.load_state_dict(saved["precision"])
         share = saved["processes"][self._rank]
         self.system.load_training_state(share["system"])
         chance.set_state(share["generators"])
@@ -394,7 +395,7 @@ class Trainer:
             "model": name_of(self.system, type(self.system).__name__),
             "seed": self.seed,
             "processes": self.fabric.world_size,
-            "precision": self.fabric.strategy.precision.precision,
+            "precision": self._precision.precision,
             "callbacks": stateful,
             "samples": len(dataset),
             "config": json.loads(json.dumps(self.system.config.to_json())),
