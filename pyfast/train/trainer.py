@@ -276,18 +276,14 @@ class Trainer:
     @contextmanager
     def evaluating(self) -> Iterator[None]:
         """Evaluation mode without gradients, on averaged weights where a callback keeps them."""
-        modes = [(module, module.training) for module in self.system.modules()]
-        generators = chance.state()
+        from pyfast.zoo.system import evaluating
+
         with torch.no_grad(), ExitStack() as stack:
+            stack.callback(chance.set_state, chance.state())
             for callback in self.callbacks:
                 stack.enter_context(callback.evaluating(self))
-            self.system.eval()
-            try:
-                yield
-            finally:
-                chance.set_state(generators)
-                for module, training in modes:
-                    module.training = training
+            stack.enter_context(evaluating(self.system))
+            yield
 
     def _prepare(self, saved: dict[str, Any] | None, dataset: Any) -> None:
         fabric, system = self.fabric, self.system

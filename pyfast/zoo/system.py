@@ -84,14 +84,16 @@ def _tuples(value: Any) -> Any:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode and without gradients."""
-    training = module.training
+    """In evaluation mode and without gradients; then every part is in the mode that it was in."""
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        module.train(training)
+        module.train(modes[0][1])  # a model may do more with it than set the flags
+        for part, training in modes:
+            part.training = training
 
 
 def _without(model: object, method: str) -> NotImplementedError:

@@ -5,6 +5,7 @@ import torch
 
 from pyfast import zoo
 from pyfast.nn import DenseCRF
+from pyfast.train import Trainer
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,19 @@ def test_iterations_of_training_and_use():
     assert model.crf.iterations == 2
     assert model.eval().crf.iterations == 7
     assert model.train().crf.iterations == 2
+
+
+def test_a_measurement_in_between_changes_no_mode(tmp_path):
+    model = zoo.create_model("crf_rnn.tiny", train_iterations=2, iterations=7)
+    model.segment(torch.rand(1, 3, 24, 24))
+    assert model.crf.iterations == 2
+    model.network.eval()
+    model.segment(torch.rand(1, 3, 24, 24))
+    assert (model.training, model.network.training) == (True, False)
+    trainer = Trainer(model, tmp_path)
+    with trainer.evaluating():
+        assert model.crf.iterations == 7
+    assert (model.crf.iterations, model.network.training) == (2, False)
 
 
 def test_a_base_of_several_scales_and_a_crf_that_learns_nothing():
