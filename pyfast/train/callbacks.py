@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from pyfast._files import atomic_write
 from pyfast._optional import require
 from pyfast.train.batches import to_device
-from pyfast.train.checkpoint import BEST
+from pyfast.train.checkpoint import BEST, write
 from pyfast.train.metrics import nearest_distance
 
 if TYPE_CHECKING:
@@ -78,8 +77,7 @@ class NaNGuard(Callback):
         found = "another process has a NaN"
         if wrong:
             file = trainer.out / f"nan_batch{trainer.fabric.global_rank or ''}.pt"
-            with atomic_write(file) as part:
-                torch.save(trainer.batch, part)
+            write(trainer.batch, file)
             found = f"{', '.join(wrong)} is not finite; the batch is in {file}"
         if trainer.any_process(bool(wrong)):
             raise FloatingPointError(f"step {trainer.step}: {found}")

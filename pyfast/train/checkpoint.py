@@ -8,8 +8,23 @@ from typing import Any
 
 import torch
 
+from pyfast._files import atomic_write
+
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
+
+
+def write(content: Any, file: Path) -> None:
+    """What `torch.save` writes; what was there stays until the new file is whole.
+
+    Raises:
+        OSError: the disk is full, or does not take the file for another reason.
+    """
+    with atomic_write(file) as part:
+        try:
+            torch.save(content, part)
+        except RuntimeError as error:  # in which torch hides what the system said
+            raise OSError(f"{file} cannot be written, as on a full disk: {error}") from error
 
 
 def load_run(file: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from pyfast._files import atomic_write, sweep
 from pyfast.data._random import seed_of
 from pyfast.train import chance
 from pyfast.train.batches import Batches, batches_from, to_device
-from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint
+from pyfast.train.checkpoint import CHECKPOINT, read_checkpoint, write
 from pyfast.train.precision import in_precision, networks
 from pyfast.train.processes import (
     average_gradients,
@@ -136,6 +136,7 @@ class Trainer:
             FileExistsError: the folder has a run, and `resume` is false.
             FileNotFoundError: `resume` is true, and the folder has no checkpoint.
             ValueError: the checkpoint is of a run with other settings; with the difference.
+            OSError: a file cannot be written, as on a full disk; the checkpoint before stays.
             KeyboardInterrupt: after Ctrl-C or SIGTERM, when the step is done and the checkpoint is
                 written; a second one does not wait.
         """
@@ -352,8 +353,7 @@ class Trainer:
                 "callbacks": {name: state for name, state in states.items() if state},
             }
             try:
-                with atomic_write(self.out / name) as part:
-                    torch.save(checkpoint, part)
+                write(checkpoint, self.out / name)
             except Exception as problem:
                 error = problem
         if self.any_process(error is not None):
