@@ -25,7 +25,7 @@ def mistakes() -> Iterator[None]:
     """What the user got wrong is said in a sentence, without a traceback."""
     try:
         yield
-    except (ValueError, TypeError, FileNotFoundError, ImportError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
         typer.echo(f"Error: {error}", err=True)
         raise typer.Exit(2) from error
 
