@@ -245,7 +245,7 @@ def test_counts(kernels: ModuleType) -> None:
             kernels.take_counters()
             case.solve(kernels)
             counted.append(kernels.take_counters())
-        of_iteration, of_setup = 10 + 4 * levels, 34 + 20 * levels
+        of_iteration, of_setup = 10 + 4 * levels, 34 + 22 * levels
         assert counted[1]["launches"] - counted[0]["launches"] == 4 * of_iteration + 1
         assert counted[0]["launches"] == of_setup + 4 * of_iteration
         assert counted[0]["waits"] == 4

@@ -254,7 +254,6 @@ __global__ void __launch_bounds__(kMattingThreads)
   const NodePlace<kD> place(level, channels, vectors, blocks);
   float sum = 0;
   if (place.active) {
-    const float mean = place.m > 0 ? place.mean(level)[place.m - 1] : 0.0f;
     for (int dy = -1; dy <= 1; ++dy)
       for (int dx = -1; dx <= 1; ++dx) {
         const int y = 2 * place.y + dy, x = 2 * place.x + dx;
@@ -262,13 +261,9 @@ __global__ void __launch_bounds__(kMattingThreads)
         const int child = y * from.nodes_x() + x;
         const float* residual =
             from.residual + (int64_t{place.system} * from.nodes() + child) * place.size;
-        const float weight = (dy == 0 ? 1.0f : 0.5f) * (dx == 0 ? 1.0f : 0.5f);
-        float value = residual[place.m];
-        if (place.m > 0) {
-          const int64_t of_child = int64_t{place.image} * from.nodes() + child;
-          value += (from.mean[of_child * (place.size - 1) + place.m - 1] - mean) * residual[0];
-        }
-        sum += weight * value;
+        const float* carry = carry_of_nodes(from, from.rounded_carry, place.image, place.size, y, x,
+                                            place.y, place.x);
+        for (int k = 0; k < place.size; ++k) sum += carry[k * place.size + place.m] * residual[k];
       }
     level.rhs[place.vector(level) + place.m] = sum;
   }
@@ -304,19 +299,16 @@ __global__ void __launch_bounds__(kMattingThreads)
                   unsigned blocks) {
   const NodePlace<kD> place(level, channels, vectors, blocks);
   if (!place.active || !has_part(level, place)) return;
-  const float* mean = place.mean(level);
   float sum = 0;
-  for (int k = 0; k < 4; ++k) {  // a parent of half the weight, twice the same or two
-    const int y = (place.y + k / 2) / 2, x = (place.x + k % 2) / 2;
-    const int parent = y * from.nodes_x() + x;
-    const float* value = from.result + (int64_t{place.system} * from.nodes() + parent) * place.size;
-    const float* parent_mean =
-        from.mean + (int64_t{place.image} * from.nodes() + parent) * (place.size - 1);
-    float carried = value[place.m];
-    if (place.m == 0)
-      for (int c = 1; c < place.size; ++c) carried += value[c] * (mean[c - 1] - parent_mean[c - 1]);
-    sum += 0.25f * carried;
-  }
+  for (int of_y = 0; of_y <= place.y % 2; ++of_y)
+    for (int of_x = 0; of_x <= place.x % 2; ++of_x) {
+      const int y = place.y / 2 + of_y, x = place.x / 2 + of_x, parent = y * from.nodes_x() + x;
+      const float* value =
+          from.result + (int64_t{place.system} * from.nodes() + parent) * place.size;
+      const float* carry = carry_of_nodes(level, level.rounded_carry, place.image, place.size,
+                                          place.y, place.x, y, x);
+      for (int k = 0; k < place.size; ++k) sum += carry[place.m * place.size + k] * value[k];
+    }
   level.guess[place.vector(level) + place.m] += sum;
 }
 

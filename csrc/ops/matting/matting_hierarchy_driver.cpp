@@ -25,6 +25,7 @@ constexpr int64_t kLastNodes = 24;
 const MattingFineKernels& fine_kernels() { return PF_PICK_CPU(matting_fine_kernels); }
 const MattingTransferKernels& transfers() { return PF_PICK_CPU(matting_transfer_kernels); }
 const MattingNodeKernels& node_kernels() { return PF_PICK_CPU(matting_node_kernels); }
+const MattingCoarseningKernels& coarsening() { return PF_PICK_CPU(matting_coarsening_kernels); }
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -213,6 +214,8 @@ void MattingHierarchy::allocate(NodeLevel& level) {
   const int64_t m = level.unknowns, nodes = (level.table.count + 1) * kNodes;
   level.product = memory_.take<double>(nodes * kNeighbours * m * m);
   level.mass = memory_.take<double>(nodes * m);
+  level.carry = memory_.take<double>(nodes * 4 * m * m);
+  level.centred_carry = memory_.take<float>(nodes * 4 * m * m);
   level.matrix = memory_.take<float>(nodes * kNeighbours * m * m);
   level.inverse = memory_.take<float>(nodes * m * m);
   level.mean = memory_.take<float>(level.vector_size(m - 1));
@@ -264,9 +267,16 @@ void MattingHierarchy::make_coarse(const NodeLevel& fine_level) {
     }
   }
   allocate(level);
+  const auto for_fine = [&](const auto& f) { for_parts(1, fine.table.count + 1, kNodeBlocks, f); };
+  for (const bool between_four : {false, true})
+    for_fine([&](int64_t begin, int64_t end) {
+      coarsening().interpolate(fine, between_four, begin, end);
+    });
   for_parts(0, level.rows, node_rows(level),
-            [&](int64_t begin, int64_t end) { node_kernels().galerkin(fine, level, begin, end); });
+            [&](int64_t begin, int64_t end) { coarsening().galerkin(fine, level, begin, end); });
   finish(level);
+  for_fine(
+      [&](int64_t begin, int64_t end) { coarsening().centre_carries(fine, level, begin, end); });
   levels_.push_back(level);
 }
 
@@ -341,24 +351,27 @@ void MattingHierarchy::factor_last() {
 
 // --- the cycle ---
 
-// t of f, in the basis b + a . (I - 1/2), which is that of the Galerkin product.
+// t of f. The system is in the basis b + a . (I - 1/2), which is that of the Galerkin product.
 void MattingHierarchy::solve_last() const {
   const NodeLevel& level = levels_.back();
   const int64_t m = level.unknowns, d = m - 1;
   std::vector<double> x(last_unknowns_.size());
-  for (size_t i = 0; i < x.size(); i += m) {
-    const int64_t at = last_unknowns_[i];
-    const int64_t row = at / (m * level.stride()), column = at % level.stride();
-    x[i] = level.f[at];
-    for (int64_t c = 0; c < d; ++c)
-      x[i + c + 1] = level.f[last_unknowns_[i + c + 1]] +
-                     x[i] * level.mean[(row * d + c) * level.stride() + column];
-  }
+  const auto for_slopes = [&](const auto& f) {
+    for (size_t i = 0; i < x.size(); i += m) {
+      const int64_t at = last_unknowns_[i];
+      const int64_t row = at / (m * level.stride()), column = at % level.stride();
+      for (int64_t c = 0; c < d; ++c)
+        f(x[i], x[i + c + 1], level.mean[(row * d + c) * level.stride() + column]);
+    }
+  };
+  for (size_t i = 0; i < x.size(); ++i) x[i] = level.f[last_unknowns_[i]];
+  for_slopes([](double constant, double& slope, float mean) { slope += constant * mean; });
   last_.solve(x);
+  for_slopes([](double& constant, double slope, float mean) { constant += slope * mean; });
   for (size_t i = 0; i < x.size(); ++i) level.t[last_unknowns_[i]] = static_cast<float>(x[i]);
 }
 
-// t of f, of a level and those below it, in the basis b + a . (I - 1/2).
+// t of f, of a level and those below it.
 void MattingHierarchy::cycle(size_t index) const {
   if (index + 1 == levels_.size()) return solve_last();
   const NodeLevel &level = levels_[index], &coarse = levels_[index + 1];
@@ -371,12 +384,11 @@ void MattingHierarchy::cycle(size_t index) const {
   for (int pass = 0;; ++pass) {
     blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
     for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
-      node_kernels().restrict_nodes(level, coarse, begin, end);
+      coarsening().restrict_nodes(level, coarse, begin, end);
     });
     cycle(index + 1);
-    blocks([&](int64_t begin, int64_t end) {
-      node_kernels().prolong_nodes(coarse, level, begin, end);
-    });
+    blocks(
+        [&](int64_t begin, int64_t end) { coarsening().prolong_nodes(coarse, level, begin, end); });
     smooth(level);
     // Twice, except for the largest level: those below cost little, and what one pass leaves there
     // is most of what holds up the conjugate gradients.
@@ -385,7 +397,6 @@ void MattingHierarchy::cycle(size_t index) const {
     std::swap(back.x, back.t);
     smooth(back);
   }
-  blocks([&](int64_t begin, int64_t end) { node_kernels().uncentre(level, begin, end); });
 }
 
 double MattingHierarchy::multiply() const {
@@ -422,6 +433,8 @@ double MattingHierarchy::precondition(bool by_levels) const {
     transfers().restrict_pixels(fine_, v_, levels_[0], begin, end);
   });
   cycle(0);
+  for_parts(1, levels_[0].table.count + 1, kNodeBlocks,
+            [&](int64_t begin, int64_t end) { node_kernels().uncentre(levels_[0], begin, end); });
   for_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
     transfers().prolong_pixels(fine_, v_, levels_[0], begin, end);
   });

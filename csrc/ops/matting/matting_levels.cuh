@@ -5,11 +5,12 @@
 // apart; the weights are 1 on a plateau of 2 radius pixels and fall off to the neighbour's. So the
 // windows that have their centre in the cell between four nodes touch these four and no other: the
 // cell is an element with a matrix of its own, P^T L P is the sum of all, and a node is coupled
-// with its 8 neighbours. Coarser levels have every second node, bilinear in (b, a); the element of
-// a cell is the sum of its four children's, carried over to its corners. Sums are in double and in
-// fixed order; what iterations read is rounded to float.
+// with its 8 neighbours. Coarser levels have every second node, and matting_interpolation.h says
+// how those between follow; the element of a cell is the sum of its four children's, carried over
+// to its corners. Sums are in double and in fixed order; what iterations read is rounded to float.
 #pragma once
 
+#include "ops/matting/matting_interpolation.h"
 #include "ops/matting/matting_window.cuh"
 
 namespace pyfast {
@@ -36,6 +37,10 @@ struct MattingLevel {
   float* rows = nullptr;       // (9 neighbours, nodes, M, M)
   float* inverse = nullptr;    // (nodes, M, M): of diagonal blocks; null at the bottom
   float* omega = nullptr;      // (): damping of the smoother
+  // (nodes, 4, M, M): of the unknowns of the four nodes of the next level around each, row by row,
+  // their part in its own; null at the bottom.
+  double* carry = nullptr;
+  float* rounded_carry = nullptr;  // the same
   // Shapes begin with (systems).
   float *rhs = nullptr, *guess = nullptr, *residual = nullptr, *result = nullptr;  // (nodes, M)
 
@@ -274,25 +279,128 @@ __global__ void make_elements(const MattingFine fine, const MattingLevel level) 
   tile.write(element);
 }
 
-// Of the unknowns (b, a) at a corner of a parent: their part in those at a corner of a child.
-struct Carry {
-  double weight;
-  const float *from, *to;  // mean colours of the parent's and of the child's corner
+// --- From a level to the next ---
 
-  PF_HD double shift(int c) const { return double(to[c]) - double(from[c]); }
-};
+// The entry of unknown i of node (y, x) and unknown j of the node (dy, dx) from it, neighbours at
+// most.
+PF_HD double entry_of_nodes(const MattingLevel& level, unsigned image, int m, int y, int x, int dy,
+                            int dx, int i, int j) {
+  double sum = 0;
+  for (int cell_y = y + (dy > 0 ? dy : 0) - 1; cell_y <= y + (dy < 0 ? dy : 0); ++cell_y)
+    for (int cell_x = x + (dx > 0 ? dx : 0) - 1; cell_x <= x + (dx < 0 ? dx : 0); ++cell_x) {
+      if (cell_y < 0 || cell_y >= level.cells_y || cell_x < 0 || cell_x >= level.cells_x) continue;
+      const int64_t cell = int64_t{image} * level.cells() + cell_y * level.cells_x + cell_x;
+      const int own = (y - cell_y) * 2 + x - cell_x;
+      const int other = (y + dy - cell_y) * 2 + x + dx - cell_x;
+      sum += packed_at(level.elements + cell * packed_size(4 * m), own * m + i, other * m + j);
+    }
+  return sum;
+}
 
-// The corners of child (y, x) of a cell lie at the cell's places 0, 1, 2 along each axis.
-PF_HD Carry carry_to_child(const MattingLevel& child, const MattingLevel& parent, unsigned image,
-                           int channels, int cell_y, int cell_x, int y, int x, int of_child,
-                           int of_parent) {
-  const int place_y = y + of_child / 2, place_x = x + of_child % 2;
-  const int corner_y = of_parent / 2, corner_x = of_parent % 2;
-  const int from = (cell_y + corner_y) * parent.nodes_x() + cell_x + corner_x;
-  const int to = (2 * cell_y + place_y) * child.nodes_x() + 2 * cell_x + place_x;
-  return {(corner_y == 0 ? 2 - place_y : place_y) * (corner_x == 0 ? 2 - place_x : place_x) * 0.25,
-          parent.mean + (int64_t{image} * parent.nodes() + from) * channels,
-          child.mean + (int64_t{image} * child.nodes() + to) * channels};
+// The block of level.carry that takes unknowns of the next level's node (parent_y, parent_x) to
+// those of node (y, x), or null: it has no part in them.
+template <class Real>
+PF_HD const Real* carry_of_nodes(const MattingLevel& level, const Real* carries, unsigned image,
+                                 int m, int y, int x, int parent_y, int parent_x) {
+  const int of_y = parent_y - y / 2, of_x = parent_x - x / 2;
+  if (of_y < 0 || of_y > y % 2 || of_x < 0 || of_x > x % 2) return nullptr;
+  const int64_t node = int64_t{image} * level.nodes() + y * level.nodes_x() + x;
+  return carries + (node * 4 + of_y * 2 + of_x) * m * m;
+}
+
+// A thread a node: those that do not lie between four of the next level, or then those that do.
+template <int kD>
+__global__ void __launch_bounds__(kMattingThreads, 1)
+    find_carries(const MattingLevel level, const MattingLevel next, int channels, bool between_four,
+                 unsigned blocks) {
+  constexpr int kM = kD > 0 ? kD + 1 : 0, kMost = kMostColours<kD> + 1;
+  const unsigned image = blockIdx.x / blocks;
+  const int node = int(blockIdx.x % blocks * kMattingThreads + threadIdx.x);
+  if (node >= level.nodes()) return;
+  const int d = channel_count<kD>(channels), m = d + 1, size = m * m;
+  const int y = node / level.nodes_x(), x = node % level.nodes_x();
+  if ((y % 2 == 1 && x % 2 == 1) != between_four) return;
+  const auto mean = [&](const MattingLevel& of, int at_y, int at_x) {
+    return of.mean + (int64_t{image} * of.nodes() + at_y * of.nodes_x() + at_x) * d;
+  };
+  const auto entry = [&](int dy, int dx, int i, int j) {
+    return entry_of_nodes(level, image, m, y, x, dy, dx, i, j);
+  };
+  const auto is_inside = [&](int at_y, int at_x) {
+    return at_y >= 0 && at_y < level.nodes_y() && at_x >= 0 && at_x < level.nodes_x();
+  };
+  const float* own_mean = mean(level, y, x);
+  double carries[4 * kMost * kMost], diagonal[kMost * kMost];
+  for (int k = 0; k < 4 * size; ++k) carries[k] = 0;
+  for (int k = 0; k < size; ++k) diagonal[k] = entry(0, 0, k / m, k % m);
+  if (diagonal[0] > 0 && between_four) {
+    for (int dy = -1; dy <= 1; ++dy)
+      for (int dx = -1; dx <= 1; ++dx) {
+        if ((dy == 0 && dx == 0) || !is_inside(y + dy, x + dx)) continue;
+        for (int p = 0; p < 4; ++p) {
+          const double* carry = carry_of_nodes(level, level.carry, image, m, y + dy, x + dx,
+                                               y / 2 + p / 2, x / 2 + p % 2);
+          if (carry == nullptr) continue;
+          for (int i = 0; i < m; ++i)
+            for (int k = 0; k < m; ++k) {
+              const double factor = entry(dy, dx, i, k);
+              for (int j = 0; j < m; ++j)
+                carries[p * size + i * m + j] += factor * carry[k * m + j];
+            }
+        }
+      }
+    double own[kMost * kMost];
+    for (int k = 0; k < size; ++k) own[k] = diagonal[k];
+    solve_for_parents<kM>(own, diagonal, carries, 4, m);
+  } else if (diagonal[0] > 0) {
+    // From a parent's basis, which is centred at `from`, to the node's.
+    const auto change_basis = [&](double* block, const float* from) {
+      for (int i = 0; i < m; ++i)
+        for (int j = 1; j < m; ++j)
+          block[i * m + j] += block[i * m] * (double(own_mean[j - 1]) - double(from[j - 1]));
+    };
+    if (y % 2 == 0 && x % 2 == 0) {
+      for (int i = 0; i < m; ++i) carries[i * (m + 1)] = 1;
+      change_basis(carries, mean(next, y / 2, x / 2));
+    } else {
+      const bool is_in_row = x % 2 == 1;
+      double columns[3 * kMost * kMost], shifts[2 * kMost], two[2 * kMost * kMost];
+      for (int k = 0; k < 3 * size; ++k) columns[k] = 0;
+      for (int dy = -1; dy <= 1; ++dy)
+        for (int dx = -1; dx <= 1; ++dx) {
+          if (!is_inside(y + dy, x + dx)) continue;
+          const float* other = mean(level, y + dy, x + dx);
+          double* column = columns + ((is_in_row ? dx : dy) + 1) * size;
+          for (int i = 0; i < m; ++i) {
+            const double constant = entry(dy, dx, i, 0);
+            column[i * m] += constant;
+            for (int j = 1; j < m; ++j)
+              column[i * m + j] +=
+                  entry(dy, dx, i, j) + constant * (double(other[j - 1]) - double(own_mean[j - 1]));
+          }
+        }
+      for (int p = 0; p < 2; ++p) {
+        const int away = 2 * p - 1, at_y = y + (is_in_row ? 0 : away);
+        const int at_x = x + (is_in_row ? away : 0);
+        for (int c = 0; c < d; ++c)
+          shifts[p * d + c] = is_inside(at_y, at_x)
+                                  ? double(own_mean[c]) - double(mean(level, at_y, at_x)[c])
+                                  : 0.0;
+      }
+      carry_from_two<kM, kMost>(columns, diagonal, shifts, two, m);
+      for (int p = 0; p < 2; ++p) {
+        double* carry = carries + (is_in_row ? p : 2 * p) * size;
+        for (int k = 0; k < size; ++k) carry[k] = two[p * size + k];
+        change_basis(carry,
+                     is_in_row ? mean(next, y / 2, x / 2 + p) : mean(next, y / 2 + p, x / 2));
+      }
+    }
+  }
+  const int64_t to = (int64_t{image} * level.nodes() + node) * 4 * size;
+  for (int k = 0; k < 4 * size; ++k) {
+    level.carry[to + k] = carries[k];
+    level.rounded_carry[to + k] = float(carries[k]);
+  }
 }
 
 template <int kD>
@@ -310,31 +418,32 @@ __global__ void merge_elements(const MattingLevel child, const MattingLevel leve
       const int64_t number =
           int64_t{image} * child.cells() + (2 * cell_y + y) * child.cells_x + 2 * cell_x + x;
       const double* element = child.elements + number * packed_size(size);
-      // Column q of T: unknown q % m of the parent's corner q / m.
+      // Of T, whose column q is unknown q % m of the parent's corner q / m: the part that a corner
+      // of the child has in that column, m numbers that are m apart, or null.
       const auto carry = [&](int corner, int q) {
-        return carry_to_child(child, level, image, d, cell_y, cell_x, y, x, corner, q / m);
+        const double* block =
+            carry_of_nodes(child, child.carry, image, m, 2 * cell_y + y + corner / 2,
+                           2 * cell_x + x + corner % 2, cell_y + q / m / 2, cell_x + q / m % 2);
+        return block == nullptr ? nullptr : block + q % m;
       };
       for (int k = thread; k < size * size; k += threads) {
-        const int p = k / size, q = k % size, of = q % m;
+        const int p = k / size, q = k % size;
         double sum = 0;
         for (int corner = 0; corner < 4; ++corner) {
-          const Carry by = carry(corner, q);
-          double value = packed_at(element, p, corner * m + of);
-          if (of > 0) value += by.shift(of - 1) * packed_at(element, p, corner * m);
-          sum += by.weight * value;
+          const double* by = carry(corner, q);
+          for (int j = 0; by != nullptr && j < m; ++j)
+            sum += by[j * m] * packed_at(element, p, corner * m + j);
         }
         carried[k] = sum;
       }
       __syncthreads();
       for (int i = 0; i < 2; ++i)
         for (int j = 0; j < 2; ++j) {
-          const int p = tile.p + i, of = p % m;
           const double* column = carried + tile.q + j;
           for (int corner = 0; corner < 4; ++corner) {
-            const Carry by = carry(corner, p);
-            double value = column[(corner * m + of) * size];
-            if (of > 0) value += by.shift(of - 1) * column[corner * m * size];
-            tile.value[i][j] += by.weight * value;
+            const double* by = carry(corner, tile.p + i);
+            for (int k = 0; by != nullptr && k < m; ++k)
+              tile.value[i][j] += by[k * m] * column[(corner * m + k) * size];
           }
         }
       __syncthreads();
@@ -343,22 +452,6 @@ __global__ void merge_elements(const MattingLevel child, const MattingLevel leve
 }
 
 // --- From elements to matrices ---
-
-// The entry of unknown i of node (y, x) and unknown j of the node (dy, dx) from it, neighbours at
-// most.
-PF_HD double entry_of_nodes(const MattingLevel& level, unsigned image, int m, int y, int x, int dy,
-                            int dx, int i, int j) {
-  double sum = 0;
-  for (int cell_y = y + (dy > 0 ? dy : 0) - 1; cell_y <= y + (dy < 0 ? dy : 0); ++cell_y)
-    for (int cell_x = x + (dx > 0 ? dx : 0) - 1; cell_x <= x + (dx < 0 ? dx : 0); ++cell_x) {
-      if (cell_y < 0 || cell_y >= level.cells_y || cell_x < 0 || cell_x >= level.cells_x) continue;
-      const int64_t cell = int64_t{image} * level.cells() + cell_y * level.cells_x + cell_x;
-      const int own = (y - cell_y) * 2 + x - cell_x;
-      const int other = (y + dy - cell_y) * 2 + x + dx - cell_x;
-      sum += packed_at(level.elements + cell * packed_size(4 * m), own * m + i, other * m + j);
-    }
-  return sum;
-}
 
 // A thread an entry; `blocks` share a neighbour of an image.
 __global__ void __launch_bounds__(kMattingThreads)

@@ -11,7 +11,8 @@
 // Nodes. Each node of the next level carries an affine function of colour, b + a . (I - mu), with
 // mu its mean colour: to such functions the matrix is nearly blind, and Jacobi steps with it. Nodes
 // are `spacing` = 4 radius pixels apart; a pixel's weights at the two nodes beside it are a ramp
-// with flat ends that keeps the Galerkin product to 3 x 3 blocks. Further levels halve the nodes.
+// with flat ends that keeps the Galerkin product to 3 x 3 blocks. Further levels have every
+// second node; matting_interpolation.h says how those between follow.
 #pragma once
 
 #include <cstdint>
@@ -81,7 +82,10 @@ struct NodeLevel {
   float* matrix = nullptr;    // (count + 1, 9, M, M, 8), of b + a . (I - mu)
   float* inverse = nullptr;   // (count + 1, M, M, 8): damped, of the diagonal blocks
   double* mass = nullptr;  // (count + 1, 8 nodes, M): sums of weights, and of weights times colour
-  float* mean = nullptr;   // mu, a vector of M - 1 planes
+  // Of the four nodes of the next level around each, row by row: their part in its unknowns.
+  double* carry = nullptr;         // (count + 1, 8 nodes, 4, M, M), of b + a . (I - 1/2)
+  float* centred_carry = nullptr;  // (count + 1, 4, M, M, 8), of b + a . (I - mu)
+  float* mean = nullptr;           // mu, a vector of M - 1 planes
   float *f = nullptr, *x = nullptr, *t = nullptr;  // vectors of M planes
 
   int64_t stride() const { return (table.blocks + 2) * kNodes; }
@@ -135,8 +139,6 @@ struct MattingTransferKernels {
 };
 
 struct MattingNodeKernels {
-  // The Galerkin product and masses of rows of coarse nodes.
-  void (*galerkin)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int64_t end);
   void (*means)(const NodeLevel&, int64_t begin, int64_t end);
   // The matrix and the inverses of its diagonal blocks, not damped.
   void (*centre)(const NodeLevel&, int64_t begin, int64_t end);
@@ -144,22 +146,32 @@ struct MattingNodeKernels {
   void (*start)(const NodeLevel&, int64_t begin, int64_t end);                // x = inverse f
   void (*residual)(const NodeLevel&, int64_t begin, int64_t end);             // t = f - A x
   void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);  // t = x + inverse (f - A x)
-  // coarse.f of fine.t, for rows of coarse nodes.
-  void (*restrict_nodes)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin,
-                         int64_t end);
-  // fine.x += of coarse.t, for blocks of fine nodes.
-  void (*prolong_nodes)(const NodeLevel& coarse, const NodeLevel& fine, int64_t begin, int64_t end);
   // x = -inverse t; returns its square.
   double (*power)(const NodeLevel&, int64_t begin, int64_t end);
   // From b + a . (I - mu) to b + a . (I - 1/2), t in place.
   void (*uncentre)(const NodeLevel&, int64_t begin, int64_t end);
 };
 
-#define PF_DECLARE(level)                                   \
-  namespace level {                                         \
-  const MattingFineKernels& matting_fine_kernels();         \
-  const MattingTransferKernels& matting_transfer_kernels(); \
-  const MattingNodeKernels& matting_node_kernels();         \
+struct MattingCoarseningKernels {
+  // `carry`: first of the nodes that do not lie between four of the next level, then of these.
+  void (*interpolate)(const NodeLevel&, bool between_four, int64_t begin, int64_t end);
+  // The Galerkin product and masses of rows of coarse nodes.
+  void (*galerkin)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int64_t end);
+  void (*centre_carries)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin,
+                         int64_t end);
+  // coarse.f of fine.t, for rows of coarse nodes.
+  void (*restrict_nodes)(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin,
+                         int64_t end);
+  // fine.x += of coarse.t, for blocks of fine nodes.
+  void (*prolong_nodes)(const NodeLevel& coarse, const NodeLevel& fine, int64_t begin, int64_t end);
+};
+
+#define PF_DECLARE(level)                                       \
+  namespace level {                                             \
+  const MattingFineKernels& matting_fine_kernels();             \
+  const MattingTransferKernels& matting_transfer_kernels();     \
+  const MattingNodeKernels& matting_node_kernels();             \
+  const MattingCoarseningKernels& matting_coarsening_kernels(); \
   }
 PF_DECLARE(baseline)
 PF_DECLARE(avx2)

@@ -411,8 +411,12 @@ class MattingSolver {
     level->rhs = memory_.take<float>(vector);
     level->result = memory_.take<float>(vector);
     level->rows = level->inverse = level->omega = level->guess = level->residual = nullptr;
+    level->carry = nullptr;
+    level->rounded_carry = nullptr;
     if (bottom) return;
     level->rows = memory_.take<float>(nodes * 9 * m * m);
+    level->carry = memory_.take<double>(nodes * 4 * m * m);
+    level->rounded_carry = memory_.take<float>(nodes * 4 * m * m);
     level->inverse = memory_.take<float>(nodes * m * m);
     level->omega = memory_.take<float>(batch_);
     level->guess = memory_.take<float>(vector);
@@ -467,6 +471,11 @@ class MattingSolver {
       const auto means = average_means<kD>;
       PF_LAUNCH(means, blocks * batch_, kMattingThreads, 0, stream_, levels_[l - 1], level,
                 channels_, blocks);
+      const unsigned of_children = blocks_of(levels_[l - 1]);
+      const auto carries = find_carries<kD>;
+      for (const bool between_four : {false, true})
+        PF_LAUNCH(carries, of_children * batch_, kMattingThreads, 0, stream_, levels_[l - 1], level,
+                  channels_, between_four, of_children);
       const auto elements = merge_elements<kD>;
       PF_LAUNCH(elements, cells, tiles, size_t(16 * m * m) * sizeof(double), stream_,
                 levels_[l - 1], level, channels_);
