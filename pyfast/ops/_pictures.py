@@ -188,7 +188,9 @@ def _scaled(op: str, name: str, pixels: Tensor, bounded: bool) -> Tensor:
         and not torch.compiler.is_compiling()
         and _functorch.peek_interpreter_stack() is None
     ):
-        low, high = (bound.item() for bound in pixels.detach().aminmax())
+        # In the order of memory, or torch copies the picture.
+        order = sorted(range(pixels.dim()), key=pixels.stride, reverse=True)
+        low, high = (bound.item() for bound in pixels.detach().permute(order).aminmax())
         if not (np.isfinite(low) and np.isfinite(high)):
             raise ValueError(f"{op}: expected {name} of finite values, got NaN or infinity")
         if low < -SLACK or high > 1 + SLACK:

@@ -21,10 +21,11 @@ inline Floats shifted(const Floats& left, const Floats& right, Numbers<I...>) {
 // One block of pixels. `values` are FineLevel's `weight` or `rest`.
 struct PixelBlock {
   const FineLevel& level;
-  int64_t y, block, at;  // `at`: of the first pixel, in vectors on the grid
+  int64_t index, y, block, at;  // `at`: of the first pixel, in vectors on the grid
 
   PixelBlock(const FineLevel& l, int64_t b)
       : level(l),
+        index(b),
         y(l.table.row[b]),
         block(l.table.block[b]),
         at(l.at(l.table.row[b], l.table.block[b] * kPixels)) {}

@@ -143,6 +143,9 @@ void interpolate(const NodeLevel& level, bool between_four, int64_t begin, int64
     const Interpolation<decltype(m)> interpolation(level, m);
     for (int64_t i = begin; i < end; ++i) {
       const NodeBlock b(level, i);
+      if (!between_four)
+        std::memset(level.carry + i * kNodes * 4 * m() * m(), 0,
+                    sizeof(double) * kNodes * 4 * m() * m());
       for (int64_t k = 0; k < kNodes && b.x + k < level.columns; ++k)
         interpolation.run(Node(level, b.y, b.x + k), between_four);
     }
@@ -217,27 +220,30 @@ void galerkin(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int
 }
 
 void centre_carries(const NodeLevel& fine, const NodeLevel& coarse, int64_t begin, int64_t end) {
-  const int m = static_cast<int>(fine.unknowns), d = m - 1;
-  const auto read_mean = [&](const NodeLevel& level, int64_t y, int64_t x, float sign,
-                             double* mean) {
-    for (int c = 0; c < d; ++c) mean[c] = sign * level.mean[level.at(d, c, y, x)];
-  };
-  double own[kMostUnknowns], other[kMostUnknowns], block[kMostUnknowns * kMostUnknowns];
-  for (int64_t i = begin; i < end; ++i) {
-    const NodeBlock b(fine, i);
-    for (int64_t k = 0; k < kNodes; ++k) {
-      read_mean(fine, b.y, b.x + k, -1, own);
-      for (int64_t p = 0; p < 4; ++p) {
-        const double* carry = fine.carry + ((i * kNodes + k) * 4 + p) * m * m;
-        std::memcpy(block, carry, sizeof(double) * m * m);
-        // T_own^-1 carry T_parent
-        read_mean(coarse, b.y / 2 + p / 2, (b.x + k) / 2 + p % 2, -1, other);
-        uncentre_carry(block, other, own, m);
-        float* to = fine.centred_carry + (i * 4 + p) * m * m * kNodes + k;
-        for (int j = 0; j < m * m; ++j) to[j * kNodes] = static_cast<float>(block[j]);
+  with_unknowns(fine, [&](auto unknowns) {
+    using M = decltype(unknowns);
+    const int m = static_cast<int>(unknowns());
+    const auto read_mean = [&](const NodeLevel& level, int64_t y, int64_t x, double* mean) {
+      for (int c = 0; c + 1 < m; ++c) mean[c] = -level.mean[level.at(m - 1, c, y, x)];
+    };
+    double own[M::kMost], other[M::kMost], block[M::kMost * M::kMost];
+    for (int64_t i = begin; i < end; ++i) {
+      const NodeBlock b(fine, i);
+      for (int64_t k = 0; k < kNodes; ++k) {
+        read_mean(fine, b.y, b.x + k, own);
+        for (int64_t p = 0; p < 4; ++p) {
+          const double* carry = fine.carry + ((i * kNodes + k) * 4 + p) * m * m;
+          for (int j = 0; j < m * m; ++j) block[j] = carry[j];
+          // T_own^-1 carry T_parent
+          read_mean(coarse, b.y / 2 + p / 2, (b.x + k) / 2 + p % 2, other);
+          uncentre_carry(block, other, own, m);
+          float* to = fine.centred_carry + (i * 4 + p) * m * m * kNodes + k;
+          for (int j = 0; j < m * m; ++j) to[j * kNodes] = static_cast<float>(block[j]);
+        }
       }
     }
-  }
+    return 0;
+  });
 }
 
 // --- the cycle ---

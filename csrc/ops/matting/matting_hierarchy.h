@@ -15,11 +15,17 @@ class SolverMemory {
   // `count` items of T, zeros.
   template <class T>
   T* take(int64_t count) {
-    return static_cast<T*>(take_zeros(static_cast<size_t>(count) * sizeof(T)));
+    return take_blocks<T>(1, count);
+  }
+  // For `count` blocks of `size` items that will be written, but for the first: it is zeros.
+  template <class T>
+  T* take_blocks(int64_t count, int64_t size) {
+    return static_cast<T*>(take_bytes(static_cast<size_t>(count * size) * sizeof(T),
+                                      static_cast<size_t>(size) * sizeof(T)));
   }
 
  private:
-  void* take_zeros(size_t bytes);
+  void* take_bytes(size_t bytes, size_t zeros);
   std::vector<std::unique_ptr<ScratchBytes>> blocks_;
 };
 

@@ -18,7 +18,7 @@ struct Division {
   int64_t items, fewest;
 };
 constexpr Division kPixelBlocks{64, 8}, kNodeBlocks{16, 32}, kPixelRows{32, 1};
-constexpr int kPowerSteps = 8;
+constexpr int kPowerSteps = 5;
 // Levels of at most so many nodes are solved directly.
 constexpr int64_t kLastNodes = 24;
 
@@ -106,10 +106,10 @@ double damping(const Step& step) {
 
 }  // namespace
 
-void* SolverMemory::take_zeros(size_t bytes) {
+void* SolverMemory::take_bytes(size_t bytes, size_t zeros) {
   blocks_.push_back(std::make_unique<ScratchBytes>(bytes));
   char* data = static_cast<char*>(blocks_.back()->data());
-  for_parts(0, static_cast<int64_t>(bytes), {int64_t{1} << 20, 4}, [&](int64_t begin, int64_t end) {
+  for_parts(0, static_cast<int64_t>(zeros), {int64_t{1} << 20, 4}, [&](int64_t begin, int64_t end) {
     std::memset(data + begin, 0, static_cast<size_t>(end - begin));
   });
   return data;
@@ -181,8 +181,8 @@ void MattingHierarchy::make_fine(const uint8_t* known, const double* diagonal) {
   number_blocks(table, memory_);
   if (table.count == 0) return;
   const int64_t blocks = fine_.block_size(), grid = fine_.grid_size();
-  fine_.weight = memory_.take<float>(blocks * fine_.half);
-  fine_.rest = memory_.take<float>(blocks * fine_.half);
+  fine_.weight = memory_.take_blocks<float>(table.count + 1, kPixels * fine_.half);
+  fine_.rest = memory_.take_blocks<float>(table.count + 1, kPixels * fine_.half);
   fine_.excess = memory_.take<double>(blocks);
   fine_.inverse = memory_.take<float>(blocks);
   fine_.colours = memory_.take<float>(grid * fine_.image.channels);
@@ -211,13 +211,13 @@ NodeLevel MattingHierarchy::sized_level(int64_t rows, int64_t columns) const {
 
 void MattingHierarchy::allocate(NodeLevel& level) {
   number_blocks(level.table, memory_);
-  const int64_t m = level.unknowns, nodes = (level.table.count + 1) * kNodes;
-  level.product = memory_.take<double>(nodes * kNeighbours * m * m);
-  level.mass = memory_.take<double>(nodes * m);
-  level.carry = memory_.take<double>(nodes * 4 * m * m);
-  level.centred_carry = memory_.take<float>(nodes * 4 * m * m);
-  level.matrix = memory_.take<float>(nodes * kNeighbours * m * m);
-  level.inverse = memory_.take<float>(nodes * m * m);
+  const int64_t m = level.unknowns, blocks = level.table.count + 1, size = kNodes * m * m;
+  level.product = memory_.take_blocks<double>(blocks, kNeighbours * size);
+  level.mass = memory_.take_blocks<double>(blocks, kNodes * m);
+  level.carry = memory_.take_blocks<double>(blocks, 4 * size);
+  level.centred_carry = memory_.take_blocks<float>(blocks, 4 * size);
+  level.matrix = memory_.take_blocks<float>(blocks, kNeighbours * size);
+  level.inverse = memory_.take_blocks<float>(blocks, size);
   level.mean = memory_.take<float>(level.vector_size(m - 1));
   level.f = memory_.take<float>(level.vector_size(m));
   level.x = memory_.take<float>(level.vector_size(m));

@@ -97,8 +97,9 @@ struct NodeLevel {
 };
 
 // Weight of the node below pixel t of a cell at that node's side; the other side has the rest.
-inline double node_weight(int64_t t, int64_t spacing, int64_t radius) {
-  const double w = static_cast<double>(spacing - radius - t) / (spacing - 2 * radius + 1);
+constexpr double node_weight(int64_t t, int64_t spacing, int64_t radius) {
+  const double w =
+      static_cast<double>(spacing - radius - t) / static_cast<double>(spacing - 2 * radius + 1);
   return w < 0 ? 0 : w > 1 ? 1 : w;
 }
 

@@ -1,6 +1,5 @@
 // The levels of nodes, compiled once for every instruction set.
 #include <cmath>
-#include <cstring>
 
 #include "ops/matting/matting_interpolation.h"
 #include "ops/matting/matting_nodes.h"
@@ -151,8 +150,10 @@ void means(const NodeLevel& level, int64_t begin, int64_t end) {
 }
 
 // Replaces a symmetric matrix (m, m) by its inverse; false where it is not positive.
-bool invert(double* a, int64_t m) {
-  double factor[kMostUnknowns * kMostUnknowns];
+template <class M>
+bool invert(const M& unknowns, double* a) {
+  const int64_t m = unknowns();
+  double factor[M::kMost * M::kMost];
   for (int64_t j = 0; j < m; ++j)
     for (int64_t i = j; i < m; ++i) {
       double sum = a[i * m + j];
@@ -165,7 +166,7 @@ bool invert(double* a, int64_t m) {
       }
     }
   for (int64_t column = 0; column < m; ++column) {
-    double x[kMostUnknowns];
+    double x[M::kMost];
     for (int64_t i = 0; i < m; ++i) {
       double sum = i == column ? 1 : 0;
       for (int64_t k = 0; k < i; ++k) sum -= factor[i * m + k] * x[k];
@@ -181,38 +182,43 @@ bool invert(double* a, int64_t m) {
   return true;
 }
 
-void centre(const NodeLevel& level, int64_t begin, int64_t end) {
+// Of one node, number k of its block.
+template <class M>
+void centre_node(const NodeLevel& level, const M& m, const NodeBlock& b, int64_t k) {
   // Grey images leave directions of colour without weight: they get this share of the diagonal.
   constexpr double kRidge = 1e-6;
-  const int64_t m = level.unknowns;
+  const int64_t size = m() * m();
   const auto read_mean = [&](int64_t y, int64_t x, double* mean) {
-    for (int64_t c = 0; c + 1 < m; ++c) mean[c] = level.mean[level.at(m - 1, c, y, x)];
+    for (int64_t c = 0; c + 1 < m(); ++c) mean[c] = level.mean[level.at(m() - 1, c, y, x)];
   };
-  for (int64_t i = begin; i < end; ++i) {
-    const NodeBlock b(level, i);
-    for (int64_t k = 0; k < kNodes; ++k) {
-      const double* from = level.product + (i * kNodes + k) * kNeighbours * m * m;
-      double here[kMostUnknowns], there[kMostUnknowns], block[kMostUnknowns * kMostUnknowns];
-      read_mean(b.y, b.x + k, here);
-      for (int e = 0; e < kNeighbours; ++e) {
-        read_mean(b.y + e / 3 - 1, b.x + k + e % 3 - 1, there);
-        std::memcpy(block, from + e * m * m, sizeof(double) * m * m);
-        centre_columns(block, there, static_cast<int>(m));
-        centre_rows(block, here, static_cast<int>(m));
-        float* to = level.matrix + (i * kNeighbours + e) * m * m * kNodes + k;
-        for (int64_t j = 0; j < m * m; ++j) to[j * kNodes] = static_cast<float>(block[j]);
-        if (e != kNeighbours / 2) continue;
-        double trace = 0;
-        for (int64_t c = 0; c < m; ++c) trace += block[c * m + c];
-        for (int64_t c = 0; c < m; ++c)
-          block[c * m + c] += kRidge * block[c * m + c] + 1e-12 * trace;
-        const bool is_used = trace > 0 && invert(block, m);
-        float* inverse = level.inverse + i * m * m * kNodes + k;
-        for (int64_t j = 0; j < m * m; ++j)
-          inverse[j * kNodes] = is_used ? static_cast<float>(block[j]) : 0.0f;
-      }
-    }
+  const double* from = level.product + (b.index * kNodes + k) * kNeighbours * size;
+  double here[M::kMost], there[M::kMost], block[M::kMost * M::kMost];
+  read_mean(b.y, b.x + k, here);
+  for (int e = 0; e < kNeighbours; ++e) {
+    read_mean(b.y + e / 3 - 1, b.x + k + e % 3 - 1, there);
+    for (int64_t j = 0; j < size; ++j) block[j] = from[e * size + j];
+    centre_columns(block, there, static_cast<int>(m()));
+    centre_rows(block, here, static_cast<int>(m()));
+    float* to = level.matrix + (b.index * kNeighbours + e) * size * kNodes + k;
+    for (int64_t j = 0; j < size; ++j) to[j * kNodes] = static_cast<float>(block[j]);
+    if (e != kNeighbours / 2) continue;
+    double trace = 0;
+    for (int64_t c = 0; c < m(); ++c) trace += block[c * m() + c];
+    for (int64_t c = 0; c < m(); ++c)
+      block[c * m() + c] += kRidge * block[c * m() + c] + 1e-12 * trace;
+    const bool is_used = trace > 0 && invert(m, block);
+    float* inverse = level.inverse + b.index * size * kNodes + k;
+    for (int64_t j = 0; j < size; ++j)
+      inverse[j * kNodes] = is_used ? static_cast<float>(block[j]) : 0.0f;
   }
+}
+
+void centre(const NodeLevel& level, int64_t begin, int64_t end) {
+  with_unknowns(level, [&](auto m) {
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < kNodes; ++k) centre_node(level, m, NodeBlock(level, i), k);
+    return 0;
+  });
 }
 
 const MattingNodeKernels kKernels = {means, centre, damp, start, residual, smooth, power, uncentre};

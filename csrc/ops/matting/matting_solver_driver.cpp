@@ -4,7 +4,7 @@
 // of Research of the National Bureau of Standards 49 (6), 1952.
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <utility>
 
 #include "ops/matting/matting_hierarchy.h"
 #include "ops/matting/matting_threads.h"
@@ -58,12 +58,20 @@ class Solver {
     return sum;
   }
 
-  // r . r where x is 0 in unknown pixels: what residuals are relative to.
-  double find_scale(const double* rhs, const double* x) const {
+  // r . r where x is 0 in unknown pixels, what residuals are relative to, and then that of x.
+  std::pair<double, double> find_residuals(const double* rhs, const double* x) const {
+    double largest = 0;
+    hierarchy_.for_unknown(
+        [&](int64_t pixel, int64_t) { largest = std::max(largest, std::abs(x[pixel])); });
+    if (largest == 0) {
+      const double both = find_residual(rhs, x);
+      return {both, both};
+    }
     const Scratch<double> without(image_.pixels());
     std::copy(x, x + image_.pixels(), without.data());
     hierarchy_.for_unknown([&](int64_t pixel, int64_t) { without.data()[pixel] = 0; });
-    return find_residual(rhs, without.data());
+    const double of_zero = find_residual(rhs, without.data());
+    return {of_zero, find_residual(rhs, x)};
   }
 
   MattingReport solve(const double* rhs, double* x) {
@@ -72,7 +80,7 @@ class Solver {
     const FineLevel& fine = hierarchy_.fine();
     if (fine.table.count == 0) return report;
     const FineVectors& v = hierarchy_.vectors();
-    const double of_zero = find_scale(rhs, x), of_guess = find_residual(rhs, x);
+    const auto [of_zero, of_guess] = find_residuals(rhs, x);
     // Where x = 0 solves the system, the first residual is what to measure by.
     const double scale = of_zero > 0 ? of_zero : of_guess;
     std::fill_n(v.p, fine.grid_size(), 0.0);

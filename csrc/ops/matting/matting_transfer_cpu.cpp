@@ -14,14 +14,11 @@ struct Ramp {
   static constexpr int64_t kMost = 4 * kMostMattingRadius;
   int64_t spacing, reach;  // pixels beyond `reach` of a node have no weight there
   float weight[kMost];
-  double exact[kMost];
 
   explicit Ramp(const FineLevel& level)
       : spacing(level.spacing), reach(level.spacing - level.image.radius) {
-    for (int64_t t = 0; t < spacing; ++t) {
-      exact[t] = node_weight(t, spacing, level.image.radius);
-      weight[t] = static_cast<float>(exact[t]);
-    }
+    for (int64_t t = 0; t < spacing; ++t)
+      weight[t] = static_cast<float>(node_weight(t, spacing, level.image.radius));
   }
 };
 
@@ -161,20 +158,6 @@ void prolong_pixels(const FineLevel& level, const FineVectors& v, const NodeLeve
 
 // --- the Galerkin product ---
 
-// A pixel's place in a row (or column): its cell and its weights at the cell's two nodes.
-struct Place {
-  int64_t cell;
-  double weight[2];
-};
-
-// Of a pixel in or beside the cell `near`.
-inline Place place_of(int64_t x, int64_t near, const Ramp& ramp) {
-  const int64_t inside = x - near * ramp.spacing;
-  const int64_t cell = inside < 0 ? near - 1 : inside < ramp.spacing ? near : near + 1;
-  const double w = ramp.exact[x - cell * ramp.spacing];
-  return {cell, {w, 1 - w}};
-}
-
 // The rows of a block's matrix in double: weights with all neighbours, for 16 pixels.
 struct MatrixRow {
   static constexpr int64_t kMostSpan = 4 * kMostMattingRadius + 1;
@@ -203,103 +186,162 @@ inline void fill_rows(const PixelBlock& b, int64_t reach, MatrixRow* rows) {
   });
 }
 
-// kM is the number of unknowns, kReach that of pixels, or both are 0: the levels say them.
+// A pixel's place in a row (or column): its cell and its weights at the cell's two nodes.
+struct Place {
+  int64_t cell;
+  double weight[2];
+};
+
+// Of the pixel number `inside` of a cell, or of one beside it: cell -1, 0 or 1.
+constexpr Place place_of(int64_t inside, int64_t spacing, int64_t radius) {
+  const int64_t cell = inside < 0 ? -1 : inside < spacing ? 0 : 1;
+  const double w = node_weight(inside - cell * spacing, spacing, radius);
+  return {cell, {w, 1 - w}};
+}
+
+// kM is the number of unknowns, kReach that of pixels, or 0: the levels say them.
 template <int kM, int kReach>
 class Galerkin {
  public:
   Galerkin(const FineLevel& level, const NodeLevel& nodes, int64_t begin, int64_t end)
       : level_(level),
         nodes_(nodes),
-        ramp_(level),
         begin_(begin),
         end_(end),
         unknowns_(nodes.unknowns),
         reach_(level.reach()) {}
 
   void run(int64_t top, int64_t bottom) const {
-    MatrixRow rows;
+    Patch patch;
     for (int64_t i = level_.table.first[top]; i < level_.table.first[bottom]; ++i) {
       const PixelBlock b(level_, i);
-      fill_rows<kReach / 2>(b, reach(), &rows);
-      for (int l = 0; l < kPixels; ++l)
-        if (level_.inverse[i * kPixels + l] != 0)
-          add_pixel(b.y, b.block * kPixels + l, level_.excess[i * kPixels + l], l, rows);
+      fill_rows<kReach / 2>(b, reach(), &patch.rows);
+      read_basis(b.y, b.block * kPixels, &patch);
+      // Cell by cell; a block may begin and end within one.
+      for (int64_t first = 0; first < kPixels;) {
+        const int64_t x = b.block * kPixels + first, left = spacing() - x % spacing();
+        const int64_t last = first + left < kPixels ? first + left : kPixels;
+        add_cell(b, first, last, patch);
+        first = last;
+      }
     }
   }
 
  private:
-  static constexpr int kMost = kM > 0 ? kM : kMostUnknowns;
+  static constexpr int kWide = kM > 0 ? kM : 32;  // holds kMostUnknowns
+  using Functions = Vec<double, kWide>;           // phi = (1, I - 1/2), and what is made of it
+  static constexpr int64_t kMostSide = 2 * (2 * kMostMattingRadius) + 1;
+  static constexpr int64_t kMostCell = kReach > 0 ? 2 * kReach : 4 * kMostMattingRadius;
+
+  // What surrounds a block of pixels.
+  struct Patch {
+    MatrixRow rows;
+    Functions phi[kMostSide][kMostSide + kPixels];
+  };
+
   int64_t m() const { return kM > 0 ? kM : unknowns_; }
   int64_t reach() const { return kReach > 0 ? kReach : reach_; }
-  int64_t span() const { return 2 * reach() + 1; }
+  int64_t side() const { return 2 * reach() + 1; }
+  int64_t spacing() const { return 2 * reach(); }
 
-  // phi = (1, I - 1/2) at a pixel of the image.
-  void read_basis(int64_t y, int64_t x, double* phi) const {
+  void read_basis(int64_t y, int64_t x, Patch* patch) const {
     const MattingImage<double>& image = level_.image;
-    phi[0] = 1;
-    for (int64_t c = 0; c + 1 < m(); ++c)
-      phi[c + 1] = image.data[(c * image.height + y) * image.width + x] - 0.5;
+    for (int64_t dy = -reach(); dy <= reach(); ++dy)
+      for (int64_t k = 0; k < kPixels + 2 * reach(); ++k) {
+        const int64_t jy = y + dy, jx = x + k - reach();
+        Functions phi{};
+        if (jy >= 0 && jy < image.height && jx >= 0 && jx < image.width) {
+          phi[0] = 1;
+          for (int64_t c = 0; c + 1 < m(); ++c)
+            phi[c + 1] = image.data[(c * image.height + jy) * image.width + jx] - 0.5;
+        }
+        patch->phi[dy + reach()][k] = phi;
+      }
   }
 
-  void add_pixel(int64_t y, int64_t x, double excess, int lane, const MatrixRow& rows) const {
-    const int64_t cy = y / ramp_.spacing, cx = x / ramp_.spacing;
-    double product[4][4][kMost] = {};  // row x of A P, at the nodes around the cell
-    double own[kMost];
-    read_basis(y, x, own);
-    double diagonal = excess;
-    for (int64_t k = 0; k < span() * span(); ++k) diagonal += rows.weight[k][lane];
+  // Row `lane` of A P, at the 4 x 4 nodes around its cell. kInside is its number in the cell, or
+  // -1.
+  template <int kInside>
+  void multiply(const PixelBlock& b, int64_t lane, const Patch& patch,
+                Functions (&product)[4][4]) const {
+    const int64_t inside = kInside >= 0 ? kInside : (b.block * kPixels + lane) % spacing();
+    const int64_t inside_y = b.y % spacing(), radius = reach() / 2;
+    double diagonal = level_.excess[b.index * kPixels + lane];
+    for (int64_t k = 0; k < side() * side(); ++k) diagonal += patch.rows.weight[k][lane];
+    for (auto& row : product)
+      for (Functions& node : row) node = Functions{};
     for (int64_t dy = -reach(); dy <= reach(); ++dy) {
-      const int64_t jy = y + dy;
-      if (jy < 0 || jy >= level_.image.height) continue;
-      double line[4][kMost] = {};
-      for (int64_t dx = -reach(); dx <= reach(); ++dx) {
-        const int64_t jx = x + dx;
+      Functions line[4] = {};
+      const auto add = [&](int64_t dx) {
         const double w = dy == 0 && dx == 0
                              ? -diagonal
-                             : rows.weight[(dy + reach()) * span() + dx + reach()][lane];
-        if (w == 0 || jx < 0 || jx >= level_.image.width) continue;
-        double phi[kMost];
-        read_basis(jy, jx, phi);
-        const Place place = place_of(jx, cx, ramp_);
-        double (*to)[kMost] = line + place.cell - cx + 1;
-        const double first = w * place.weight[0], second = w * place.weight[1];
-        for (int64_t c = 0; c < m(); ++c) to[0][c] -= first * phi[c];
-        for (int64_t c = 0; c < m(); ++c) to[1][c] -= second * phi[c];
+                             : patch.rows.weight[(dy + reach()) * side() + dx + reach()][lane];
+        const Functions part = w * patch.phi[dy + reach()][lane + dx + reach()];
+        const Place place = place_of(inside + dx, spacing(), radius);
+        for (int64_t i = 0; i < 2; ++i) line[place.cell + 1 + i] -= place.weight[i] * part;
+      };
+      if constexpr (kInside >= 0) {  // places the compiler knows
+        add(-2), add(-1), add(0), add(1), add(2);
+      } else {
+        for (int64_t dx = -reach(); dx <= reach(); ++dx) add(dx);
       }
-      const Place place = place_of(jy, cy, ramp_);
+      const Place place = place_of(inside_y + dy, spacing(), radius);
       for (int64_t i = 0; i < 2; ++i)
-        for (int64_t n = 0; n < 4; ++n)
-          for (int64_t c = 0; c < m(); ++c)
-            product[place.cell - cy + 1 + i][n][c] += place.weight[i] * line[n][c];
+        for (int64_t n = 0; n < 4; ++n) product[place.cell + 1 + i][n] += place.weight[i] * line[n];
     }
-    const Place py = place_of(y, cy, ramp_), px = place_of(x, cx, ramp_);
-    for (int64_t i = 0; i < 2; ++i)
-      for (int64_t n = 0; n < 2; ++n) {
-        const double weight = py.weight[i] * px.weight[n];
-        if (weight != 0 && cy + i >= begin_ && cy + i < end_)
-          add_node(cy + i, cx + n, weight, own, product, i + 1, n + 1);
-      }
   }
 
-  void add_node(int64_t ny, int64_t nx, double weight, const double* own,
-                const double (&product)[4][4][kMost], int64_t i, int64_t n) const {
+  // Pixels [first, last) of a block lie in one cell.
+  void add_cell(const PixelBlock& b, int64_t first, int64_t last, const Patch& patch) const {
+    Functions product[kMostCell][4][4], own[kMostCell];
+    double weights[kMostCell][2];
+    const int64_t cy = b.y / spacing(), cx = (b.block * kPixels + first) / spacing();
+    int64_t count = 0;
+    for (int64_t lane = first; lane < last; ++lane) {
+      if (level_.inverse[b.index * kPixels + lane] == 0) continue;
+      const int64_t inside = b.block * kPixels + lane - cx * spacing();
+      if (kReach == 2 && inside == 0)
+        multiply<0>(b, lane, patch, product[count]);
+      else if (kReach == 2 && inside == 1)
+        multiply<1>(b, lane, patch, product[count]);
+      else if (kReach == 2 && inside == 2)
+        multiply<2>(b, lane, patch, product[count]);
+      else if (kReach == 2)
+        multiply<3>(b, lane, patch, product[count]);
+      else
+        multiply<-1>(b, lane, patch, product[count]);
+      const Place place = place_of(inside, spacing(), level_.image.radius);
+      for (int i = 0; i < 2; ++i) weights[count][i] = place.weight[i];
+      own[count++] = patch.phi[reach()][lane + reach()];
+    }
+    const Place py = place_of(b.y % spacing(), spacing(), level_.image.radius);
+    for (int64_t i = 0; i < 2 && count > 0; ++i)
+      for (int64_t n = 0; n < 2; ++n)
+        if (py.weight[i] != 0 && cy + i >= begin_ && cy + i < end_) {
+          Functions mine[kMostCell];
+          for (int64_t k = 0; k < count; ++k) mine[k] = py.weight[i] * weights[k][n] * own[k];
+          add_node(cy + i, cx + n, count, mine, product, i + 1, n + 1);
+        }
+  }
+
+  void add_node(int64_t ny, int64_t nx, int64_t count, const Functions* own,
+                const Functions (*product)[4][4], int64_t i, int64_t n) const {
     const int64_t slot = *nodes_.table.at(ny, nx / kNodes) * int64_t{kNodes} + nx % kNodes;
     double* mass = nodes_.mass + slot * m();
-    for (int64_t c = 0; c < m(); ++c) mass[c] += weight * own[c];
+    for (int64_t k = 0; k < count; ++k)
+      for (int64_t c = 0; c < m(); ++c) mass[c] += own[k][c];
     double* blocks = nodes_.product + slot * kNeighbours * m() * m();
     for (int64_t ey = -1; ey <= 1; ++ey)
-      for (int64_t ex = -1; ex <= 1; ++ex, blocks += m() * m()) {
-        const double* other = product[i + ey][n + ex];
+      for (int64_t ex = -1; ex <= 1; ++ex, blocks += m() * m())
         for (int64_t a = 0; a < m(); ++a) {
-          const double factor = weight * own[a];
-          for (int64_t c = 0; c < m(); ++c) blocks[a * m() + c] += factor * other[c];
+          Functions sum{};
+          for (int64_t k = 0; k < count; ++k) sum += own[k][a] * product[k][i + ey][n + ex];
+          for (int64_t c = 0; c < m(); ++c) blocks[a * m() + c] += sum[c];
         }
-      }
   }
 
   const FineLevel& level_;
   const NodeLevel& nodes_;
-  const Ramp ramp_;
   const int64_t begin_, end_, unknowns_, reach_;
 };
 
@@ -317,6 +359,8 @@ void galerkin_pixels(const FineLevel& level, const NodeLevel& nodes, int64_t beg
     Galerkin<4, 2>(level, nodes, begin, end).run(top, bottom);
   } else if (m == 2 && level.image.radius == 1) {
     Galerkin<2, 2>(level, nodes, begin, end).run(top, bottom);
+  } else if (m == 4) {
+    Galerkin<4, 0>(level, nodes, begin, end).run(top, bottom);
   } else {
     Galerkin<0, 0>(level, nodes, begin, end).run(top, bottom);
   }
