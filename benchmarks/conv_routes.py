@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 
 from benchmarks.machine import cpu_facts, cpu_slug, environment
-from pyfast._native import _C
 from pyfast.ops._conv_routes import (
     ALGORITHMS,
     LESS_EXACT,
+    LEVEL,
     MOST_WEIGHTS,
     layout_of,
     shape_class,
@@ -132,17 +132,16 @@ def main() -> int:
     if any(os.environ.get(key) != value for key, value in wanted.items()):
         command = [sys.executable, "-m", "benchmarks.conv_routes", *sys.argv[1:]]
         os.execve(sys.executable, command, os.environ | wanted)
-    level = _C.cpu_capability()
     measured = measure(args.seconds, args.only)
     routes = [
         r
         for r in json.loads(args.out.read_text())["routes"]
-        if r["level"] != level or args.only not in r["class"]
+        if r["level"] != LEVEL or args.only not in r["class"]
     ]
     for (name, layout, use), times in measured.items():
         algorithm, gain = winner(times)
         if algorithm != "torch":
-            routes.append({"level": level, "class": name, "layout": layout, "use": use,
+            routes.append({"level": LEVEL, "class": name, "layout": layout, "use": use,
                            "algorithm": algorithm, "gain": round(gain, 2),
                            "machine": cpu_slug(cpu_facts())})  # fmt: skip
     routes.sort(key=lambda r: (r["level"], r["class"], r["layout"], r["use"]))

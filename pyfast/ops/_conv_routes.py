@@ -128,7 +128,7 @@ def recorded(calls: dict[str, Convolution]) -> Iterator[None]:
 def exact_key(c: Convolution) -> str:
     """All that the time of a call depends on."""
     shapes = (tuple(c.input.shape), tuple(c.weight.shape), c.bias is not None)
-    where = _LEVEL if c.is_on_cpu else torch.cuda.get_device_name(c.input.device)
+    where = LEVEL if c.is_on_cpu else torch.cuda.get_device_name(c.input.device)
     options = (c.stride, c.padding, c.dilation, c.groups, str(c.input.dtype)[6:])
     return " ".join(map(str, (*shapes, *options, layout_of(c), use_of(c), where)))
 
@@ -250,7 +250,10 @@ def use_of(c: Convolution) -> str:
     return "training" if c.learns else "inference"
 
 
-_LEVEL = _C.cpu_capability()
+# Matrix instructions for halves come with their arithmetic, which changes what torch is fast at.
+LEVEL = _C.cpu_capability()
+if LEVEL == "avx512" and torch.cpu._is_amx_tile_supported():
+    LEVEL = "avx512_amx"
 _FEWEST_PRODUCTS = 2**20
 _MOST_REMEMBERED = 4096
 _remembered: dict[Hashable, str] = {}
@@ -275,5 +278,5 @@ def _bucket(value: int, *starts: int) -> str:
 _TABLE: dict[tuple[str, str, str], str] = {
     (route["class"], route["layout"], route["use"]): route["algorithm"]
     for route in json.loads(files("pyfast.ops").joinpath("conv_routes.json").read_text())["routes"]
-    if route["level"] == _LEVEL
+    if route["level"] == LEVEL
 }
