@@ -18,7 +18,7 @@ struct Division {
   int64_t items, fewest;
 };
 constexpr Division kPixelBlocks{64, 8}, kNodeBlocks{16, 32}, kPixelRows{32, 1};
-constexpr int kPowerSteps = 5;
+constexpr int kPowerSteps = 8;
 // Levels of at most so many nodes are solved directly.
 constexpr int64_t kLastNodes = 24;
 
