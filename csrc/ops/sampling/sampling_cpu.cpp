@@ -52,7 +52,7 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
         break;
       case Route::kPlanar: {
         const Group group = plan.group(p.channels, rest % plan.groups);
-        with_lanes(group, [&](auto lanes) {
+        with_lanes<kForwardLanes>(group, [&](auto lanes) {
           forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
         });
       }
@@ -64,7 +64,7 @@ template <class T>
 Box spread(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, const Group& group,
            const Tile& tile, const Memory<T>& memory) {
   Box box;
-  with_lanes(group, [&](auto lanes) {
+  with_lanes<kBackwardLanes>(group, [&](auto lanes) {
     box = spread_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
   });
   return box;
@@ -74,7 +74,7 @@ template <class T>
 void merge(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
            const Box& box, const Accumulator<T>* packed, const Memory<T>& memory, int64_t begin,
            int64_t end) {
-  with_lanes(group, [&](auto lanes) {
+  with_lanes<kBackwardLanes>(group, [&](auto lanes) {
     merge_tile<decltype(lanes)::value>(p, n, group, tile, box, packed, memory, begin, end);
   });
 }
@@ -197,9 +197,9 @@ void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, cons
 }
 
 template <class T>
-const SamplingKernels<T> kKernels = {kWideLanes,   forward<T>,         spread<T>,      merge<T>,
-                                     clear<T>,     spread_channels<T>, coordinates<T>, sweep<T>,
-                                     pack_rows<T>, unpack_rows<T>};
+const SamplingKernels<T> kKernels = {
+    kForwardLanes,      kBackwardLanes, forward<T>, spread<T>,    merge<T>,      clear<T>,
+    spread_channels<T>, coordinates<T>, sweep<T>,   pack_rows<T>, unpack_rows<T>};
 
 }  // namespace
 

@@ -106,7 +106,7 @@ struct SamplingKernels {
   using Params = SamplingParams<T>;
   using Memory = TaskMemory<Real>;
 
-  int wide_lanes;  // see SamplingPlan
+  int forward_lanes, backward_lanes;  // see SamplingPlan::wide_lanes
 
   // output: tasks are (n, group, tile), groups 1 but on the route kPlanar.
   void (*forward)(const Params&, const SamplingPlan&, int64_t begin, int64_t end, const Memory&);

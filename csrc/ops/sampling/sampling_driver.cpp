@@ -38,10 +38,12 @@ bool gains_from_gathers(const SamplingParams<T>& p) {
          (cpu_level() == CpuLevel::kAvx512 || p.in_h * p.in_w >= kLargeImage);
 }
 
+// What is computed: samples, their slopes, or the gradient of the input.
+enum class Pass { kForward, kSlopes, kSpread };
+
 // Square tiles: the box of a rotated tile is the smaller the less elongated the tile is.
 template <class T>
-SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_stride,
-                       bool reads = true) {
+SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_stride, Pass pass) {
   SamplingPlan plan{};
   const bool bilinear = p.dims == 2 && p.interpolation == Interpolation::kBilinear;
   if (p.interpolation == Interpolation::kNearest) {
@@ -53,8 +55,10 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
   } else {
     plan.route = bilinear ? Route::kPlanar : Route::kTaps;
   }
-  if (reads && plan.route == Route::kPlanar && gains_from_gathers(p)) plan.route = Route::kGathers;
-  plan.wide_lanes = kernels<T>().wide_lanes;
+  if (pass != Pass::kSpread && plan.route == Route::kPlanar && gains_from_gathers(p))
+    plan.route = Route::kGathers;
+  const auto& kernel = kernels<T>();
+  plan.wide_lanes = pass == Pass::kForward ? kernel.forward_lanes : kernel.backward_lanes;
   plan.groups = plan.route == Route::kPlanar ? plan.count_groups(p.channels) : 1;
   int64_t rows = 8, columns = kRun;
   if (plan.route == Route::kPlanar) {
@@ -213,14 +217,14 @@ void backward(const SamplingParams<T>& p) {
   const bool has_output = p.batch * p.channels * p.out_size() != 0;
   if (p.grad_input.data != nullptr && p.input_batch * p.channels != 0) {
     if (has_output) {
-      backward_input(p, make_plan(p, p.grad_input.c, p.grad_input.w, false));
+      backward_input(p, make_plan(p, p.grad_input.c, p.grad_input.w, Pass::kSpread));
     } else {
       for (int64_t b = 0; b < p.input_batch; ++b) kernels<T>().clear(p, b, 0, p.channels);
     }
   }
   if (!wants_coordinates(p)) return;
   if (has_output && p.interpolation != Interpolation::kNearest) {
-    backward_coordinates(p, make_plan(p, p.input.c, p.input.w));
+    backward_coordinates(p, make_plan(p, p.input.c, p.input.w, Pass::kSlopes));
   } else {
     clear_coordinates(p);
   }
@@ -244,9 +248,10 @@ SamplingParams<T> image_of(const SamplingParams<T>& p, int64_t n) {
 
 template <class T>
 void backward_image(const SamplingParams<T>& p) {
-  const SamplingPlan plan = make_plan(p, p.input.c, p.input.w);
-  const bool apart = plan.route == Route::kPlanar || plan.route == Route::kNearest ||
-                     make_plan(p, p.grad_input.c, p.grad_input.w, false).route != plan.route;
+  const SamplingPlan plan = make_plan(p, p.input.c, p.input.w, Pass::kSlopes);
+  const bool apart =
+      plan.route == Route::kPlanar || plan.route == Route::kNearest ||
+      make_plan(p, p.grad_input.c, p.grad_input.w, Pass::kSpread).route != plan.route;
   if (apart || p.grad_input.data == nullptr || !wants_coordinates(p)) return backward(p);
   Scratch<double> sums(p.matrix_size() * plan.tiles());
   const TaskScratch<T> memory(p, plan);
@@ -266,7 +271,7 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan) {
 
 template <class T>
 void forward(const SamplingParams<T>& p) {
-  forward(p, make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w));
+  forward(p, make_plan(p, p.output.c == 1 ? p.input.c : 0, p.input.w, Pass::kForward));
 }
 
 // --- many channels, plane after plane: brought into pixels, so that one load serves 16 of them ---
@@ -274,7 +279,7 @@ void forward(const SamplingParams<T>& p) {
 template <class T>
 bool gains_from_pixels(const SamplingParams<T>& p) {
   return p.channels > kPixelLanes / 2 && p.batch == p.input_batch &&
-         make_plan(p, p.input.c, p.input.w).route == Route::kTaps;
+         make_plan(p, p.input.c, p.input.w, Pass::kForward).route == Route::kTaps;
 }
 
 // An image in pixels, in scratch memory.
@@ -344,7 +349,7 @@ void forward_in_pixels(const SamplingParams<T>& p) {
   if constexpr (std::is_same_v<T, Real>) {
     q.output = p.output;
     q.channels = p.channels;
-    SamplingPlan plan = make_plan(q, q.input.c, q.input.w);
+    SamplingPlan plan = make_plan(q, q.input.c, q.input.w, Pass::kForward);
     plan.route = Route::kPacked;
     forward(q, plan);
   } else {

@@ -145,7 +145,7 @@ inline Vec<Real, kLanes> blend_lanes(const Real* top, const Real* bottom, Real l
 
 // Whether kLanes pixels of as many lanes are transposed in registers.
 template <int kLanes, class Real>
-constexpr bool kTransposes = kLanes == 4 || (kLanes == 8 && kNative<Real> == 8);
+constexpr bool kTransposes = kLanes == 4 || (kLanes == 8 && kNative<Real> >= 8);
 
 // kLanes samples from number k of a run on: a register for each lane.
 template <int kLanes, class Real>

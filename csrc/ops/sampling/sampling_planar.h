@@ -12,15 +12,17 @@
 namespace pyfast {
 namespace PF_ISA {
 
-// Lanes of a group of many channels: a register of float, and no fewer than eight.
-constexpr int kWideLanes = kNative<float> > 8 ? kNative<float> : 8;
+// Lanes of a group of many channels: of the output as many as are transposed in registers, of
+// gradients a register of float, and no fewer.
+constexpr int kForwardLanes = 8;
+constexpr int kBackwardLanes = kNative<float> > 8 ? kNative<float> : 8;
 
 // Calls body(Lanes<n>{}) with the group's number of lanes.
-template <class Body>
+template <int kWide, class Body>
 void with_lanes(const Group& group, const Body& body) {
   if (group.lanes == 1) body(Lanes<1>{});
   if (group.lanes == 4) body(Lanes<4>{});
-  if (group.lanes == kWideLanes) body(Lanes<kWideLanes>{});
+  if (group.lanes == kWide) body(Lanes<kWide>{});
 }
 
 template <int kLanes, class T, class Real>

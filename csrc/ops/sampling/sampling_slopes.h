@@ -172,7 +172,7 @@ void coordinates_planar(const Places<T>& at, const SamplingPlan& plan, const Til
   for (int64_t g = 0; g < plan.groups; ++g) {
     const Group group = plan.group(p.channels, g);
     const bool last = g + 1 == plan.groups;
-    with_lanes(group, [&](auto lanes) {
+    with_lanes<kBackwardLanes>(group, [&](auto lanes) {
       constexpr int kLanes = decltype(lanes)::value;
       if (box.dense) pack_dense<kLanes>(p, b, group, box, memory.box);
       for (int r = 0, rows; r < tile.rows; r += rows) {
