@@ -22,6 +22,13 @@ def level(request):
     _C.set_gathers(gathers)
 
 
+def random_grid(batch, height, width):
+    """Beyond the image on all sides; a row is about level, as large images need it."""
+    grid = 2.6 * torch.rand(batch, height, width, 2) - 1.3
+    grid[..., 1] = torch.linspace(-1.3, 1.3, height)[:, None] + 1e-3 * torch.rand(height, width)
+    return grid
+
+
 def results(x, grid, padding, align):
     """The samples and their gradients, without gathers and with them."""
     weight = torch.randn(x.shape[0], x.shape[1], *grid.shape[1:3], dtype=x.dtype)
@@ -39,7 +46,7 @@ def test_gathers_change_nothing(level, layout, padding, dtype):
     torch.manual_seed(0)
     for size, channels, align in itertools.product(SIZES, (1, 2, 3, 4), (False, True)):
         x = torch.randn(2, channels, *size).to(dtype).contiguous(memory_format=layout)
-        grid = 2.6 * torch.rand(2, 7, 37, 2) - 1.3
+        grid = random_grid(2, 7, 37)
         grid[0, 0, :4] = torch.tensor([[-1.0, 1.0], [1.0, -1.0], [1e20, 0.0], [0.0, -1e20]])
         without, with_gathers = results(x, grid, padding, align)
         for a, b in zip(without, with_gathers, strict=True):
@@ -59,7 +66,7 @@ def test_what_lies_outside_spoils_nothing(level):
 
 
 def test_threads_agree(level):
-    x, grid = torch.randn(1, 3, 270, 260), 2 * torch.rand(1, 300, 500, 2) - 1
+    x, grid = torch.randn(1, 3, 270, 260), random_grid(1, 300, 500)
     _C.set_gathers(True)
     before, found = torch.get_num_threads(), []
     for threads in (1, 2):

@@ -2,6 +2,7 @@
 // and everything is added up in the order of the tiles, so that the bits do not depend on the
 // number of threads.
 #include <algorithm>
+#include <cmath>
 #include <type_traits>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "core/parallel.h"
 #include "core/workspace.h"
 #include "ops/sampling/sampling_cpu.h"
+#include "ops/sampling/sampling_math.h"
 
 namespace pyfast {
 namespace {
@@ -26,16 +28,48 @@ const SamplingKernels<T>& kernels() {
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Rows of the input that a run of outputs of image n climbs, in the middle.
+template <class T>
+double rows_climbed(const SamplingParams<T>& p, int64_t n) {
+  const auto frame = baseline::map_frame(p);
+  const int64_t i = p.out_h / 2;
+  const auto y_at = [&](int64_t j) {
+    if (!p.has_matrix()) {
+      const double y = p.field.at(n, 0, i, j)[p.field.c];
+      return p.source == Source::kGrid ? y * frame.step[1].scale : y;
+    }
+    const auto row = [&](const double (&of)[3]) {
+      return of[0] * static_cast<double>(j) + of[1] * static_cast<double>(i) + of[2];
+    };
+    const auto* matrix = p.matrix + p.matrix_size() * n;
+    if (p.source == Source::kAffine) return row(baseline::affine_map<2>(matrix, frame).at[1]);
+    const auto map = baseline::projective_map(matrix, frame);
+    return row(map.at[1]) / row(map.at[2]);
+  };
+  const int64_t first = std::max<int64_t>(0, (p.out_w - kRun) / 2);
+  return std::abs(y_at(std::min(first + kRun, p.out_w) - 1) - y_at(first));
+}
+
+// Of an image that no cache holds, runs are to stay within lines that are read ahead.
+template <class T>
+bool climbs(const SamplingParams<T>& p) {
+  constexpr double kMostRows = 2;
+  for (int64_t n = 0; n < p.batch; ++n)
+    if (!(rows_climbed(p, n) <= kMostRows)) return true;
+  return false;
+}
+
 // Whether the neighbours of a sample in the input are gathered: few channels that lie in planes or
 // side by side, at offsets of 32 bits. Half as many at once only pay for what no cache holds.
 template <class T>
 bool gains_from_gathers(const SamplingParams<T>& p) {
+  const bool is_large = p.in_h * p.in_w >= kLargeImage;
   const auto& view = p.input;
   const bool side_by_side = view.c == 1 && view.w == p.channels;
   return std::is_same_v<Accumulator<T>, float> && use_gathers() && p.channels <= 4 &&
          (view.w == 1 || side_by_side) && p.in_w > 1 && p.in_h > 1 &&
          view.h * p.in_h + view.w * p.in_w <= INT32_MAX &&
-         (cpu_level() == CpuLevel::kAvx512 || p.in_h * p.in_w >= kLargeImage);
+         (is_large ? !climbs(p) : cpu_level() == CpuLevel::kAvx512);
 }
 
 // What is computed: samples, their slopes, or the gradient of the input.
