@@ -63,7 +63,7 @@ bool climbs(const SamplingParams<T>& p) {
 // side by side, at offsets of 32 bits. Half as many at once only pay for what no cache holds.
 template <class T>
 bool gains_from_gathers(const SamplingParams<T>& p) {
-  const bool is_large = p.in_h * p.in_w >= kLargeImage;
+  const bool is_large = p.in_h * p.in_w * p.channels >= 4 * kLargeImage;
   const auto& view = p.input;
   const bool side_by_side = view.c == 1 && view.w == p.channels;
   return std::is_same_v<Accumulator<T>, float> && use_gathers() && p.channels <= 4 &&
