@@ -10,15 +10,16 @@ namespace PF_ISA {
 using Floats = Vec<float, kPixels>;
 constexpr int kHalf = kPixels / 2;
 using HalfFloats = Vec<float, kHalf>;
+using Doubles16 = Vec<double, kPixels>;
 using HalfDoubles = Vec<double, kHalf>;
 
 // Lanes kFrom, kFrom + 1, ... of two blocks side by side.
-template <int kFrom, int... I>
-inline Floats shifted(const Floats& left, const Floats& right, Numbers<I...>) {
+template <int kFrom, class V, int... I>
+inline V shifted(const V& left, const V& right, Numbers<I...>) {
   return __builtin_shufflevector(left, right, (kFrom + I)...);
 }
 
-// One block of pixels. `values` are FineLevel's `weight` or `rest`.
+// One block of pixels. `values` are FineLevel's `weight` or `exact`.
 struct PixelBlock {
   const FineLevel& level;
   int64_t index, y, block, at;  // `at`: of the first pixel, in vectors on the grid
@@ -30,7 +31,8 @@ struct PixelBlock {
         block(l.table.block[b]),
         at(l.at(l.table.row[b], l.table.block[b] * kPixels)) {}
 
-  Floats stored(const float* values, int64_t row, int64_t block_of_row, int64_t offset) const {
+  template <class T>
+  Vec<T, kPixels> stored(const T* values, int64_t row, int64_t block_of_row, int64_t offset) const {
     const int64_t index = *level.table.at(row, block_of_row);
     return load<kPixels>(values + (index * level.half + offset) * kPixels);
   }
@@ -44,12 +46,14 @@ struct KnownOffset {
 
   explicit KnownOffset(const FineLevel& level) : distance(kDy * level.stride() + kDx) {}
   // The weights of the block's pixels with those at the offset, and at the opposite one.
-  static Floats own(const PixelBlock& b, const float* values) {
+  template <class T>
+  static Vec<T, kPixels> own(const PixelBlock& b, const T* values) {
     return b.stored(values, b.y, b.block, kIndex);
   }
-  static Floats mirrored(const PixelBlock& b, const float* values) {
+  template <class T>
+  static Vec<T, kPixels> mirrored(const PixelBlock& b, const T* values) {
     const auto lanes = FirstNumbers<kPixels>{};
-    const Floats here = b.stored(values, b.y - kDy, b.block, kIndex);
+    const Vec<T, kPixels> here = b.stored(values, b.y - kDy, b.block, kIndex);
     if constexpr (kDx == 0) {
       return here;
     } else if constexpr (kDx > 0) {
@@ -63,11 +67,13 @@ struct KnownOffset {
 struct AnyOffset {
   int64_t index, dy, dx, distance;
 
-  Floats own(const PixelBlock& b, const float* values) const {
+  template <class T>
+  Vec<T, kPixels> own(const PixelBlock& b, const T* values) const {
     return b.stored(values, b.y, b.block, index);
   }
-  Floats mirrored(const PixelBlock& b, const float* values) const {
-    float around[3 * kPixels];
+  template <class T>
+  Vec<T, kPixels> mirrored(const PixelBlock& b, const T* values) const {
+    T around[3 * kPixels];
     for (int64_t i = -1; i <= 1; ++i)
       store(around + (i + 1) * kPixels, b.stored(values, b.y - dy, b.block + i, index));
     return load<kPixels>(around + kPixels - dx);

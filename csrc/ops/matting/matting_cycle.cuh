@@ -393,9 +393,10 @@ __global__ void __launch_bounds__(kMattingThreads)
   write_block_sum<kMattingThreads>(sum, partial_sums + 2 * int64_t{blockIdx.x});
 }
 
-// After steps of 1 + D^-1 A, the growth of the last one is 1 + the largest eigenvalue of D^-1 A.
+// After steps of 1 + D^-1 A, the growth of the last one is 1 + the largest eigenvalue of D^-1 A;
+// what is below `least` is not believed.
 __global__ void __launch_bounds__(kMattingThreads)
-    set_omega(const double* partial_sums, float* omega) {
+    set_omega(const double* partial_sums, double least, float* omega) {
   __shared__ double squares[2];
   Sums<2> sum{};
   for (int k = int(threadIdx.x); k < kSquareBlocks; k += kMattingThreads)
@@ -403,7 +404,8 @@ __global__ void __launch_bounds__(kMattingThreads)
       sum.value[v] += partial_sums[(int64_t{blockIdx.x} * kSquareBlocks + k) * 2 + v];
   write_block_sum<kMattingThreads>(sum, squares);
   if (threadIdx.x != 0) return;
-  const double largest = squares[0] > 0 ? sqrt(squares[1] / squares[0]) - 1 : 0;
+  const double grown = squares[0] > 0 ? sqrt(squares[1] / squares[0]) - 1 : 0;
+  const double largest = grown > least ? grown : least;
   omega[blockIdx.x] = largest > 0 ? float(4 / (3 * largest)) : 1.0f;
 }
 

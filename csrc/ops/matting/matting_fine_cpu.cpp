@@ -42,7 +42,7 @@ class BlockRows {
     const double* here = unknown_.row(y, 0) + x;
     double excess[kPixels] = {}, sum[kPixels] = {};
     float* weight = level_.weight + b * level_.half * kPixels;
-    float* rest = level_.rest + b * level_.half * kPixels;
+    double* exact = level_.exact + b * level_.half * kPixels;
     int64_t offset = 0;
     for (int64_t dy = 0; dy <= reach; ++dy)
       for (int64_t dx = dy == 0 ? 1 : -reach; dx <= reach; ++dx, ++offset) {
@@ -52,8 +52,8 @@ class BlockRows {
           const double used = own[l] * here[l], both = used * after[l];
           sum[l] += used;
           excess[l] += used - both;
+          exact[offset * kPixels + l] = both;
           weight[offset * kPixels + l] = static_cast<float>(both);
-          rest[offset * kPixels + l] = static_cast<float>(both - static_cast<float>(both));
         }
         if (dy > y) continue;
         const double* mirrored = sweep_.row(y - dy, offset) + x - dx;
@@ -113,7 +113,7 @@ void colours(const FineLevel& level, int64_t top, int64_t bottom) {
 
 // --- products ---
 
-// A z without the weights' rests, of one block.
+// A z with rounded weights, of one block.
 template <int kRadius>
 inline Floats rounded_product(const PixelBlock& b, int64_t index, const float* z) {
   const float* from = z + b.at;
@@ -129,40 +129,28 @@ inline Floats rounded_product(const PixelBlock& b, int64_t index, const float* z
 }
 
 template <int kRadius>
-inline void exact_product(const PixelBlock& b, int64_t index, const double* p, HalfDoubles sum[2]) {
+inline Doubles16 exact_product(const PixelBlock& b, int64_t index, const double* p) {
   const double* from = p + b.at;
-  HalfDoubles here[2];
-  for (int h = 0; h < 2; ++h) {
-    here[h] = load<kHalf>(from + h * kHalf);
-    sum[h] = load<kHalf>(b.level.excess + index * kPixels + h * kHalf) * here[h];
-  }
+  const Doubles16 here = load<kPixels>(from);
+  Doubles16 sum = load<kPixels>(b.level.excess + index * kPixels) * here;
   for_offsets<kRadius>(b.level, [&](const auto& offset) {
-    const Floats own = offset.own(b, b.level.weight), own_rest = offset.own(b, b.level.rest);
-    const Floats mirrored = offset.mirrored(b, b.level.weight);
-    const Floats mirrored_rest = offset.mirrored(b, b.level.rest);
-    for (int h = 0; h < 2; ++h) {
-      const double* part = from + h * kHalf;
-      sum[h] += (widened(own, h) + widened(own_rest, h)) *
-                (here[h] - load<kHalf>(part + offset.distance));
-      sum[h] += (widened(mirrored, h) + widened(mirrored_rest, h)) *
-                (here[h] - load<kHalf>(part - offset.distance));
-    }
+    const double* weight = b.level.exact;
+    sum += offset.own(b, weight) * (here - load<kPixels>(from + offset.distance));
+    sum += offset.mirrored(b, weight) * (here - load<kPixels>(from - offset.distance));
   });
+  return sum;
 }
 
 double outer(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
   return with_radius(level, [&](auto radius) {
-    HalfDoubles dot{};
+    Doubles16 dot{};
     for (int64_t i = begin; i < end; ++i) {
       const PixelBlock b(level, i);
-      HalfDoubles sum[2];
-      exact_product<decltype(radius)::value>(b, i, v.p, sum);
-      for (int h = 0; h < 2; ++h) {
-        dot += sum[h] * load<kHalf>(v.p + b.at + h * kHalf);
-        store(v.q + i * kPixels + h * kHalf, sum[h]);
-      }
+      const Doubles16 product = exact_product<decltype(radius)::value>(b, i, v.p);
+      dot += product * load<kPixels>(v.p + b.at);
+      store(v.q + i * kPixels, product);
     }
-    return add_lanes<double, kHalf>(dot);
+    return add_lanes<double, kPixels>(dot);
   });
 }
 

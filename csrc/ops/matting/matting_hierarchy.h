@@ -59,6 +59,10 @@ class MattingHierarchy {
   void apply(const double* r, double* z) const;
   // p = s + factor p
   void turn(double factor) const;
+  // Whether nothing holds the solution: constants are then solutions of A x = 0.
+  bool is_singular() const;
+  // Takes the mean out of f or s: what constants there are is rounding, which M makes large.
+  void remove_mean(float* v) const;
 
   // Calls f(pixel, place): an unknown pixel's number in the image and in vectors by block.
   template <class F>

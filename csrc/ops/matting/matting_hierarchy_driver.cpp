@@ -91,9 +91,9 @@ float sign_of(int64_t i) {
 }
 
 // Jacobi's damping by the largest eigenvalue, which the power method finds: each step returns the
-// square of a vector.
+// square of a vector. What is below `least` is not believed.
 template <class Step>
-double damping(const Step& step) {
+double damping(double least, const Step& step) {
   ThreadChoice threads;
   double now = 0, before = 0;
   for (int i = 0; i < kPowerSteps; ++i) {
@@ -101,7 +101,7 @@ double damping(const Step& step) {
     threads.run([&] { now = step(); });
   }
   const double largest = before > 0 ? std::sqrt(now / before) : 1;
-  return 4.0 / 3.0 / largest;
+  return 4.0 / 3.0 / std::max(largest, least);
 }
 
 }  // namespace
@@ -118,14 +118,14 @@ void* SolverMemory::take_bytes(size_t bytes, size_t zeros) {
 // --- the last level ---
 
 void DenseFactor::factor(std::vector<double> a, int64_t n) {
-  // A pivot this far below its diagonal is rounding.
-  constexpr double kSmallest = 1e-10;
+  // Of the diagonal, what is added to it: more than rounding, in double and in float.
+  constexpr double kRidge = 1e-6;
   size_ = n;
   for (int64_t j = 0; j < n; ++j) {
     const double diagonal = a[j * n + j];
-    double pivot = diagonal;
+    double pivot = (1 + kRidge) * diagonal;
     for (int64_t k = 0; k < j; ++k) pivot -= a[j * n + k] * a[j * n + k];
-    const bool is_used = pivot > kSmallest * diagonal && diagonal > 0;
+    const bool is_used = pivot > 0 && diagonal > 0;
     const double inverse = is_used ? 1 / std::sqrt(pivot) : 0;
     for (int64_t i = j + 1; i < n; ++i) {
       double sum = a[i * n + j];
@@ -182,7 +182,7 @@ void MattingHierarchy::make_fine(const uint8_t* known, const double* diagonal) {
   if (table.count == 0) return;
   const int64_t blocks = fine_.block_size(), grid = fine_.grid_size();
   fine_.weight = memory_.take_blocks<float>(table.count + 1, kPixels * fine_.half);
-  fine_.rest = memory_.take_blocks<float>(table.count + 1, kPixels * fine_.half);
+  fine_.exact = memory_.take_blocks<double>(table.count + 1, kPixels * fine_.half);
   fine_.excess = memory_.take<double>(blocks);
   fine_.inverse = memory_.take<float>(blocks);
   fine_.colours = memory_.take<float>(grid * fine_.image.channels);
@@ -287,7 +287,7 @@ void MattingHierarchy::damp_fine() const {
     for (int64_t l = 0; l < kPixels; ++l)
       z[l] = fine_.inverse[i * kPixels + l] != 0 ? sign_of(i * kPixels + l) : 0;
   }
-  const double factor = damping([&] {
+  const double factor = damping(0, [&] {
     for_parts(1, last, kPixelBlocks,
               [&](int64_t begin, int64_t end) { fine_kernels().residual(fine_, v_, begin, end); });
     return sum_of_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
@@ -308,7 +308,7 @@ void MattingHierarchy::damp(const NodeLevel& level) const {
         level.x[level.at(m, c, level.table.row[i], x)] =
             is_used ? sign_of((i * kNodes + k) * m + c) : 0;
       }
-  const double factor = damping([&] {
+  const double factor = damping(kLeastOfNodes, [&] {
     for_parts(1, last, kNodeBlocks,
               [&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
     return sum_of_parts(1, last, kNodeBlocks, [&](int64_t begin, int64_t end) {
@@ -377,26 +377,15 @@ void MattingHierarchy::cycle(size_t index) const {
   const NodeLevel &level = levels_[index], &coarse = levels_[index + 1];
   const int64_t last = level.table.count + 1;
   const auto blocks = [&](const auto& f) { for_parts(1, last, kNodeBlocks, f); };
-  const auto smooth = [&](const NodeLevel& of) {
-    blocks([&](int64_t begin, int64_t end) { node_kernels().smooth(of, begin, end); });
-  };
   blocks([&](int64_t begin, int64_t end) { node_kernels().start(level, begin, end); });
-  for (int pass = 0;; ++pass) {
-    blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
-    for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
-      coarsening().restrict_nodes(level, coarse, begin, end);
-    });
-    cycle(index + 1);
-    blocks(
-        [&](int64_t begin, int64_t end) { coarsening().prolong_nodes(coarse, level, begin, end); });
-    smooth(level);
-    // Twice, except for the largest level: those below cost little, and what one pass leaves there
-    // is most of what holds up the conjugate gradients.
-    if (index == 0 || pass == 1) break;
-    NodeLevel back = level;  // from t to x
-    std::swap(back.x, back.t);
-    smooth(back);
-  }
+  blocks([&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
+  for_parts(0, coarse.rows, node_rows(coarse), [&](int64_t begin, int64_t end) {
+    coarsening().restrict_nodes(level, coarse, begin, end);
+  });
+  cycle(index + 1);
+  blocks(
+      [&](int64_t begin, int64_t end) { coarsening().prolong_nodes(coarse, level, begin, end); });
+  blocks([&](int64_t begin, int64_t end) { node_kernels().smooth(level, begin, end); });
 }
 
 double MattingHierarchy::multiply() const {
@@ -450,6 +439,21 @@ void MattingHierarchy::apply(const double* r, double* z) const {
   advance(0, &unchanged);
   precondition(true);
   for_unknown([&](int64_t pixel, int64_t place) { z[pixel] = v_.s[place]; });
+}
+
+bool MattingHierarchy::is_singular() const {
+  return std::all_of(fine_.excess, fine_.excess + fine_.block_size(),
+                     [](double excess) { return excess == 0; });
+}
+
+void MattingHierarchy::remove_mean(float* v) const {
+  double sum = 0, count = 0;
+  for_unknown([&](int64_t, int64_t place) {
+    sum += v[place];
+    ++count;
+  });
+  const float mean = static_cast<float>(sum / count);
+  for_unknown([&](int64_t, int64_t place) { v[place] -= mean; });
 }
 
 void MattingHierarchy::turn(double factor) const {

@@ -23,7 +23,7 @@ namespace PF_ISA {
 // Of a node's diagonal: what is added where directions of colour have no weight.
 constexpr double kCarryRidge = 1e-6;
 // Energy of what a node between two gets from an unknown of value 1; pixels' own are below 9.
-constexpr double kMostCarried = 1000;
+constexpr double kMostCarried = 100;
 constexpr double kCarryStep = 0.6;
 
 // A block (m, m) times T = [1, -mean; 0, 1] from the right: its columns are then of

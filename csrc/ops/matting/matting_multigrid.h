@@ -5,8 +5,8 @@
 // stored, numbered row by row from 1, and block 0 is full of zeros. With weights w_ij = -L_ij the
 // system is (A x)_i = e_i x_i + sum over unknown j of w_ij (x_i - x_j): e_i has the diagonal's
 // extra and the weights to known pixels. In this form rows sum up exactly, in any precision. A
-// weight is kept twice, rounded to float and what that leaves: the preconditioner reads the first
-// alone. Known pixels of a block have weights of zero, and so drop out of everything.
+// weight is kept twice, in double and rounded to float for the preconditioner. Known pixels of a
+// block have weights of zero, and so drop out of everything.
 //
 // Nodes. Each node of the next level carries an affine function of colour, b + a . (I - mu), with
 // mu its mean colour: to such functions the matrix is nearly blind, and Jacobi steps with it. Nodes
@@ -48,8 +48,8 @@ struct FineLevel {
   int64_t spacing = 0;
   BlockTable table;
   float* colours = nullptr;  // (rows + 2 pad, D, stride): I - 1/2
-  float* weight = nullptr;   // (count + 1, half, 16)
-  float* rest = nullptr;     // the same
+  double* exact = nullptr;   // (count + 1, half, 16): weights
+  float* weight = nullptr;   // the same
   double* excess = nullptr;  // (count + 1, 16)
   float* inverse = nullptr;  // (count + 1, 16): damping / diagonal
 

@@ -500,7 +500,7 @@ class MattingSolver {
       PF_LAUNCH(smooth_pixels, one.blocks * batch_, kMattingThreads, 0, stream_, one, from, to, 1,
                 nullptr, nullptr, nullptr);
     }
-    set_omega_by(one.guess, one.result, plane(), pixels_.omega);
+    set_omega_by(one.guess, one.result, plane(), 0, pixels_.omega);
     // A plane may have been another image's: there is to be 0 where this one is known.
     clear(one.guess, systems_ * plane());
     clear(one.result, systems_ * plane());
@@ -516,14 +516,16 @@ class MattingSolver {
         PF_LAUNCH(smooth, blocks * batch_, kMattingThreads, 0, stream_, level, from, to, channels_,
                   1, nullptr, blocks);
       }
-      set_omega_by(level.guess, level.result, int64_t{level.nodes()} * unknowns(), level.omega);
+      set_omega_by(level.guess, level.result, int64_t{level.nodes()} * unknowns(), kLeastOfNodes,
+                   level.omega);
     }
   }
 
-  void set_omega_by(const float* before, const float* after, int64_t count, float* omega) {
+  void set_omega_by(const float* before, const float* after, int64_t count, double least,
+                    float* omega) {
     PF_LAUNCH(add_squares, unsigned(kSquareBlocks * batch_), kMattingThreads, 0, stream_, before,
               after, count, of_rr_);
-    PF_LAUNCH(set_omega, unsigned(batch_), kMattingThreads, 0, stream_, of_rr_, omega);
+    PF_LAUNCH(set_omega, unsigned(batch_), kMattingThreads, 0, stream_, of_rr_, least, omega);
   }
 
   // From rhs to result, on pixels.

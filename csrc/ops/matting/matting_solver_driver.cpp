@@ -21,7 +21,8 @@ class Solver {
         image_(image_of(p, n)),
         known_(p.known == nullptr ? nullptr : p.known + n * p.image.pixels()),
         diagonal_(p.diagonal == nullptr ? nullptr : p.diagonal + n * p.image.pixels()),
-        hierarchy_(image_, known_, diagonal_) {}
+        hierarchy_(image_, known_, diagonal_),
+        is_singular_(hierarchy_.fine().table.count > 0 && hierarchy_.is_singular()) {}
 
   void run() {
     for (int64_t k = 0; k < p_.vectors; ++k) {
@@ -119,7 +120,9 @@ class Solver {
 
   // One iteration; returns r . r.
   double step(State& state, double squares) const {
+    if (is_singular_) hierarchy_.remove_mean(hierarchy_.vectors().f);
     const double now = hierarchy_.precondition(state.by_levels);
+    if (is_singular_) hierarchy_.remove_mean(hierarchy_.vectors().s);
     hierarchy_.turn(state.before > 0 ? now / state.before : 0);
     state.before = now;
     const double curvature = hierarchy_.multiply();
@@ -139,6 +142,7 @@ class Solver {
   const uint8_t* known_;
   const double* diagonal_;
   const MattingHierarchy hierarchy_;
+  const bool is_singular_;
 };
 
 }  // namespace

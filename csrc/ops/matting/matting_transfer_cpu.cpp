@@ -171,14 +171,8 @@ inline void fill_rows(const PixelBlock& b, int64_t reach, MatrixRow* rows) {
   int64_t dy = 0, dx = 1;
   for_offsets<kRadius>(b.level, [&](const auto& offset) {
     const int64_t away = dy * span + dx;
-    const Floats own = offset.own(b, b.level.weight), own_rest = offset.own(b, b.level.rest);
-    const Floats mirrored = offset.mirrored(b, b.level.weight);
-    const Floats mirrored_rest = offset.mirrored(b, b.level.rest);
-    for (int h = 0; h < 2; ++h) {
-      store(rows->weight[centre + away] + h * kHalf, widened(own, h) + widened(own_rest, h));
-      store(rows->weight[centre - away] + h * kHalf,
-            widened(mirrored, h) + widened(mirrored_rest, h));
-    }
+    store(rows->weight[centre + away], offset.own(b, b.level.exact));
+    store(rows->weight[centre - away], offset.mirrored(b, b.level.exact));
     if (++dx > reach) {
       ++dy;
       dx = -reach;
