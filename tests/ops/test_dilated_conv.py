@@ -201,6 +201,7 @@ def test_promise(case, promise, device):
 SHAPES = [
     # batch, channels, height, width, kernel, padding, dilation
     (2, 5, 9, 13, (3, 3), (2, 2), (2, 2)),
+    (2, 3, 35, 37, (3, 3), (2, 4), (2, 2)),
     (1, 19, 41, 41, (3, 3), (24, 24), (24, 24)),
     (2, 20, 33, 17, (5, 4), (4, 0), (2, 3)),
     (3, 4, 7, 70, (1, 7), (0, 18), (1, 6)),

@@ -10,6 +10,9 @@
 
 namespace pyfast {
 
+// Values of the widest register: kernels read less than that behind a row.
+constexpr int64_t kMostLanes = 16;
+
 // out[n, c, y, x] = bias[c] + sum over i, j of
 //     weight[c, i, j] * input[n, c, y * stride_h + i * dilation_h - padding_h,
 //                                    x * stride_w + j * dilation_w - padding_w]
@@ -41,11 +44,14 @@ struct DepthwiseConvParams {
   }
 
   // A row of the input between frames of zeros, as planes are read, in stride_w phases: the values
-  // that outputs side by side meet lie side by side. `slack` values more of a phase are read.
-  int64_t phase_width(int64_t slack) const {
-    return out_w + (kernel_w - 1) * dilation_w / stride_w + slack;
+  // that outputs side by side meet lie side by side. Phases begin at cache lines.
+  int64_t phase_width() const {
+    const int64_t width = out_w + (kernel_w - 1) * dilation_w / stride_w;
+    return (width + kMostLanes - 1) / kMostLanes * kMostLanes;
   }
-  int64_t framed_width(int64_t slack) const { return stride_w * phase_width(slack); }
+  int64_t framed_width() const { return stride_w * phase_width(); }
+  // Of all rows and one of zeros, and what is read behind.
+  int64_t framed_size() const { return framed_width() * (in_h + 1) + kMostLanes; }
 
  private:
   // k of [0, count) with 0 <= start + k * step < size.
@@ -62,7 +68,7 @@ template <class Real>
 struct DepthwiseConvKernels {
   using Params = DepthwiseConvParams<Real>;
 
-  // output: planes are (n, c), rows are (n, y). `framed`: in_h rows of framed_width(kMostLanes);
+  // output: planes are (n, c), rows are (n, y). `framed`: framed_size() values;
   // `columns`: kernel_w numbers.
   void (*planes)(const Params&, int64_t begin, int64_t end, Real* framed, int64_t* columns);
   void (*rows)(const Params&, int64_t begin, int64_t end);
@@ -74,9 +80,6 @@ struct DepthwiseConvKernels {
 
 // Kernels keep a pointer for each row of taps.
 constexpr int64_t kMostTapRows = 64;
-
-// What a kernel may read or write behind the last value of a row.
-constexpr int64_t kMostLanes = 64;
 
 // depthwise_conv_driver.cpp, for float and double. Same bits for any number of threads.
 template <class Real>

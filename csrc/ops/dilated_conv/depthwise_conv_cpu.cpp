@@ -9,6 +9,7 @@
 
 #include "core/vectors.h"
 #include "ops/dilated_conv/depthwise_conv.h"
+#include "ops/dilated_conv/depthwise_conv_rows.h"
 
 namespace pyfast {
 namespace PF_ISA {
@@ -24,7 +25,7 @@ inline void copy_phase(const Real* from, int64_t stride, int64_t count, Real* to
 // Copies plane `plane` into rows with zeros on both sides, a phase after the other.
 template <class Real>
 void frame_plane(const DepthwiseConvParams<Real>& p, int64_t plane, Real* framed) {
-  const int64_t stride = p.stride_w, width = p.phase_width(kMostLanes), in_w = p.in_w;
+  const int64_t stride = p.stride_w, width = p.phase_width(), in_w = p.in_w;
   const Real* from = p.input + plane * p.in_h * in_w;
   for (int64_t phase = 0; phase < stride; ++phase, framed += width) {
     // Value q of a phase is column q * stride + phase - padding_w of the image.
@@ -51,7 +52,7 @@ void frame_plane(const DepthwiseConvParams<Real>& p, int64_t plane, Real* framed
 // Where a framed row holds what the taps meet for output 0.
 template <class Real>
 void find_columns(const DepthwiseConvParams<Real>& p, int64_t* columns) {
-  const int64_t width = p.phase_width(kMostLanes);
+  const int64_t width = p.phase_width();
   for (int64_t j = 0; j < p.kernel_w; ++j) {
     const int64_t at = j * p.dilation_w;
     columns[j] = at % p.stride_w * width + at / p.stride_w;
@@ -99,13 +100,31 @@ void blend_some(int64_t steps, const Row<Real>& r, int64_t x, int64_t width, Rea
   std::memcpy(out + x, rest, sizeof(Real) * (width - x));
 }
 
+// Whether most rows have others that meet the same rows of the image: not where dilation leaves
+// few of a kind, and many taps outside the image to be skipped.
+template <class Real>
+bool rows_share(const DepthwiseConvParams<Real>& p) {
+  return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.out_w >= kNative<Real> &&
+         p.out_h >= 2 * kSharingRows * p.dilation_h;
+}
+
+// Calls shared(y) for rows y, y + dilation_h, ..., kSharingRows of them, and single(y) for others.
+template <class Shared, class Single>
+void for_each_group(int64_t rows, int64_t dilation, const Shared& shared, const Single& single) {
+  for (int64_t first = 0; first < dilation; ++first) {
+    int64_t y = first;
+    for (; y + (kSharingRows - 1) * dilation < rows; y += kSharingRows * dilation) shared(y);
+    for (; y < rows; y += dilation) single(y);
+  }
+}
+
 template <class Real>
 void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real* framed,
             int64_t* columns) {
-  const int64_t width = p.framed_width(kMostLanes), out_w = p.out_w;
+  const int64_t width = p.framed_width(), out_w = p.out_w;
   const int64_t steps = (out_w + kNative<Real> - 1) / kNative<Real>;
   const int64_t blocks = (steps + kMostSteps - 1) / kMostSteps;
-  std::memset(framed, 0, sizeof(Real) * width * p.in_h);
+  std::memset(framed, 0, sizeof(Real) * p.framed_size());
   find_columns(p, columns);
   for (int64_t plane = begin; plane < end; ++plane) {
     const int64_t c = plane % p.channels;
@@ -113,7 +132,7 @@ void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real
     frame_plane(p, plane, framed);
     const Real *rows[kMostTapRows], *weights[kMostTapRows];
     Row<Real> row{rows, weights, 0, columns, p.kernel_w, p.bias != nullptr ? p.bias[c] : Real(0)};
-    for (int64_t y = 0; y < p.out_h; ++y) {
+    const auto single = [&](int64_t y) {
       int64_t first, last;
       p.tap_rows(y, &first, &last);
       for (int64_t i = first; i < last; ++i) {
@@ -126,6 +145,19 @@ void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real
         const int64_t from = steps * b / blocks, to = steps * (b + 1) / blocks;
         blend_some<kMostSteps>(to - from, row, from * kNative<Real>, out_w, out);
       }
+    };
+    const auto shared = [&](int64_t y) {
+      for (int64_t i = 0; i < kSharingRows + 2; ++i) {
+        const int64_t from = y + i * p.dilation_h - p.padding_h;
+        rows[i] = framed + (from >= 0 && from < p.in_h ? from : p.in_h) * width;
+      }
+      blend_sharing_rows(rows, columns, weight, row.bias, out_w, p.dilation_h * out_w,
+                         p.output + (plane * p.out_h + y) * out_w);
+    };
+    if (rows_share(p)) {
+      for_each_group(p.out_h, p.dilation_h, shared, single);
+    } else {
+      for (int64_t y = 0; y < p.out_h; ++y) single(y);
     }
   }
 }
@@ -207,8 +239,8 @@ inline void multiply_rows(const Real* grad, const Real* row, const int64_t* colu
 template <class Real>
 void weight_planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real* framed,
                    int64_t* columns) {
-  const int64_t width = p.framed_width(kMostLanes);
-  std::memset(framed, 0, sizeof(Real) * width * p.in_h);
+  const int64_t width = p.framed_width();
+  std::memset(framed, 0, sizeof(Real) * p.framed_size());
   find_columns(p, columns);
   for (int64_t c = begin; c < end; ++c) {
     Real* to = p.grad_weight + c * p.taps();

@@ -34,7 +34,7 @@ void depthwise_conv_cpu(const DepthwiseConvParams<Real>& p) {
     return;
   }
   parallel_for(0, p.batch * p.channels, grain(row * p.out_h), [&](int64_t begin, int64_t end) {
-    const Scratch<Real> framed(p.framed_width(kMostLanes) * p.in_h);
+    const Scratch<Real> framed(p.framed_size());
     const Scratch<int64_t> columns(p.kernel_w);
     kernels<Real>().planes(p, begin, end, framed.data(), columns.data());
   });
@@ -52,7 +52,7 @@ void depthwise_conv_weight_cpu(const DepthwiseConvParams<Real>& p) {
     return;
   }
   parallel_for(0, p.channels, grain(work), [&](int64_t begin, int64_t end) {
-    const Scratch<Real> framed(p.framed_width(kMostLanes) * p.in_h);
+    const Scratch<Real> framed(p.framed_size());
     const Scratch<int64_t> columns(p.kernel_w);
     kernels<Real>().weight_planes(p, begin, end, framed.data(), columns.data());
   });
