@@ -1,10 +1,10 @@
 // Depthwise convolution on the CPU, compiled once for every instruction set.
 //
 // Planes: a plane is copied between frames of zeros, so that no column needs a comparison; rows of
-// taps outside the image are skipped. Channels last: lanes run over channels, and the taps of each
-// pixel that lie outside the image are skipped; pixels that meet the same taps share their weights.
-// Sums for the weights are kept in registers over a
-// row and in double over the images.
+// taps outside the image are skipped, or zeros where rows of the output share rows of the image.
+// Channels last: lanes run over channels, and the taps of each pixel that lie outside the image are
+// skipped; pixels that meet the same taps share their weights. Sums for the weights are kept in
+// registers over a row and in double over the images.
 #include <cstring>
 
 #include "core/vectors.h"
@@ -20,6 +20,19 @@ template <int kStride, class Real>
 inline void copy_phase(const Real* from, int64_t stride, int64_t count, Real* to) {
   const int64_t step = kStride > 0 ? kStride : stride;
   for (int64_t q = 0; q < count; ++q) to[q] = from[q * step];
+}
+
+// For rows of some registers, where a call of memcpy would count.
+template <class Real>
+inline void copy_row(const Real* from, int64_t count, Real* to) {
+  constexpr int kStep = kNative<Real>;
+  if (count < kStep) {
+    std::memcpy(to, from, sizeof(Real) * count);
+    return;
+  }
+  int64_t q = 0;
+  for (; q + kStep <= count; q += kStep) store(to + q, load<kStep>(from + q));
+  store(to + count - kStep, load<kStep>(from + count - kStep));
 }
 
 // Copies plane `plane` into rows with zeros on both sides, a phase after the other.
@@ -39,7 +52,7 @@ void frame_plane(const DepthwiseConvParams<Real>& p, int64_t plane, Real* framed
       const Real* row = from + y * in_w + first;
       Real* to = framed + y * width * stride + left;
       if (stride == 1) {
-        std::memcpy(to, row, sizeof(Real) * count);
+        copy_row(row, count, to);
       } else if (stride == 2) {
         copy_phase<2>(row, 2, count, to);
       } else {
