@@ -19,9 +19,9 @@ namespace pyfast {
 constexpr int64_t kMostMattingRadius = 8;
 
 // The least that is taken for the largest eigenvalue of D^-1 A on nodes, D being the diagonal
-// blocks. A is a sum of elements of four nodes, which makes it 4 at most but for rounding; the power
-// method may miss a single node of such a kind, and this keeps Jacobi's steps, of 4/3 over it, from
-// growing there.
+// blocks. A is a sum of elements of four nodes, which makes it 4 at most but for rounding; the
+// power method may miss a single node of such a kind, and this keeps Jacobi's steps, of 4/3 over
+// it, from growing there.
 constexpr double kLeastOfNodes = 2.8;
 // Colours of an image that kernels hold where the compiler does not know their number.
 constexpr int kMostMattingChannels = 7;
