@@ -180,7 +180,7 @@ def test_pictures_that_make_blocks_singular(kernels: ModuleType, kind: str) -> N
     case.check(kernels, atol=1e-5)
     case.tolerance = 1e-7
     case.check(kernels, atol=1e-2)
-    assert case.reports[0][0] <= 100
+    assert case.reports[0][0] <= 120
 
 
 def test_the_same_bits_in_every_order_and_batch(kernels: ModuleType) -> None:

@@ -84,7 +84,7 @@ class Interpolation {
   void carry_two(const Node& node, double* to) const {
     const int m = static_cast<int>(m_());
     const bool is_in_row = node.x % 2 == 1;
-    double mean[M::kMost], shifts[2 * M::kMost], diagonal[kMost];
+    double mean[M::kMost], diagonal[kMost];
     double columns[3 * kMost] = {}, carries[2 * kMost];
     for (int64_t e = 0; e < kNeighbours; ++e) {
       const double* part = product(node, e);
@@ -93,15 +93,9 @@ class Interpolation {
     }
     std::memcpy(diagonal, product(node, kNeighbours / 2), sizeof(double) * block());
     read_mean(node.y, node.x, mean);
-    for (int p = 0; p < 2; ++p) {
-      const int64_t away = 2 * p - 1;
-      double* shift = shifts + p * (m - 1);
-      read_mean(node.y + (is_in_row ? 0 : away), node.x + (is_in_row ? away : 0), shift);
-      for (int c = 0; c + 1 < m; ++c) shift[c] = mean[c] - shift[c];
-    }
     for (int k = 0; k < 3; ++k) centre(columns + k * block(), mean);
     centre(diagonal, mean);
-    carry_from_two<M::kKnown, M::kMost>(columns, diagonal, shifts, carries, m);
+    carry_from_two<M::kKnown, M::kMost>(columns, diagonal, carries, m);
     for (int p = 0; p < 2; ++p) {
       uncentre_carry(carries + p * block(), mean, mean, m);
       std::memcpy(to + p * (is_in_row ? 1 : 2) * block(), carries + p * block(),

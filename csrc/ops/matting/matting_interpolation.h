@@ -1,15 +1,14 @@
 // How nodes of one level of the solver follow from the next: by the level's own matrix.
 //
 // Nodes with even row and column are those of the next level. A node between two of them, in a row
-// say, takes the value that balances its row of the matrix where nothing changes from image row to
-// image row: it adds up the blocks of each of the three columns of its stencil and solves for its
-// own. A node between four takes the value that balances its row of the matrix, the nodes beside it
-// being carried over already. So values follow the picture: what is hardly coupled to one parent
-// has them from the other, and slopes in a colour come from where that colour varies. What the
-// matrix does not see, the affine functions of colour, is carried over exactly.
-//
-// The sums of columns need not be positive. Where values of a node between two would have too large
-// an energy they are the mean of the parents', after one step of Jacobi's method.
+// say, has the mean of theirs, after one step of Jacobi's method for its row of the matrix where
+// nothing changes from image row to image row: the blocks of each of the three columns of its
+// stencil are added up. (To balance that row needs fewer iterations on most pictures, but the sums
+// of columns need not be positive: with four megapixels it failed.) A node between four takes the
+// value that balances its row of the matrix, the nodes beside it being carried over already. So
+// values follow the picture: what is hardly coupled to one parent has more of the other, and slopes
+// in a colour come from where that colour varies. What the matrix does not see, the affine
+// functions of colour, is carried over exactly.
 //
 // Reference: Dendy 1982, Black Box Multigrid, Journal of Computational Physics 48 (3); Dendy 1986,
 // Black Box Multigrid for Systems, Applied Mathematics and Computation 19.
@@ -22,9 +21,7 @@ namespace PF_ISA {
 
 // Of a node's diagonal: what is added where directions of colour have no weight.
 constexpr double kCarryRidge = 1e-6;
-// Energy of what a node between two gets from an unknown of value 1; pixels' own are below 9.
-constexpr double kMostCarried = 100;
-constexpr double kCarryStep = 0.6;
+constexpr double kCarryStep = 0.6;  // of Jacobi's method
 
 // A block (m, m) times T = [1, -mean; 0, 1] from the right: its columns are then of
 // b + a . (I - mean).
@@ -89,43 +86,14 @@ PF_HD void solve_for_parents(double* own, const double* diagonal, double* blocks
       }
 }
 
-// The largest energy of a column of a carry, for an unknown of a parent in its own basis: `shift`
-// is the node's mean less the parent's.
-template <int kM, int kMost>
-PF_HD double most_carried(const double* carry, const double* diagonal, const double* shift,
-                          int unknowns) {
-  const int m = kM > 0 ? kM : unknowns;
-  double most = 0;
-  for (int j = 0; j < m; ++j) {
-    double column[kMost], energy = 0;
-    for (int i = 0; i < m; ++i)
-      column[i] = carry[i * m + j] + (j > 0 ? carry[i * m] * shift[j - 1] : 0);
-    for (int i = 0; i < m; ++i)
-      for (int k = 0; k < m; ++k) energy += column[i] * diagonal[i * m + k] * column[k];
-    most = most >= energy ? most : energy;  // NaN stays
-  }
-  return most;
-}
-
 // What a node between two has from each, `carries` (2, m, m). `columns` (3, m, m) are the sums of
-// the columns of its stencil, `shifts` (2, m - 1) those of `most_carried`. All blocks are of the
-// basis that is centred at the node.
+// the columns of its stencil. All blocks are of the basis that is centred at the node.
 template <int kM, int kMost>
-PF_HD void carry_from_two(const double* columns, const double* diagonal, const double* shifts,
-                          double* carries, int unknowns) {
+PF_HD void carry_from_two(const double* columns, const double* diagonal, double* carries,
+                          int unknowns) {
   const int m = kM > 0 ? kM : unknowns, size = m * m;
   const double* middle = columns + size;
   double own[kMost * kMost];
-  for (int j = 0; j < size; ++j) {
-    own[j] = middle[j];
-    for (int p = 0; p < 2; ++p) carries[p * size + j] = columns[2 * p * size + j];
-  }
-  solve_for_parents<kM>(own, diagonal, carries, 2, m);
-  bool is_small = true;
-  for (int p = 0; p < 2; ++p)
-    is_small = is_small && most_carried<kM, kMost>(carries + p * size, diagonal,
-                                                   shifts + p * (m - 1), m) < kMostCarried;
-  if (is_small) return;
   for (int j = 0; j < size; ++j) {
     own[j] = diagonal[j];
     for (int p = 0; p < 2; ++p)

@@ -364,7 +364,7 @@ __global__ void __launch_bounds__(kMattingThreads, 1)
       change_basis(carries, mean(next, y / 2, x / 2));
     } else {
       const bool is_in_row = x % 2 == 1;
-      double columns[3 * kMost * kMost], shifts[2 * kMost], two[2 * kMost * kMost];
+      double columns[3 * kMost * kMost], two[2 * kMost * kMost];
       for (int k = 0; k < 3 * size; ++k) columns[k] = 0;
       for (int dy = -1; dy <= 1; ++dy)
         for (int dx = -1; dx <= 1; ++dx) {
@@ -379,15 +379,7 @@ __global__ void __launch_bounds__(kMattingThreads, 1)
                   entry(dy, dx, i, j) + constant * (double(other[j - 1]) - double(own_mean[j - 1]));
           }
         }
-      for (int p = 0; p < 2; ++p) {
-        const int away = 2 * p - 1, at_y = y + (is_in_row ? 0 : away);
-        const int at_x = x + (is_in_row ? away : 0);
-        for (int c = 0; c < d; ++c)
-          shifts[p * d + c] = is_inside(at_y, at_x)
-                                  ? double(own_mean[c]) - double(mean(level, at_y, at_x)[c])
-                                  : 0.0;
-      }
-      carry_from_two<kM, kMost>(columns, diagonal, shifts, two, m);
+      carry_from_two<kM, kMost>(columns, diagonal, two, m);
       for (int p = 0; p < 2; ++p) {
         double* carry = carries + (is_in_row ? p : 2 * p) * size;
         for (int k = 0; k < size; ++k) carry[k] = two[p * size + k];
