@@ -23,7 +23,7 @@ def level(request):
 
 
 def random_grid(batch, height, width):
-    """Beyond the image on all sides; a row is about level, as large images need it."""
+    """Beyond the image on all sides; a row is about level, as AVX2 needs it for large images."""
     grid = 2.6 * torch.rand(batch, height, width, 2) - 1.3
     grid[..., 1] = torch.linspace(-1.3, 1.3, height)[:, None] + 1e-3 * torch.rand(height, width)
     return grid

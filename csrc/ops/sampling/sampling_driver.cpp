@@ -50,7 +50,7 @@ double rows_climbed(const SamplingParams<T>& p, int64_t n) {
   return std::abs(y_at(std::min(first + kRun, p.out_w) - 1) - y_at(first));
 }
 
-// Of an image that no cache holds, runs are to stay within lines that are read ahead.
+// Half as many samples at once are to stay within lines that are read ahead.
 template <class T>
 bool climbs(const SamplingParams<T>& p) {
   constexpr double kMostRows = 2;
@@ -60,7 +60,8 @@ bool climbs(const SamplingParams<T>& p) {
 }
 
 // Whether the neighbours of a sample in the input are gathered: few channels that lie in planes or
-// side by side, at offsets of 32 bits. Half as many at once only pay for what no cache holds.
+// side by side, at offsets of 32 bits. With AVX2, half as many at once, that pays for level runs of
+// images that no cache holds.
 template <class T>
 bool gains_from_gathers(const SamplingParams<T>& p) {
   const bool is_large = p.in_h * p.in_w * p.channels >= 4 * kLargeImage;
@@ -69,7 +70,7 @@ bool gains_from_gathers(const SamplingParams<T>& p) {
   return std::is_same_v<Accumulator<T>, float> && use_gathers() && p.channels <= 4 &&
          (view.w == 1 || side_by_side) && p.in_w > 1 && p.in_h > 1 &&
          view.h * p.in_h + view.w * p.in_w <= INT32_MAX &&
-         (is_large ? !climbs(p) : cpu_level() == CpuLevel::kAvx512);
+         (cpu_level() == CpuLevel::kAvx512 || (is_large && !climbs(p)));
 }
 
 // What is computed: samples, their slopes, or the gradient of the input.
@@ -99,8 +100,8 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
     const int lanes = plan.group(p.channels, 0).lanes;
     rows = columns = lanes > 4 ? 128 : kRun;
   }
-  // Line after line, as the memory is read ahead.
-  if (plan.route == Route::kGathers) rows = p.out_w > kRun ? 1 : 32;
+  // Few lines, as the memory is read ahead.
+  if (plan.route == Route::kGathers) rows = p.out_w > kRun ? 4 : 32;
   plan.tiles_z = p.out_d;
   plan.tiles_y = ceil_div(p.out_h, rows);
   plan.tiles_x = ceil_div(p.out_w, columns);

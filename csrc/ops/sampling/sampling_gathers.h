@@ -17,24 +17,29 @@ constexpr int kGathered = kNative<float>;
 using Gathered = Vec<float, kGathered>;
 using GatheredOffset = Vec<int32_t, kGathered>;
 
-// image[offset] and image[offset + 1].
+// image[offset] and image[offset + 1]. Each gather fetches every other two samples: what is then
+// shuffled within 128 bits comes out in order.
 inline Neighbourhood<float, kGathered> gather_pairs(const float* image,
                                                     const GatheredOffset& offset) {
-  constexpr FirstNumbers<kGathered> all{};
 #if defined(__AVX512F__)
-  const auto pairs = [&](auto part) {
-    const auto at = reinterpret_cast<__m256i>(half<decltype(part)::value>(offset));
-    return reinterpret_cast<Gathered>(
-        _mm512_mask_i32gather_epi64(__m512i{}, __mmask8(-1), at, image, sizeof(float)));
+  const auto at = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
+                                           reinterpret_cast<__m512i>(offset));
+  const auto gather = [&](__m256i half) {
+    return reinterpret_cast<__m512>(
+        _mm512_mask_i32gather_epi64(__m512i{}, __mmask8(-1), half, image, sizeof(float)));
   };
-  return split(pairs(Lanes<0>{}), pairs(Lanes<1>{}), all);
+  const __m512 a = gather(_mm512_castsi512_si256(at));
+  const __m512 b = gather(_mm512_extracti64x4_epi64(at, 1));
+  return {_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd)};
 #elif defined(__AVX2__)
-  const auto pairs = [&](auto part) {
-    const auto at = reinterpret_cast<__m128i>(half<decltype(part)::value>(offset));
-    return reinterpret_cast<Gathered>(_mm256_mask_i32gather_epi64(
-        __m256i{}, reinterpret_cast<const long long*>(image), at, __m256i{} - 1, sizeof(float)));
+  const auto at = _mm256_permute4x64_epi64(reinterpret_cast<__m256i>(offset), 0xd8);
+  const auto gather = [&](__m128i half) {
+    return reinterpret_cast<__m256>(_mm256_mask_i32gather_epi64(
+        __m256i{}, reinterpret_cast<const long long*>(image), half, __m256i{} - 1, sizeof(float)));
   };
-  return split(pairs(Lanes<0>{}), pairs(Lanes<1>{}), all);
+  const __m256 a = gather(_mm256_castsi256_si128(at));
+  const __m256 b = gather(_mm256_extracti128_si256(at, 1));
+  return {_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd)};
 #else
   Neighbourhood<float, kGathered> of;
   for (int l = 0; l < kGathered; ++l) {
