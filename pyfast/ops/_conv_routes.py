@@ -2,7 +2,8 @@
 
 The rules are a table, `conv_routes.json`, that `python -m benchmarks.conv_routes` measures and
 writes: for each instruction set, class of shapes, memory layout and use, the algorithm that won.
-Runs therefore repeat bit for bit. Classes that are not in the table are torch's.
+Runs therefore repeat bit for bit. Classes that are not in the table are torch's, but for what its
+library computes wrongly.
 """
 
 from __future__ import annotations
@@ -148,6 +149,8 @@ def choose(c: Convolution) -> str:
         call = c if c.learns else _detached(c)
         for calls in _recordings:
             calls[exact_key(c)] = call
+    if _may_err_in_torch(c):
+        return "float32"
     exact = in_force and not torch.compiler.is_compiling()  # where sizes may vary
     if exact and (measured := in_force.get(exact_key(c))) is not None:
         return measured
@@ -165,6 +168,16 @@ def choose(c: Convolution) -> str:
     return "torch" if algorithm == "winograd2" and multiplies_in_bf16() else algorithm
 
 
+def _may_err_in_torch(c: Convolution) -> bool:
+    """Whether torch's gradient of the weights may be wrong.
+
+    With a processor's matrix instructions that of its library is where input or weight is in
+    channels_last and taps lie beyond the border.
+    """
+    is_plain = c.is_depthwise and c.multiplier == 1
+    return is_plain and c.is_on_cpu and c.input.dtype == torch.bfloat16 and c.learns
+
+
 def _detached(c: Convolution) -> Convolution:
     """The same for somebody who times it later, maybe where gradients are enabled."""
     bias = None if c.bias is None else c.bias.detach()
@@ -174,11 +187,13 @@ def _detached(c: Convolution) -> Convolution:
 def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
     """Whether a choice would take as long as the convolution: some tens of microseconds.
 
-    Not where somebody measures, or has measured, the very call.
+    Not where somebody measures, or has measured, the very call, nor where torch may err.
     """
     if in_force or _recordings or not isinstance(input, Tensor) or not isinstance(weight, Tensor):
         return False
     if not input.is_cpu or input.dim() <= spatial:
+        return False
+    if input.dtype == torch.bfloat16 and weight.shape[1:2] == (1,):
         return False
     return input.numel() * weight.numel() < _FEWEST_PRODUCTS * input.shape[-1 - spatial]
 

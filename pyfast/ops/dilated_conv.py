@@ -31,8 +31,9 @@ def dilated_conv2d(
 
     A table measured once for each instruction set says which algorithm is fastest for a class of
     shapes, so that runs repeat bit for bit: kernels of ours for depthwise convolutions, Winograd's
-    for many channels, float32 for what torch computes slowly in float16. On CUDA dilated depthwise
-    convolutions are ours, and all dilated ones in float32 while TF32 is off
+    for many channels, float32 for what torch computes slowly in float16 and for depthwise ones that
+    learn in bfloat16, where its gradients may be wrong. On CUDA dilated depthwise convolutions are
+    ours, and all dilated ones in float32 while TF32 is off
     (`torch.backends.cudnn.conv.fp32_precision`) or algorithms have to be deterministic. All other
     calls, and all under autocast, are torch's.
 

@@ -321,6 +321,28 @@ def test_halves_are_computed_in_float32():
     torch.testing.assert_close(result, wide)
 
 
+@pytest.mark.parametrize("size", [(17, 45), (60, 70)])
+@pytest.mark.parametrize("is_input_last", [False, True])
+@pytest.mark.parametrize("is_weight_last", [False, True])
+def test_depthwise_learns_in_bfloat16(size, is_input_last, is_weight_last):
+    """Torch's own gradient of the weights errs with processors that have matrix instructions."""
+    torch.manual_seed(0)
+    input, weight = torch.randn(1, 17, *size).bfloat16(), torch.randn(17, 1, 3, 3).bfloat16()
+    options = {"padding": (2, 0), "dilation": (3, 2), "groups": 17}
+    expected = weight.double().requires_grad_()
+    result = F.conv2d(input.double(), expected, **options)
+    grad = torch.randn(result.shape).bfloat16()
+    result.backward(grad.double())
+    if is_input_last:
+        input = input.contiguous(memory_format=torch.channels_last)
+    if is_weight_last:
+        weight = weight.new_empty_strided(weight.shape, (9, 1, 3, 1)).copy_(weight)
+    weight.requires_grad_()
+    pyfast.dilated_conv2d(input, weight, **options).backward(grad)
+    close = float(expected.grad.abs().max()) * torch.finfo(torch.bfloat16).eps
+    torch.testing.assert_close(weight.grad.double(), expected.grad, rtol=0, atol=close)
+
+
 @pytest.mark.parametrize("padding", [0, 3, (1, 2), "valid", "same"])
 @pytest.mark.parametrize("stride", [1, 2, (2, 1)])
 @pytest.mark.parametrize("groups", [1, 2, 4])
