@@ -25,6 +25,7 @@ from sampling_places import (
 )
 
 import pyfast
+from pyfast._native import _C
 from pyfast.ops import sampling
 from pyfast.testing import OpCase, checks
 
@@ -243,3 +244,24 @@ def is_slow(case, promise):
 @promises.every(checks(CASES), is_slow)
 def test_promise(case, promise, device):
     promises.keep(case, promise, device)
+
+
+def test_what_lies_behind_a_run_is_not_looked_up():
+    """Tiles of 85 columns end within a register, and three rows of them one pixel before a run's.
+
+    What is there depends on what was computed before: large gradients, in some threads.
+    """
+    before, gathers = torch.get_num_threads(), _C.gathers()
+    try:
+        _C.set_gathers(False)
+        for number in range(60):
+            torch.set_num_threads(1 + number % 3)
+            image = torch.randn(1, 8, 40, 257, requires_grad=True)
+            flow = (3 * torch.randn(1, 2, 40, 257)).requires_grad_()
+            for channels, padding in itertools.product((8, 1, 4), ("zeros", "reflection")):
+                out = pyfast.warp(image[:, :channels], flow, padding_mode=padding)
+                torch.autograd.grad(out, (image, flow), 1e9 * torch.randn_like(out))
+                assert out.isfinite().all()
+    finally:
+        torch.set_num_threads(before)
+        _C.set_gathers(gathers)

@@ -162,11 +162,13 @@ Box box_of(const Places<T>& at, const SamplingPlan& plan, const Tile& tile) {
 }
 
 // Where each sample's upper left neighbour lies in the box, in values; returns how far the lower
-// neighbours lie behind it.
+// neighbours lie behind it. What follows the run has a place in the box too: a row of a run that
+// ends within a register is read beyond its end, the last one beyond that of the run.
 template <int kLanes, class Real>
 int64_t place(const Box& box, Run<Real>* run) {
   const int count = round_up_to_slack(run->count);
   int32_t* base = run->base;
+  std::memset(base + run->count, 0, sizeof(int32_t) * kSlack);
   if (!box.dense) {
 #pragma omp simd
     for (int k = 0; k < count; ++k) base[k] = 2 * k * kLanes;
