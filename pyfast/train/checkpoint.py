@@ -36,7 +36,9 @@ def load_run(file: Path) -> dict[str, Any]:
     """
     try:
         saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, UnpicklingError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever bytes that are no pickle make of one
         wanted = _foreign(file) if isinstance(error, UnpicklingError) else ""
         raise ValueError(
             f"{file} wants {wanted} to be imported, which is refused: no trainer wrote it"
@@ -52,7 +54,7 @@ def _foreign(file: Path) -> str:
     """What a pickle wants to import beside what tensors are made of; nothing of it is run."""
     try:
         return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except (RuntimeError, ValueError):  # not in the format of torch.save
+    except Exception:  # not in the format of torch.save
         return ""
 
 

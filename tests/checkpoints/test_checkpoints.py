@@ -205,7 +205,7 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "x.pth")
     for name in ("x.pth", "x.safetensors"):
-        for content in (b"", b"no weights at all, only text"):
+        for content in (b"", b"no weights at all, only text", b"hello world"):
             (tmp_path / name).write_bytes(content)
             with pytest.raises(ValueError, match="damaged"):
                 load_checkpoint(tmp_path / name)

@@ -184,6 +184,9 @@ def test_what_a_checkpoint_must_be(tmp_path):
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"last\.pt is damaged"):
         fit(Regression(), tmp_path, resume=True)
+    file.write_bytes(b"hello world")
+    with pytest.raises(ValueError, match=r"last\.pt is damaged"):
+        fit(Regression(), tmp_path, resume=True)
     file.write_bytes(b"")
     with pytest.raises(ValueError, match="it ends too early"):
         fit(Regression(), tmp_path, resume=True)

@@ -59,7 +59,9 @@ def read_state(file: Path, classes: Collection[str] = ()) -> dict[str, Tensor]:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         content = _load_shells(file, classes)
-    except (RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever bytes that are no pickle make of one
         reason = str(error) or "it ends too early"
         raise ValueError(f"{file} is damaged or no checkpoint: {reason}") from error
     return _unwrapped(_tensors(content, file))
@@ -119,7 +121,9 @@ def _load_shells(file: Path, classes: Collection[str]) -> Any:
             f"{file} wants {error} to be imported, which is refused: only tensors and the modules "
             "of known layouts are read. If you trust it, save its state_dict where it was made"
         ) from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise ValueError(f"{file} is damaged or no checkpoint: {error}") from error
 
 
