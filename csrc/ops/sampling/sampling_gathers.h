@@ -17,29 +17,36 @@ constexpr int kGathered = kNative<float>;
 using Gathered = Vec<float, kGathered>;
 using GatheredOffset = Vec<int32_t, kGathered>;
 
-// image[offset] and image[offset + 1]. Each gather fetches every other two samples: what is then
-// shuffled within 128 bits comes out in order.
+// Every other two of the offsets, from the first or the second on.
+template <int kHalf, int... I>
+inline Vec<int32_t, kGathered / 2> every_other_two(const GatheredOffset& offset, Numbers<I...>) {
+  return __builtin_shufflevector(offset, offset, (I / 2 * 4 + 2 * kHalf + I % 2)...);
+}
+// Of pairs that were gathered so: the left or the right ones, in order. A shuffle within 128 bits.
+template <int kRight, int... I>
+inline Gathered in_order(const Gathered& a, const Gathered& b, Numbers<I...>) {
+  return __builtin_shufflevector(a, b,
+                                 (I / 4 * 4 + I % 2 * 2 + kRight + (I % 4 < 2 ? 0 : kGathered))...);
+}
+
+// image[offset] and image[offset + 1].
 inline Neighbourhood<float, kGathered> gather_pairs(const float* image,
                                                     const GatheredOffset& offset) {
+#if defined(__AVX2__)
+  const auto pairs = [&](auto half) {
+    const auto at = every_other_two<decltype(half)::value>(offset, FirstNumbers<kGathered / 2>{});
 #if defined(__AVX512F__)
-  const auto at = _mm512_permutexvar_epi64(_mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7),
-                                           reinterpret_cast<__m512i>(offset));
-  const auto gather = [&](__m256i half) {
-    return reinterpret_cast<__m512>(
-        _mm512_mask_i32gather_epi64(__m512i{}, __mmask8(-1), half, image, sizeof(float)));
+    return reinterpret_cast<Gathered>(_mm512_mask_i32gather_epi64(
+        __m512i{}, __mmask8(-1), reinterpret_cast<__m256i>(at), image, sizeof(float)));
+#else
+    return reinterpret_cast<Gathered>(
+        _mm256_mask_i32gather_epi64(__m256i{}, reinterpret_cast<const long long*>(image),
+                                    reinterpret_cast<__m128i>(at), __m256i{} - 1, sizeof(float)));
+#endif
   };
-  const __m512 a = gather(_mm512_castsi512_si256(at));
-  const __m512 b = gather(_mm512_extracti64x4_epi64(at, 1));
-  return {_mm512_shuffle_ps(a, b, 0x88), _mm512_shuffle_ps(a, b, 0xdd)};
-#elif defined(__AVX2__)
-  const auto at = _mm256_permute4x64_epi64(reinterpret_cast<__m256i>(offset), 0xd8);
-  const auto gather = [&](__m128i half) {
-    return reinterpret_cast<__m256>(_mm256_mask_i32gather_epi64(
-        __m256i{}, reinterpret_cast<const long long*>(image), half, __m256i{} - 1, sizeof(float)));
-  };
-  const __m256 a = gather(_mm256_castsi256_si128(at));
-  const __m256 b = gather(_mm256_extracti128_si256(at, 1));
-  return {_mm256_shuffle_ps(a, b, 0x88), _mm256_shuffle_ps(a, b, 0xdd)};
+  constexpr FirstNumbers<kGathered> all{};
+  const Gathered a = pairs(Lanes<0>{}), b = pairs(Lanes<1>{});
+  return {in_order<0>(a, b, all), in_order<1>(a, b, all)};
 #else
   Neighbourhood<float, kGathered> of;
   for (int l = 0; l < kGathered; ++l) {
