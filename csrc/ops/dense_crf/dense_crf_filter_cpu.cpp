@@ -35,14 +35,17 @@ void pack(const Accumulator<S>* planes, int64_t plane, int channels, int blocks,
 template <class S, int kBlocks>
 void splat(const Sweep<S>& w, int64_t begin, int64_t end) {
   using R = Row<Accumulator<S>, kBlocks>;
-  constexpr int64_t kRow = R::kChannels, kAhead = 16;
+  constexpr int64_t kRow = R::kChannels, kAhead = 16, kFarAhead = 64;
   const int32_t *starts = w.starts, *list = w.list_points;
   const auto* weights = w.list_weights;
   const S* points = w.points;
   S* out = w.buffer[0];
   for (int64_t v = begin; v < end; ++v) {
+    __builtin_prefetch(out + (v + kAhead) * kRow, 1);
     R sum = R::zeros();
     for (int64_t e = starts[v]; e < starts[v + 1]; ++e) {
+      __builtin_prefetch(list + e + kFarAhead);
+      __builtin_prefetch(weights + e + kFarAhead);
       const S* ahead = points + list[e + kAhead] * kRow;  // may lie across two cache lines
       __builtin_prefetch(ahead);
       __builtin_prefetch(ahead + kRow - 1);
@@ -60,7 +63,10 @@ void blur(const Sweep<S>& w, int stage, int64_t begin, int64_t end) {
   const int32_t* pairs = w.neighbours + 2 * w.vertices * w.plan.axis[stage];
   const S* in = w.buffer[(stage + 1) % 2];
   S* out = w.buffer[stage % 2];
+  // A slab's pairs are too few for the processor to foresee, and the next slab's follow them.
+  constexpr int64_t kAhead = 64;
   for (int64_t v = begin; v < end; ++v) {
+    __builtin_prefetch(pairs + 2 * (v + kAhead));
     R sum = R::load(in + v * kRow);
     sum.add(Real(0.5), R::load(in + pairs[2 * v] * kRow));
     sum.add(Real(0.5), R::load(in + pairs[2 * v + 1] * kRow));

@@ -125,14 +125,17 @@ class Term {
     const Real* mass = view_.mass;
     const Normalization kind = kernel_.normalization;
     const int64_t parts = (view_.vertices + kGrain - 1) / kGrain;
-    Scratch<Real> most(parts);
+    Scratch<Real> most(parts), before(points);
+    parallel_for(0, points, 4 * kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t n = begin; n < end; ++n) before.data()[n] = normalizer(kind, true, mass[n]);
+    });
     parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t part = begin; part < end; ++part) {
         Real best = 0;
         for (int64_t v = part * kGrain; v < std::min(view_.vertices, (part + 1) * kGrain); ++v) {
           Real sum = 0;
           for (int64_t e = view_.starts[v]; e < view_.starts[v + 1]; ++e) {
-            folded[e] = view_.list_weights[e] * normalizer(kind, true, mass[view_.list_points[e]]);
+            folded[e] = view_.list_weights[e] * before.data()[view_.list_points[e]];
             sum += folded[e];
           }
           best = std::max(best, sum);

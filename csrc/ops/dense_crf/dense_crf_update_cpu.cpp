@@ -28,6 +28,8 @@ void find_unknown(const Real* unary, int64_t labels, int64_t points, int64_t beg
   }
 }
 
+constexpr int kPointsAhead = 4;  // whose corners are fetched
+
 // A run of points in a row of pixels.
 struct Run {
   int64_t image, y, x, count;
@@ -62,20 +64,26 @@ void read_unary(const Update<S>& u, const Run& run, int64_t channels, Accumulato
       for (int64_t c = 0; c < u.labels; ++c) tile[i * channels + c] = 0;
 }
 
-// Adds what the corners of each point hold. kCorners 0: any number.
+// tile = logits + what the corners of each point hold. kCorners 0: any number.
 template <class S, int kBlocks, int kCorners>
 void add_lattice(const UpdateTerm<Accumulator<S>, S>& t, const S* lattice, const Run& run,
-                 int64_t stride, Accumulator<S>* tile) {
+                 int64_t stride, const Accumulator<S>* logits, Accumulator<S>* tile) {
   using Real = Accumulator<S>;
   using R = Row<Real, kBlocks>;
   const int corner_count = kCorners > 0 ? kCorners : t.corner_count;
+  const int ahead = kPointsAhead * corner_count;
   const int32_t* corners = t.corners + run.first * corner_count;
   const Real* weights = t.weights + run.first * corner_count;
   for (int64_t i = 0; i < run.count; ++i, corners += corner_count, weights += corner_count) {
     R sum = R::zeros();
-    for (int k = 0; k < corner_count; ++k)
+    for (int k = 0; k < corner_count; ++k) {
+      // Behind the last corners of a lattice lie its weights: no place, but memory all the same.
+      const S* soon = lattice + corners[k + ahead] * int64_t{R::kChannels};
+      __builtin_prefetch(soon);  // may lie across two cache lines
+      __builtin_prefetch(soon + R::kChannels - 1);
       sum.add(weights[k], R::load(lattice + corners[k] * int64_t{R::kChannels}));
-    R row = R::load(tile + i * stride);
+    }
+    R row = R::load(logits + i * stride);
     row.add(t.post[run.first + i], sum);
     row.store(tile + i * stride);
   }
@@ -120,22 +128,20 @@ void shrink(const UpdateTerm<Accumulator<S>, S>& t, int blocks, const S* rows, i
   });
 }
 
-// Adds a Gaussian sum over the places around, `from` (places, row) of an image: down the columns
-// into `line`, then along it.
-template <bool kShrunk, int kBlocks, class From, class Real, class S>
-void add_grid(const UpdateTerm<Real, S>& t, const From* from, const Run& run, int64_t stride,
-              Real* tile, Real* line) {
+// tile = logits + a Gaussian sum over the places around, `from` (places, row) of an image: down the
+// columns into `line`, then along it.
+template <int kBlocks, class Real, class S>
+void add_shrunk_grid(const UpdateTerm<Real, S>& t, const Real* from, const Run& run, int64_t stride,
+                     const Real* logits, Real* tile, Real* line) {
   using R = Row<Real, kBlocks>;
   constexpr int64_t kRow = R::kChannels;
   const int64_t left = t.x.first(run.x), right = t.x.last(run.x + run.count - 1);
   const int64_t top = t.y.first(run.y), bottom = t.y.last(run.y);
   for (int64_t x = left; x <= right; ++x) {
     R sum = R::zeros();
-    for (int64_t y = top; y <= bottom; ++y) {
-      const Real tap = t.y.taps[t.y.pixel(y) - run.y + t.y.radius];
-      sum.add(kShrunk ? tap : tap * t.y.pre[y], R::load(from + (y * t.x.places + x) * kRow));
-    }
-    if constexpr (!kShrunk) sum.multiply(t.x.pre[x]);
+    for (int64_t y = top; y <= bottom; ++y)
+      sum.add(t.y.taps[t.y.pixel(y) - run.y + t.y.radius],
+              R::load(from + (y * t.x.places + x) * kRow));
     sum.store(line + (x - left) * kRow);
   }
   for (int64_t i = 0; i < run.count; ++i) {
@@ -143,15 +149,63 @@ void add_grid(const UpdateTerm<Real, S>& t, const From* from, const Run& run, in
     R sum = R::zeros();
     for (int64_t k = t.x.first(x); k <= last; ++k)
       sum.add(t.x.taps[t.x.pixel(k) - x + t.x.radius], R::load(line + (k - left) * kRow));
-    R row = R::load(tile + i * stride);
+    R row = R::load(logits + i * stride);
     row.add(t.x.post[x] * t.y.post[run.y], sum);
     row.store(tile + i * stride);
   }
 }
 
+// body(integral_constant<int, points>, i) for all i of [0, count), by pairs while there are any:
+// the channels of two points fill registers that those of one leave half empty.
+template <class Body>
+inline void by_pairs(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2) body(std::integral_constant<int, 2>{}, i);
+  if (i < count) body(std::integral_constant<int, 1>{}, i);
+}
+
+// The same for a narrow Gaussian over pixels, `from` (H, W, row).
+template <int kBlocks, class Real, class S>
+void add_grid(const UpdateTerm<Real, S>& t, const S* from, const Run& run, int64_t stride,
+              const Real* logits, Real* tile, Real* line) {
+  constexpr int64_t kRow = kBlocks * kBlock;
+  const int64_t radius = t.x.radius, radius_y = t.y.radius, width = t.x.length;
+  const int64_t top = t.y.first(run.y), bottom = t.y.last(run.y);
+  // The line goes from `radius` before the run to `radius` after it, outside of the image too: 0.
+  const int64_t start = run.x - radius, length = run.count + 2 * radius;
+  const int64_t left = start < 0 ? -start : 0;
+  const int64_t right = start + length > width ? width - start : length;
+  std::memset(line, 0, left * kRow * sizeof(Real));
+  std::memset(line + right * kRow, 0, (length - right) * kRow * sizeof(Real));
+  by_pairs(right - left, [&](auto points, int64_t i) {
+    using R = RowOfPoints<Real, kBlocks, decltype(points)::value>;
+    const int64_t x = start + left + i;
+    R sum = R::zeros();
+    for (int64_t y = top; y <= bottom; ++y)
+      sum.Base::add(t.y.taps[y - run.y + radius_y] * t.y.pre[y],
+                    R::load(from + (y * width + x) * kRow));
+    sum.multiply(t.x.pre + x);
+    sum.store(line + (left + i) * kRow);
+  });
+  by_pairs(run.count, [&](auto points, int64_t i) {
+    constexpr int kPoints = decltype(points)::value;
+    using R = RowOfPoints<Real, kBlocks, kPoints>;
+    R sum = R::zeros();
+    for (int64_t k = 0; k <= 2 * radius; ++k)
+      sum.Base::add(t.x.taps[k], R::load(line + (i + k) * kRow));
+    Real factors[kPoints];
+    for (int n = 0; n < kPoints; ++n) factors[n] = t.x.post[run.x + i + n] * t.y.post[run.y];
+    R row = R::load_apart(logits + i * stride, stride);
+    row.add(factors, sum);
+    row.store_apart(tile + i * stride, stride);
+  });
+}
+
+// tile = logits + the messages of a term, by groups.
 template <class S>
 void add_sums(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const Run& run,
-              int64_t channels, Accumulator<S>* tile, Accumulator<S>* line) {
+              int64_t channels, const Accumulator<S>* logits, Accumulator<S>* tile,
+              Accumulator<S>* line) {
   const LabelGroups groups(u.labels);
   for (int g = 0; g < groups.count; ++g) {
     const int64_t first = int64_t{g} * kGroupChannels;
@@ -162,17 +216,17 @@ void add_sums(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const 
         const int64_t points = u.height * u.width, places = t.y.places * t.x.places;
         if (t.shrunk == nullptr) {
           const S* from = u.from + first * u.batch * points + run.image * points * kRow;
-          add_grid<false, kBlocks>(t, from, run, channels, tile + first, line);
+          add_grid<kBlocks>(t, from, run, channels, logits + first, tile + first, line);
         } else {
           const auto* from = t.shrunk + first * u.batch * places + run.image * places * kRow;
-          add_grid<true, kBlocks>(t, from, run, channels, tile + first, line);
+          add_shrunk_grid<kBlocks>(t, from, run, channels, logits + first, tile + first, line);
         }
       } else {
         const S* lattice = t.lattice + first * (t.vertices + 1);
         if (t.corner_count == 6) {
-          add_lattice<S, kBlocks, 6>(t, lattice, run, channels, tile + first);
+          add_lattice<S, kBlocks, 6>(t, lattice, run, channels, logits + first, tile + first);
         } else {
-          add_lattice<S, kBlocks, 0>(t, lattice, run, channels, tile + first);
+          add_lattice<S, kBlocks, 0>(t, lattice, run, channels, logits + first, tile + first);
         }
       }
     });
@@ -194,44 +248,69 @@ void add_costs(const Real* cost, int64_t labels, int64_t channels, const Run& ru
   }
 }
 
-template <class V>
-inline V larger(const V& a, const V& b) {
-  return a > b ? a : b;
+// Of each of eight points, what is joined over its lanes.
+template <class V, class Join>
+inline V joined_each(V* v, const Join& join) {
+  transpose<std::remove_reference_t<decltype(v[0][0])>>(v);
+  return join(join(join(v[0], v[4]), join(v[2], v[6])), join(join(v[1], v[5]), join(v[3], v[7])));
 }
 
-// Rows become probabilities.
-template <class Real>
-void softmax(Real* tile, int64_t count, int64_t channels) {
-  using V = Vec<Real, 8>;
-  for (int64_t i = 0; i < count; ++i) {
-    Real* row = tile + i * channels;
-    V most = load<V>(row);
-    for (int64_t c = 8; c < channels; c += 8) most = larger(most, load<V>(row + c));
-    const V top = join_lanes(most, larger<V>);
-    V sum = {};
-    for (int64_t c = 0; c < channels; c += 8) {
-      const V e = fast_exp(load<V>(row + c) - top);
-      store(row + c, e);
-      sum += e;
+// Probabilities from logits: to the rows of the next Q, and to tile where planes are wanted. Rows
+// have `full` whole groups, and one of kBlocks. Eight points at a time, as all of one have to wait
+// for their largest and for their sum.
+template <class S, int kBlocks>
+void softmax(const Update<S>& u, const Run& run, int64_t full, const Accumulator<S>* logits,
+             Accumulator<S>* tile) {
+  using Real = Accumulator<S>;
+  using Group = Row<Real, kMostBlocks>;
+  using Last = Row<Real, kBlocks>;
+  using V = Vec<Real, kBlock>;
+  const int64_t channels = full * kGroupChannels + Last::kChannels;
+  const int64_t points = u.batch * u.height * u.width;
+  for (int64_t start = 0; start < run.count; start += kBlock) {
+    const int count = static_cast<int>(run.count - start < kBlock ? run.count - start : kBlock);
+    const auto at = [&](auto* rows, int i, int64_t g) {
+      return rows + (start + i) * channels + g * kGroupChannels;
+    };
+    V lanes[kBlock] = {};
+    for (int i = 0; i < count; ++i) {
+      lanes[i] = Last::load(at(logits, i, full)).largest();
+      for (int64_t g = 0; g < full; ++g)
+        lanes[i] = larger_of(lanes[i], Group::load(at(logits, i, g)).largest());
     }
-    const V scale = 1 / join_lanes(sum, [](const V& a, const V& b) { return a + b; });
-    for (int64_t c = 0; c < channels; c += 8) store(row + c, load<V>(row + c) * scale);
+    const V top = joined_each(lanes, larger_of<V>);
+    for (int i = 0; i < count; ++i) {
+      V sum = {};
+      for (int64_t g = 0; g < full; ++g) {
+        Group row = Group::load(at(logits, i, g));
+        row.exponentiate(top[i]);
+        sum = row.added_to(sum);
+        row.store(at(tile, i, g));
+      }
+      Last row = Last::load(at(logits, i, full));
+      row.exponentiate(top[i]);
+      lanes[i] = row.added_to(sum);
+      row.store(at(tile, i, full));
+    }
+    const V scale = 1 / joined_each(lanes, [](const V& a, const V& b) { return a + b; });
+    const auto finish = [&](auto row, int i, int64_t g) {
+      row.multiply(scale[i]);
+      if (u.planes != nullptr) row.store(at(tile, i, g));
+      if (u.to == nullptr) return;
+      row.store(u.to + g * kGroupChannels * points + (run.first + start + i) * row.kChannels);
+    };
+    for (int i = 0; i < count; ++i) {
+      for (int64_t g = 0; g < full; ++g) finish(Group::load(at(tile, i, g)), i, g);
+      finish(Last::load(at(tile, i, full)), i, full);
+    }
   }
 }
 
 template <class S>
-void write_rows(const Update<S>& u, const Run& run, int64_t channels, const Accumulator<S>* tile) {
+void write_planes_of(const Update<S>& u, const Run& run, int64_t channels,
+                     const Accumulator<S>* tile) {
   using Real = Accumulator<S>;
-  const LabelGroups groups(u.labels);
   const int64_t points = u.height * u.width;
-  for (int g = 0; u.to != nullptr && g < groups.count; ++g) {
-    const int64_t first = int64_t{g} * kGroupChannels, row = row_size(groups.blocks(g));
-    S* to = u.to + first * u.batch * points + run.first * row;
-    for (int64_t i = 0; i < run.count; ++i)
-      for (int64_t c = 0; c < row; c += 8)
-        Lanes<S, 8>::store(to + i * row + c, load<Vec<Real, 8>>(tile + i * channels + first + c));
-  }
-  if (u.planes == nullptr) return;
   Real* planes = u.planes + run.image * u.labels * points + run.first - run.image * points;
   for (int64_t i = 0; i < run.count; i += 8) {
     const int count = static_cast<int>(run.count - i < 8 ? run.count - i : 8);
@@ -247,14 +326,16 @@ void write_rows(const Update<S>& u, const Run& run, int64_t channels, const Accu
 template <class S>
 void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scratch) {
   using Real = Accumulator<S>;
-  const int64_t channels = LabelGroups(u.labels).channels();
+  const LabelGroups groups(u.labels);
+  const int64_t channels = groups.channels();
   Real *tile = scratch, *sums = tile + kTile * channels, *line = sums + kTile * channels;
   for (int64_t row = begin; row < end; ++row)
     for (int64_t x = 0; x < u.width; x += kTile) {
       const int64_t count = u.width - x < kTile ? u.width - x : kTile;
       const Run run{row / u.height, row % u.height, x, count, row * u.width + x};
+      const Real* logits = tile;
       if (u.known_logits) {
-        std::memcpy(tile, u.logits + run.first * channels, count * channels * sizeof(Real));
+        logits = u.logits + run.first * channels;
       } else {
         read_unary(u, run, channels, tile);
         if (u.logits != nullptr)
@@ -262,15 +343,19 @@ void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scra
       }
       for (int t = 0; t < u.terms; ++t) {
         if (u.term[t].cost == nullptr) {
-          add_sums(u, u.term[t], run, channels, tile, line);
+          add_sums(u, u.term[t], run, channels, logits, tile, line);
         } else {
+          if (logits != tile) std::memcpy(tile, logits, count * channels * sizeof(Real));
           for (int64_t i = 0; i < count * channels; ++i) sums[i] = 0;
-          add_sums(u, u.term[t], run, channels, sums, line);
+          add_sums(u, u.term[t], run, channels, sums, sums, line);
           add_costs(u.term[t].cost, u.labels, channels, run, sums, tile);
         }
+        logits = tile;
       }
-      softmax(tile, count, channels);
-      write_rows(u, run, channels, tile);
+      with_blocks(groups.last_blocks, [&](auto blocks) {
+        softmax<S, decltype(blocks)::value>(u, run, groups.count - 1, logits, tile);
+      });
+      if (u.planes != nullptr) write_planes_of(u, run, channels, tile);
     }
 }
 

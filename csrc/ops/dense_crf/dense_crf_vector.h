@@ -119,6 +119,11 @@ inline V join_lanes(V v, const Join& join) {
   return join(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
 }
 
+template <class V>
+inline V larger_of(const V& a, const V& b) {
+  return a > b ? a : b;
+}
+
 template <class T>
 inline T add_lanes(const Vec<T, kBlock>& v) {
   return join_lanes(v, [](const auto& a, const auto& b) { return a + b; })[0];
@@ -164,6 +169,98 @@ struct Row {
   void multiply(Real factor) {
     for (int i = 0; i < kWides; ++i) wide[i] *= factor;
     if constexpr (kRests > 0) rest *= factor;
+  }
+  // Becomes exp(row - top).
+  void exponentiate(Real top) {
+    for (int i = 0; i < kWides; ++i) wide[i] = fast_exp(wide[i] - top);
+    if constexpr (kRests > 0) rest = fast_exp(rest - top);
+  }
+  // By lane, over all blocks.
+  Vec<Real, kBlock> largest() const {
+    Vec<Real, kBlock> most = block(0);
+    for (int b = 1; b < kBlocks; ++b) most = larger_of(most, block(b));
+    return most;
+  }
+  // `sum`, and one block after another added to it.
+  Vec<Real, kBlock> added_to(Vec<Real, kBlock> sum) const {
+    for (int b = 0; b < kBlocks; ++b) sum += block(b);
+    return sum;
+  }
+  Vec<Real, kBlock> block(int b) const {
+    const int at = b * kBlock;
+    if (at >= kWides * kWide) return rest;
+    return PF_ISA::load<Vec<Real, kBlock>>(reinterpret_cast<const Real*>(&wide[at / kWide]) +
+                                           at % kWide);
+  }
+};
+
+// The rows of kPoints points, one after another: two fill registers that one leaves half empty.
+template <class Real, int kBlocks, int kPoints>
+struct RowOfPoints : Row<Real, kBlocks * kPoints> {
+  using Base = Row<Real, kBlocks * kPoints>;
+  using Base::kRests;
+  using Base::kWides;
+  using Base::rest;
+  using Base::wide;
+  using Wide = Vec<Real, kWide>;
+  using Narrow = Vec<Real, kBlock>;
+  static constexpr int kSteps = kWide / kBlock;
+  static_assert(kRests == 0 || kPoints == 1, "a rest is of the only point");
+
+  RowOfPoints(const Base& base) : Base(base) {}
+
+  // Rows lie `stride` apart.
+  static RowOfPoints load_apart(const Real* from, int64_t stride) {
+    RowOfPoints row = Base::zeros();
+    for (int i = 0; i < kWides; ++i)
+      row.wide[i] = is_of_one(i) ? PF_ISA::load<Wide>(from + place(i * kSteps, stride))
+                                 : both(PF_ISA::load<Narrow>(from + place(i * kSteps, stride)),
+                                        PF_ISA::load<Narrow>(from + place(i * kSteps + 1, stride)));
+    if constexpr (kRests > 0) row.rest = PF_ISA::load<Narrow>(from + kWides * kWide);
+    return row;
+  }
+  void store_apart(Real* to, int64_t stride) const {
+    for (int i = 0; i < kWides; ++i) {
+      if (is_of_one(i)) {
+        PF_ISA::store(to + place(i * kSteps, stride), wide[i]);
+      } else {
+        PF_ISA::store(to + place(i * kSteps, stride), this->block(i * kSteps));
+        PF_ISA::store(to + place(i * kSteps + 1, stride), this->block(i * kSteps + 1));
+      }
+    }
+    if constexpr (kRests > 0) PF_ISA::store(to + kWides * kWide, rest);
+  }
+  // Points have a factor each.
+  void multiply(const Real* factors) {
+    for (int i = 0; i < kWides; ++i) wide[i] *= factors_of(factors, i);
+    if constexpr (kRests > 0) rest *= factors[0];
+  }
+  // Adds factors * other.
+  void add(const Real* factors, const Base& other) {
+    for (int i = 0; i < kWides; ++i) wide[i] += factors_of(factors, i) * other.wide[i];
+    if constexpr (kRests > 0) rest += factors[0] * other.rest;
+  }
+
+ private:
+  // Of block b.
+  static constexpr int point(int b) { return b / kBlocks; }
+  static int64_t place(int b, int64_t stride) { return point(b) * stride + b % kBlocks * kBlock; }
+  // Whether register i is within one point.
+  static constexpr bool is_of_one(int i) {
+    return point(i * kSteps) == point(i * kSteps + kSteps - 1);
+  }
+  static Wide both(const Narrow& low, const Narrow& high) {
+    if constexpr (kSteps == 1) {
+      return low;
+    } else {
+      return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
+                                     15);
+    }
+  }
+  static Wide factors_of(const Real* factors, int i) {
+    const Real first = factors[point(i * kSteps)];
+    if (is_of_one(i)) return Wide{} + first;
+    return both(Narrow{} + first, Narrow{} + factors[point(i * kSteps + kSteps - 1)]);
   }
 };
 
