@@ -67,9 +67,13 @@ struct LatticeSizes {
   }
 };
 
-// Words of a lattice: its arrays one after another, each from a multiple of 16 words on.
+// Words of a lattice: its arrays one after another, each from a multiple of so many words on.
+constexpr int64_t kLatticeGrain = 16;
+
 inline int64_t lattice_words(const LatticeSizes& s) {
-  const auto padded = [](int64_t words) { return (words + 15) / 16 * 16; };
+  const auto padded = [](int64_t words) {
+    return (words + kLatticeGrain - 1) / kLatticeGrain * kLatticeGrain;
+  };
   const int64_t corners = s.batch * s.points * (s.dims + 1), width = s.real / 4;
   return kLatticeHeader + 2 * padded(corners) + 2 * padded(corners * width) +
          padded(s.vertices + 1) + padded(2 * (s.dims + 1) * s.vertices) + padded(s.slabs + 1) +
@@ -86,7 +90,7 @@ LatticeView<Real> lattice_view(int32_t* words, const LatticeSizes& s, int64_t re
   int32_t* next = words + kLatticeHeader;
   const auto take = [&next](int64_t count) {
     int32_t* here = next;
-    next += (count + 15) / 16 * 16;
+    next += (count + kLatticeGrain - 1) / kLatticeGrain * kLatticeGrain;
     return here;
   };
   const int64_t width = sizeof(Real) / 4;

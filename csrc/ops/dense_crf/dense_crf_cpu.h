@@ -17,6 +17,7 @@ struct KeyTable {
   uint64_t* words;
   uint64_t mask;  // size - 1, a power of two
   Key<W>* keys;   // W > 1: of every corner, and of every neighbour in a closed lattice
+  bool shared;    // several threads insert at a time
 };
 
 template <class Real>

@@ -50,6 +50,10 @@ inline int64_t insert(const KeyTable<W>& table, const Key<W>& key, uint64_t hash
   for (int probe = 0; probe < 1024; ++probe, slot = (slot + 1) & table.mask) {
     uint64_t found = __atomic_load_n(&table.words[slot], __ATOMIC_ACQUIRE);
     if (found == KeyTable<W>::kEmpty) {
+      if (!table.shared) {
+        table.words[slot] = wanted;
+        return static_cast<int64_t>(slot);
+      }
       if (__atomic_compare_exchange_n(&table.words[slot], &found, wanted, false, __ATOMIC_ACQ_REL,
                                       __ATOMIC_ACQUIRE))
         return static_cast<int64_t>(slot);

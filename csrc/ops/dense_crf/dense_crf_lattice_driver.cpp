@@ -50,6 +50,19 @@ struct Division {
   }
 };
 
+// Between the arrays of a lattice lie a few words that nobody writes; in equal lattices they are
+// equal. Comes before the arrays are written.
+template <class Real>
+void clear_gaps(int32_t* words, const LatticeSizes& sizes, const LatticeView<Real>& view) {
+  const void* ends[] = {
+      view.weights,    view.starts,      view.list_points, view.list_weights,
+      view.neighbours, view.slab_starts, view.mass,        words + lattice_words(sizes)};
+  for (const void* end : ends) {
+    const int64_t at = static_cast<const int32_t*>(end) - words;
+    std::fill(words + at - kLatticeGrain, words + at, 0);
+  }
+}
+
 // Where features lie: bounds of the coordinates in the hyperplane.
 struct Bounds {
   double low[kMostFeatures + 1], high[kMostFeatures + 1];
@@ -130,7 +143,8 @@ class Builder {
     Scratch<uint64_t> words(capacity);
     Scratch<Key<W>> keys(W > 1 ? corners_ : 0);
     clear(words.data(), capacity);
-    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data()};
+    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data(),
+                            num_threads() > 1};
     constexpr int64_t kPoints = 1024;
     const int64_t blocks = (p_.points + kPoints - 1) / kPoints;
     std::atomic<bool> full{false};
@@ -167,7 +181,8 @@ class Builder {
     Scratch<uint64_t> words(capacity);
     Scratch<Key<W>> keys(W > 1 ? count * steps : 0);
     clear(words.data(), capacity);
-    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data()};
+    const KeyTable<W> table{words.data(), static_cast<uint64_t>(capacity - 1), keys.data(),
+                            num_threads() > 1};
     std::atomic<bool> full{false};
     parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t s = 0; s < steps && !full; ++s) {
@@ -272,8 +287,9 @@ class Builder {
     const LatticeSizes sizes{
         p_.dims, p_.batch, p_.points, count, p_.batch * image_slabs, int64_t{sizeof(Real)}};
     int32_t* words = memory_.allocate(lattice_words(sizes));
-    write_lattice_header(words, sizes, reach);
     const auto view = lattice_view<Real>(words, sizes, reach);
+    clear_gaps(words, sizes, view);
+    write_lattice_header(words, sizes, reach);
     find_slabs(sorted, count, coarse, image_slabs, view);
     {
       Scratch<Key<W>> keys(count + 1);
@@ -414,8 +430,9 @@ template <class Real>
 LatticeError build_empty(const LatticeParams<Real>& p, LatticeMemory& memory) {
   const LatticeSizes sizes{p.dims, p.batch, p.points, 0, 0, int64_t{sizeof(Real)}};
   int32_t* words = memory.allocate(lattice_words(sizes));
-  write_lattice_header(words, sizes, 1);
   const auto view = lattice_view<Real>(words, sizes, 1);
+  clear_gaps(words, sizes, view);
+  write_lattice_header(words, sizes, 1);
   view.starts[0] = view.slab_starts[0] = 0;
   return LatticeError::kNone;
 }

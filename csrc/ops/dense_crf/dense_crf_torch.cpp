@@ -1,7 +1,6 @@
 // The dense CRF for torch: schema, checks, allocation, registration.
 // pyfast/ops/_dense_crf_checks.py says in words what is wrong with a call that the checks here
 // refuse.
-#include <cstring>
 #include <string>
 
 #include "core/parallel.h"
@@ -57,11 +56,7 @@ struct TensorLattice final : LatticeMemory {
   explicit TensorLattice(const Tensor& like) : like(like), tensor(like) {}
   int32_t* allocate(int64_t words) override {
     tensor = empty(like, ScalarType::Int, {words});
-    int32_t* memory = result<int32_t>(tensor);
-    if (!tensor.is_cpu()) return memory;
-    // Between the arrays lie a few words that nobody writes; equal lattices have equal words.
-    std::memset(memory, 0, static_cast<size_t>(words) * sizeof(int32_t));
-    return memory;
+    return result<int32_t>(tensor);
   }
   const Tensor& like;
   Tensor tensor;
