@@ -89,6 +89,15 @@ void add_lattice(const UpdateTerm<Accumulator<S>, S>& t, const S* lattice, const
   }
 }
 
+// body(integral_constant<int, points>, i) for all i of [0, count), by pairs while there are any:
+// the channels of two points fill registers that those of one leave half empty.
+template <class Body>
+inline void by_pairs(int64_t count, const Body& body) {
+  int64_t i = 0;
+  for (; i + 2 <= count; i += 2) body(std::integral_constant<int, 2>{}, i);
+  if (i < count) body(std::integral_constant<int, 1>{}, i);
+}
+
 template <class S, int kBlocks>
 void shrink_rows(const UpdateTerm<Accumulator<S>, S>& t, const S* rows, int64_t begin, int64_t end,
                  Accumulator<S>* line, Accumulator<S>* shrunk) {
@@ -104,13 +113,14 @@ void shrink_rows(const UpdateTerm<Accumulator<S>, S>& t, const S* rows, int64_t 
   int64_t from, to;
   for (int64_t place_y = begin; place_y < end; ++place_y) {
     const Real* taps = clipped(t.y, place_y, &from, &to);
-    for (int64_t x = 0; x < t.x.length; ++x) {
-      R sum = R::zeros();
+    by_pairs(t.x.length, [&](auto points, int64_t x) {
+      using Points = RowOfPoints<Real, kBlocks, decltype(points)::value>;
+      Points sum = Points::zeros();
       for (int64_t y = from; y < to; ++y)
-        sum.add(taps[y] * t.y.pre[y], R::load(rows + (y * t.x.length + x) * kRow));
-      sum.multiply(t.x.pre[x]);
+        sum.Base::add(taps[y] * t.y.pre[y], Points::load(rows + (y * t.x.length + x) * kRow));
+      sum.multiply(t.x.pre + x);
       sum.store(line + x * kRow);
-    }
+    });
     for (int64_t place = 0; place < t.x.places; ++place) {
       taps = clipped(t.x, place, &from, &to);
       R sum = R::zeros();
@@ -137,13 +147,14 @@ void add_shrunk_grid(const UpdateTerm<Real, S>& t, const Real* from, const Run& 
   constexpr int64_t kRow = R::kChannels;
   const int64_t left = t.x.first(run.x), right = t.x.last(run.x + run.count - 1);
   const int64_t top = t.y.first(run.y), bottom = t.y.last(run.y);
-  for (int64_t x = left; x <= right; ++x) {
-    R sum = R::zeros();
+  by_pairs(right + 1 - left, [&](auto points, int64_t i) {
+    using Points = Row<Real, kBlocks* decltype(points)::value>;
+    Points sum = Points::zeros();
     for (int64_t y = top; y <= bottom; ++y)
       sum.add(t.y.taps[t.y.pixel(y) - run.y + t.y.radius],
-              R::load(from + (y * t.x.places + x) * kRow));
-    sum.store(line + (x - left) * kRow);
-  }
+              Points::load(from + (y * t.x.places + left + i) * kRow));
+    sum.store(line + i * kRow);
+  });
   for (int64_t i = 0; i < run.count; ++i) {
     const int64_t x = run.x + i, last = t.x.last(x);
     R sum = R::zeros();
@@ -153,15 +164,6 @@ void add_shrunk_grid(const UpdateTerm<Real, S>& t, const Real* from, const Run& 
     row.add(t.x.post[x] * t.y.post[run.y], sum);
     row.store(tile + i * stride);
   }
-}
-
-// body(integral_constant<int, points>, i) for all i of [0, count), by pairs while there are any:
-// the channels of two points fill registers that those of one leave half empty.
-template <class Body>
-inline void by_pairs(int64_t count, const Body& body) {
-  int64_t i = 0;
-  for (; i + 2 <= count; i += 2) body(std::integral_constant<int, 2>{}, i);
-  if (i < count) body(std::integral_constant<int, 1>{}, i);
 }
 
 // The same for a narrow Gaussian over pixels, `from` (H, W, row).
