@@ -23,6 +23,9 @@ constexpr int64_t kMostMattingRadius = 8;
 // power method may miss a single node of such a kind, and this keeps Jacobi's steps, of 4/3 over
 // it, from growing there.
 constexpr double kLeastOfNodes = 2.8;
+// Of the trace of a node's block: what its diagonal has at least where colours do not vary, more
+// than rounding. With less, the eigenvalue of such a node is anything.
+constexpr double kNodeFloor = 1e-9;
 // Colours of an image that kernels hold where the compiler does not know their number.
 constexpr int kMostMattingChannels = 7;
 

@@ -1,14 +1,13 @@
 // How nodes of one level of the solver follow from the next: by the level's own matrix.
 //
 // Nodes with even row and column are those of the next level. A node between two of them, in a row
-// say, has the mean of theirs, after one step of Jacobi's method for its row of the matrix where
-// nothing changes from image row to image row: the blocks of each of the three columns of its
-// stencil are added up. (To balance that row needs fewer iterations on most pictures, but the sums
-// of columns need not be positive: with four megapixels it failed.) A node between four takes the
-// value that balances its row of the matrix, the nodes beside it being carried over already. So
-// values follow the picture: what is hardly coupled to one parent has more of the other, and slopes
-// in a colour come from where that colour varies. What the matrix does not see, the affine
-// functions of colour, is carried over exactly.
+// say, takes the value that balances its row of the matrix where nothing changes from image row to
+// image row: the blocks of each of the three columns of its stencil are added up. These sums need
+// not be positive, so a part of the node's own block draws towards the mean of the two. A node
+// between four takes the value that balances its row of the matrix, the nodes beside it being
+// carried over already. So values follow the picture: what is hardly coupled to one parent has more
+// of the other, and slopes in a colour come from where that colour varies. What the matrix does not
+// see, the affine functions of colour, is carried over exactly.
 //
 // Reference: Dendy 1982, Black Box Multigrid, Journal of Computational Physics 48 (3); Dendy 1986,
 // Black Box Multigrid for Systems, Applied Mathematics and Computation 19.
@@ -19,9 +18,10 @@
 namespace pyfast {
 namespace PF_ISA {
 
-// Of a node's diagonal: what is added where directions of colour have no weight.
-constexpr double kCarryRidge = 1e-6;
-constexpr double kCarryStep = 0.6;  // of Jacobi's method
+// Of a node's diagonal, and of its trace: what is added where directions of colour have no weight.
+// A slope s there is free, but products of the next level are rounded at 1e-16 s^2.
+constexpr double kCarryRidge = 1e-6, kCarryFloor = 1e-7;
+constexpr double kCarryMean = 0.1;  // of a node's own block: what draws towards the mean
 
 // A block (m, m) times T = [1, -mean; 0, 1] from the right: its columns are then of
 // b + a . (I - mean).
@@ -51,7 +51,8 @@ PF_HD void solve_for_parents(double* own, const double* diagonal, double* blocks
   const int m = kM > 0 ? kM : unknowns;
   double trace = 0;
   for (int i = 0; i < m; ++i) trace += diagonal[i * m + i];
-  for (int i = 0; i < m; ++i) own[i * m + i] += kCarryRidge * diagonal[i * m + i] + 1e-12 * trace;
+  for (int i = 0; i < m; ++i)
+    own[i * m + i] += kCarryRidge * diagonal[i * m + i] + kCarryFloor * trace;
   const auto exchange = [](double& a, double& b) {
     const double kept = a;
     a = b;
@@ -95,13 +96,11 @@ PF_HD void carry_from_two(const double* columns, const double* diagonal, double*
   const double* middle = columns + size;
   double own[kMost * kMost];
   for (int j = 0; j < size; ++j) {
-    own[j] = diagonal[j];
+    own[j] = middle[j] + kCarryMean * diagonal[j];
     for (int p = 0; p < 2; ++p)
-      carries[p * size + j] = kCarryStep * (columns[2 * p * size + j] + 0.5 * middle[j]);
+      carries[p * size + j] = columns[2 * p * size + j] - 0.5 * kCarryMean * diagonal[j];
   }
   solve_for_parents<kM>(own, diagonal, carries, 2, m);
-  for (int p = 0; p < 2; ++p)
-    for (int i = 0; i < m; ++i) carries[p * size + i * (m + 1)] += 0.5;
 }
 
 }  // namespace PF_ISA

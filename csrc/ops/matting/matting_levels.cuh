@@ -475,7 +475,9 @@ __global__ void __launch_bounds__(kMattingThreads)
   for (int i = 0; i < m; ++i)
     for (int j = 0; j <= i; ++j)
       block[packed(i, j)] = entry_of_nodes(level, image, m, y, x, 0, 0, i, j);
-  for (int i = 0; i < m; ++i) scale[i] = unit_scale(block[packed(i, i)]);
+  double trace = 0;
+  for (int i = 0; i < m; ++i) trace += block[packed(i, i)];
+  for (int i = 0; i < m; ++i) scale[i] = unit_scale(block[packed(i, i)] + kNodeFloor * trace);
   for (int i = 0; i < m; ++i)
     for (int j = 0; j <= i; ++j)
       block[packed(i, j)] = i == j ? 1 + kNodeRidge : block[packed(i, j)] * scale[i] * scale[j];

@@ -205,7 +205,7 @@ void centre_node(const NodeLevel& level, const M& m, const NodeBlock& b, int64_t
     double trace = 0;
     for (int64_t c = 0; c < m(); ++c) trace += block[c * m() + c];
     for (int64_t c = 0; c < m(); ++c)
-      block[c * m() + c] += kRidge * block[c * m() + c] + 1e-12 * trace;
+      block[c * m() + c] += kRidge * block[c * m() + c] + kNodeFloor * trace;
     const bool is_used = trace > 0 && invert(m, block);
     float* inverse = level.inverse + b.index * size * kNodes + k;
     for (int64_t j = 0; j < size; ++j)
