@@ -1,6 +1,7 @@
 """The command `pyfast zoo`."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -27,6 +28,24 @@ def test_list_and_info():
     code, output = call("info", "vgg61")
     assert code == 2
     assert "vgg19 or vgg16" in output
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.py", "there is no file nowhere.py"),
+        ("no_such_module", "No module named 'no_such_module'"),
+        ("json.py", "json.py is hidden by"),
+    ],
+)
+def test_a_module_that_is_not_there_is_named(name, message, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "json.py").touch()
+    code, output = call("list", "--import", name)
+    assert code == 2
+    assert message in output
+    assert "Traceback" not in output
 
 
 def test_convert_keeps_the_licence(tmp_path):

@@ -229,9 +229,12 @@ def test_what_is_no_run_is_named(command, tmp_path):
 
 def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
     run = tmp_path / "run"
+    mine = tmp_path / "mine_of_ctrl_c.py"
+    mine.touch()
     command = [sys.executable, "-m", "pyfast.cli", "zoo", "train", "stn_cnn.tiny", *SMALL]
+    options = ["--log-every", "1", "--no-progress", "--import", str(mine)]
     process = subprocess.Popen(
-        [*command, "steps=100000", "--out", str(run), "--log-every", "1", "--no-progress"],
+        [*command, "steps=100000", "--out", str(run), *options],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -244,7 +247,7 @@ def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
     assert process.returncode == 130
     step = torch.load(run / "last.pt")["step"]
     (again,) = re.findall(r"Go on with: pyfast zoo (.*)", output)
-    assert again == f"train stn_cnn.tiny --out {run} --log-every 1 --no-progress --resume"
+    assert again == f"train stn_cnn.tiny --out {run} {' '.join(options)} --resume"
     code, output = call(*shlex.split(again), f"steps={step + 1}")
     assert code == 0, output
     assert read_log(run)[-1]["step"] == step + 1

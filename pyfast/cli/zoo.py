@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,12 +32,40 @@ def mistakes() -> Iterator[None]:
         raise typer.Exit(2) from error
 
 
+def import_module(name: str | None) -> str | None:
+    """Runs a module, looked for in the current folder first, or a .py file: it registers models."""
+    if name is not None:
+        file = Path(name) if name.endswith(".py") else None
+        with mistakes():
+            if file and not file.is_file():
+                raise FileNotFoundError(f"--import: there is no file {name}")
+            # A name, not only a file: pickles of what it defines have to find it again.
+            sys.path.insert(0, str(file.parent.resolve() if file else Path.cwd()))
+            module = importlib.import_module(file.stem if file else name)
+            if file and Path(module.__file__ or "").resolve() != file.resolve():
+                raise ImportError(f"--import: {name} is hidden by {module}: give it another name")
+    return name
+
+
+Import = Annotated[
+    str | None,
+    typer.Option(
+        "--import",
+        metavar="MODULE",
+        callback=import_module,
+        is_eager=True,
+        help="A module or .py file of yours that registers models.",
+    ),
+]
+
+
 @zoo.command("list")
 def list_(
     pattern: Annotated[str, typer.Argument(help="A name with wildcards.")] = "*",
     task: Annotated[str | None, typer.Option(help="Only models for this task.")] = None,
     op: Annotated[str | None, typer.Option(help="Only models on this operator.")] = None,
     loads: Annotated[str | None, typer.Option(help="Only models that load this layout.")] = None,
+    module: Import = None,
 ) -> None:
     """List models, one a line."""
     from pyfast.zoo import list_models
@@ -46,7 +76,7 @@ def list_(
 
 
 @zoo.command()
-def info(name: str, as_json: AsJson = False) -> None:
+def info(name: str, as_json: AsJson = False, module: Import = None) -> None:
     """Describe a model: paper, sizes, settings, claims, checkpoints that it loads."""
     from pyfast import zoo as models
 
@@ -70,6 +100,7 @@ def verify(
         bool, typer.Option("--fast", help="Only claims of at most ten seconds.")
     ] = False,
     as_json: AsJson = False,
+    module: Import = None,
 ) -> None:
     """Measure what models claim, each against the baseline that has to lose.
 
@@ -132,6 +163,7 @@ def convert(
 def export(
     source: Annotated[str, typer.Argument(help="A saved model, or the name of shipped weights.")],
     output: Annotated[Path, typer.Argument(help="The .onnx file to write.")],
+    module: Import = None,
 ) -> None:
     """Write a saved model as ONNX and compare it with onnxruntime."""
     from pyfast.zoo import export_onnx, from_pretrained

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from pyfast._files import some_pictures_in
-from pyfast.cli.zoo import AsJson, mistakes
+from pyfast.cli.zoo import AsJson, Import, mistakes
 
 VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
 WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -68,6 +68,7 @@ def train(
     progress: Annotated[
         bool | None, typer.Option(help="Show a bar; default: in a terminal.")
     ] = None,
+    module: Import = None,
 ) -> None:
     """Train a model. Ctrl-C ends the step, saves, and says how to go on.
 
@@ -211,7 +212,9 @@ def _read(key: str, text: str, default: Any) -> Any:
     return value
 
 
-def evaluate(source: Source, device: Device = "cpu", as_json: AsJson = False) -> None:
+def evaluate(
+    source: Source, device: Device = "cpu", as_json: AsJson = False, module: Import = None
+) -> None:
     """Measure a trained model on its test data."""
     from pyfast import train as training
     from pyfast.zoo import System, from_pretrained
@@ -233,6 +236,7 @@ def infer(
     pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     device: Device = "cpu",
     as_json: AsJson = False,
+    module: Import = None,
 ) -> None:
     """Say what a trained model sees in pictures, a line for each.
 

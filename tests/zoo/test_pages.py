@@ -1,7 +1,9 @@
 """What the pages about the zoo show is run as it stands."""
 
 import re
+import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -16,8 +18,8 @@ DOCS = Path(__file__).parents[2] / "docs"
 pytestmark = pytest.mark.skipif(not DOCS.is_dir(), reason="the pages are not here")
 
 
-def blocks(page):
-    return re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+def blocks(page, language="python"):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
 
 
 def test_add_a_model(monkeypatch, tmp_path):
@@ -43,6 +45,32 @@ def test_add_a_model(monkeypatch, tmp_path):
         saved = train.train(model, tmp_path, resume=resume, test_data=few)
     again = zoo.from_pretrained(saved)
     assert train.evaluate(again, few)["accuracy"] == train.read_log(tmp_path)[-1]["test/accuracy"]
+
+
+def test_a_model_in_a_file_of_one_s_own(monkeypatch, tmp_path):
+    """The shell's part of the page, on a file that has what the page says of the model."""
+    pytest.importorskip("typer")
+    from typer.testing import CliRunner
+
+    from pyfast.cli.app import app
+
+    page = "add-a-model.md"
+    *model, _ = blocks(page)  # without the last, which uses it
+    (tmp_path / "reader.py").write_text("".join(model))
+    (commands,) = (text for text in blocks(page, "sh") if "--import" in text)
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "reader", raising=False)
+    try:
+        for line in commands.splitlines():
+            if "export" in line and not find_spec("onnxscript"):
+                continue
+            result = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+            assert result.exit_code == 0, result.output
+    finally:
+        sys.modules.pop("reader", None)
+    assert train.read_log("runs/reader")[-1]["step"] == 50
 
 
 def test_zoo(tmp_path, monkeypatch):
