@@ -62,10 +62,13 @@ std::atomic<CpuLevel>& current() {
   return level;
 }
 
-std::atomic<bool>& gathers() {
+bool wants_gathers() {
   const char* wanted = std::getenv("PYFAST_GATHERS");
-  static std::atomic<bool> use{wanted != nullptr ? std::strcmp(wanted, "1") == 0
-                                                 : has_fast_gathers()};
+  return wanted != nullptr ? std::strcmp(wanted, "1") == 0 : has_fast_gathers();
+}
+
+std::atomic<bool>& gathers() {
+  static std::atomic<bool> use{wants_gathers()};
   return use;
 }
 

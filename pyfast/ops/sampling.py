@@ -393,13 +393,16 @@ def warp_perspective(
         raise explained(op, error, check, op, image, *asked) from None
 
 
+_FEW_MAPS = 8  # that Python inverts as fast as NumPy
+
+
 def _inverse(matrix: Tensor) -> Tensor:
     """Of maps with or without their last row, 0 .. 0 1; in float64, because positions are to be
     known to a fraction of a pixel."""
     rows, columns = matrix.shape[-2:]
     if is_readable(matrix):
-        is_one = matrix.dim() == 2 and columns == 3
-        inverse = _inverse_of_one(matrix.tolist()) if is_one else _inverse_of_all(matrix)
+        is_few = columns == 3 and 0 < matrix.numel() <= _FEW_MAPS * rows * columns
+        inverse = _inverse_of_few(matrix) if is_few else _inverse_of_all(matrix)
         if not (matrix.requires_grad and torch.is_grad_enabled()):
             return inverse
     whole = matrix.double()
@@ -410,11 +413,17 @@ def _inverse(matrix: Tensor) -> Tensor:
     return torch.linalg.inv_ex(whole, check_errors=is_checked).inverse[..., :rows, :]
 
 
-def _inverse_of_one(rows: list[list[float]]) -> Tensor:
-    """By cofactors: Python has it in the time that libraries take to begin.
+def _inverse_of_few(matrix: Tensor) -> Tensor:
+    """Of images: Python has them in the time that libraries take to begin."""
+    maps = matrix.reshape(-1, *matrix.shape[-2:]).tolist()
+    inverses = torch.tensor(
+        [_inverse_of_one(rows) for rows in maps], dtype=torch.float64, device="cpu"
+    )
+    return inverses.view(matrix.shape)
 
-    Raises where it is rounding alone that keeps a matrix from being singular.
-    """
+
+def _inverse_of_one(rows: list[list[float]]) -> list[list[float]]:
+    """By cofactors. Raises where it is rounding alone that keeps a matrix from being singular."""
     affine = len(rows) == 2
     (a, b, c), (d, e, f), (g, h, i) = [*rows, [0.0, 0.0, 1.0]] if affine else rows
     first = e * i - f * h, c * h - b * i, b * f - c * e
@@ -432,7 +441,7 @@ def _inverse_of_one(rows: list[list[float]]) -> Tensor:
     sizes = [max(abs(value) for row in of for value in row[:columns]) for of in (rows, inverse)]
     if is_singular(*sizes):
         raise LinAlgError("a matrix has no inverse but for rounding")
-    return torch.tensor(inverse, dtype=torch.float64, device="cpu")
+    return inverse
 
 
 def _inverse_of_all(matrix: Tensor) -> Tensor:
