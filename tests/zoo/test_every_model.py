@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._pytree import tree_map
 from torch.utils.data import default_collate
 
 from pyfast import zoo
@@ -108,6 +109,22 @@ def test_the_published_form_is_built_without_memory(name):
     model = zoo.create_model(f"{name}.paper", device="meta")
     outputs(model.eval())
     assert zoo.info(name).parameters["paper"] == PARAMETERS[name]
+
+
+def test_the_published_form_makes_a_step_of_training(name):
+    """On "meta", where shapes and types are followed and nothing is computed."""
+    model = zoo.create_model(f"{name}.paper", device="meta")
+    if not isinstance(model, zoo.System) or not list(model.parameters()):
+        pytest.skip("it has no recipe")
+    batch = default_collate([model.dataset()[index] for index in range(2)])
+    batch = tree_map(lambda tensor: tensor.to("meta"), batch)
+    for update in model.updates():
+        optimizer = update.make_optimizer(model.named_parameters())
+        result = update.loss(batch)
+        (result[0] if isinstance(result, tuple) else result).backward()
+        optimizer.step()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad is not None or not parameter.requires_grad, key
 
 
 def test_its_card_says_what_it_is(name):
