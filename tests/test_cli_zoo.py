@@ -22,7 +22,13 @@ def test_list_and_info():
     code, output = call("list", "vgg*")
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()] == ["vgg16", "vgg19"]
+    width = max(map(len, zoo.list_models()))
+    assert {line[width : width + 2] for line in call("list")[1].splitlines()} == {"  "}
+    assert "no model is like that" in call("list", "wgg*")[1]
     assert "138357544" in call("info", "vgg16")[1]
+    lines = call("info", "stn_cnn")[1].splitlines()
+    for claim in zoo.info("stn_cnn").claims:
+        assert [line for line in lines if line[12:] == claim]  # each on a line of its own
     card = json.loads(call("info", "vgg16", "--json")[1])
     assert card["parameters"]["paper"] == 138357544
     code, output = call("info", "vgg61")

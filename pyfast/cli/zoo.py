@@ -71,8 +71,12 @@ def list_(
     from pyfast.zoo import list_models
     from pyfast.zoo.registry import find
 
-    for name in list_models(pattern, task=task, op=op, loads=loads):
-        typer.echo(f"{name:24}{find(name).summary}")
+    names = list_models(pattern, task=task, op=op, loads=loads)
+    if not names:
+        typer.echo("no model is like that; `pyfast zoo list` lists them all", err=True)
+    width = max(map(len, names), default=0)
+    for name in names:
+        typer.echo(f"{name:{width}}  {find(name).summary}")
 
 
 @zoo.command()
@@ -87,10 +91,10 @@ def info(name: str, as_json: AsJson = False, module: Import = None) -> None:
         return
     for key, value in card.items():
         if isinstance(value, dict):
-            value = ", ".join(f"{k}={v}" for k, v in value.items())
-        elif isinstance(value, tuple):
-            value = ", ".join(value)
-        typer.echo(f"{key:12}{value or '-'}")
+            value = [f"{k}={v}" for k, v in value.items()]
+        lines = [value] if isinstance(value, str) else value
+        for number, line in enumerate(lines or ["-"]):
+            typer.echo(f"{'' if number else key:12}{line or '-'}")
 
 
 @zoo.command()
