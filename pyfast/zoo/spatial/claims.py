@@ -67,7 +67,6 @@ for _name, _word in {"rotation": "turned", "scale": "scaled", "shift": "shifted"
     target=0.44,
     margin=0.06,
     seconds=60,
-    seeds=(0, 1),
 )
 def _two_digits(seed: int) -> Measured:
     return compare("stn_two_digits.tiny", seed, transformers=1)
