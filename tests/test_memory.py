@@ -45,3 +45,10 @@ def test_scratch_is_kept_and_can_be_freed():
     pyfast.affine_grid_sample(torch.randn(1, 3, 64, 64), THETA, (64, 64))
     assert pyfast.clear_scratch() > 0
     assert pyfast.clear_scratch() == 0
+
+
+def test_a_few_samples_of_a_large_image_take_little():
+    image = torch.randn(1, 16, 400, 400)
+    pyfast.clear_scratch()
+    pyfast.affine_grid_sample(image, THETA, (5, 5), mode="bicubic")
+    assert pyfast.clear_scratch() < image.nbytes / 10

@@ -311,9 +311,11 @@ void forward(const SamplingParams<T>& p) {
 
 // --- many channels, plane after plane: brought into pixels, so that one load serves 16 of them ---
 
+// Not for a few samples of a large image, which would be brought as a whole.
 template <class T>
 bool gains_from_pixels(const SamplingParams<T>& p) {
   return p.channels > kPixelLanes / 2 && p.batch == p.input_batch &&
+         p.in_d * p.in_h * p.in_w <= 4 * p.out_size() &&
          make_plan(p, p.input.c, p.input.w, Pass::kForward).route == Route::kTaps;
 }
 
