@@ -50,7 +50,7 @@ double rows_climbed(const SamplingParams<T>& p, int64_t n) {
   return std::abs(y_at(std::min(first + kRun, p.out_w) - 1) - y_at(first));
 }
 
-// Half as many samples at once are to stay within lines that are read ahead.
+// Whether runs of samples go over many lines of the input, which are then not read ahead.
 template <class T>
 bool climbs(const SamplingParams<T>& p) {
   constexpr double kMostRows = 2;
