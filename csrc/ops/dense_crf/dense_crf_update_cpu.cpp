@@ -278,9 +278,9 @@ void softmax(const Update<S>& u, const Run& run, int64_t full, const Accumulator
     for (int i = 0; i < count; ++i) {
       lanes[i] = Last::load(at(logits, i, full)).largest();
       for (int64_t g = 0; g < full; ++g)
-        lanes[i] = larger_of(lanes[i], Group::load(at(logits, i, g)).largest());
+        lanes[i] = larger(lanes[i], Group::load(at(logits, i, g)).largest());
     }
-    const V top = joined_each(lanes, larger_of<V>);
+    const V top = joined_each(lanes, larger<V>);
     for (int i = 0; i < count; ++i) {
       V sum = {};
       for (int64_t g = 0; g < full; ++g) {

@@ -119,11 +119,6 @@ inline V join_lanes(V v, const Join& join) {
   return join(v, __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6));
 }
 
-template <class V>
-inline V larger_of(const V& a, const V& b) {
-  return a > b ? a : b;
-}
-
 template <class T>
 inline T add_lanes(const Vec<T, kBlock>& v) {
   return join_lanes(v, [](const auto& a, const auto& b) { return a + b; })[0];
@@ -178,7 +173,7 @@ struct Row {
   // By lane, over all blocks.
   Vec<Real, kBlock> largest() const {
     Vec<Real, kBlock> most = block(0);
-    for (int b = 1; b < kBlocks; ++b) most = larger_of(most, block(b));
+    for (int b = 1; b < kBlocks; ++b) most = larger(most, block(b));
     return most;
   }
   // `sum`, and one block after another added to it.

@@ -7,7 +7,7 @@
 // between four takes the value that balances its row of the matrix, the nodes beside it being
 // carried over already. So values follow the picture: what is hardly coupled to one parent has more
 // of the other, and slopes in a colour come from where that colour varies. What the matrix does not
-// see, the affine functions of colour, is carried over exactly.
+// see, the affine functions of colour, is carried over but for what the ridge below takes.
 //
 // Reference: Dendy 1982, Black Box Multigrid, Journal of Computational Physics 48 (3); Dendy 1986,
 // Black Box Multigrid for Systems, Applied Mathematics and Computation 19.
