@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -165,6 +166,8 @@ def explained(
         return explanation
     if isinstance(error, (NotImplementedError, LinAlgError)):
         return type(error)(f"{op}: {error}")
+    if without := re.search(r"a matrix has no inverse[\w ]*", str(error)):
+        return LinAlgError(f"{op}: {without[0]}")
     if "aoti_torch_empty" in str(error):
         return torch.OutOfMemoryError(f"{op}: there is no memory for a result of this size")
     return error

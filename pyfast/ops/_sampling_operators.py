@@ -1,7 +1,8 @@
 """What torch must know of the operators of sampling: shapes, gradients, vmap, autocast.
 
-Here are `affine_grid`, `grid_sample`, `matrix_sample` and `flow_sample` as callables with every
-argument by position and options as numbers; csrc/ops/sampling/sampling_torch.cpp has the schemas.
+Here are `affine_grid`, `grid_sample`, `matrix_sample`, `flow_sample` and `invert_maps` as callables
+with every argument by position and options as numbers; csrc/ops/sampling/sampling_torch.cpp has the
+schemas.
 """
 
 from __future__ import annotations
@@ -227,3 +228,36 @@ def _matrix_sample(
 
 
 matrix_sample = _sampler("matrix_sample", _matrix_sample)
+
+# --- inverses of maps -----------------------------------------------------------------------------
+
+
+@torch.library.impl("pyfast::invert_maps", "CUDA")
+def _(maps: Tensor, rounded: bool) -> Tensor:
+    """Without a word about maps that have no inverse, for which the host would wait."""
+    rows, columns = maps.shape[1:]
+    last = torch.eye(columns, dtype=maps.dtype, device=maps.device)[rows:]
+    square = torch.cat([maps, last.expand(len(maps), -1, -1)], 1)
+    inverse = torch.linalg.inv_ex(square).inverse[:, :rows]
+    return inverse.to(torch.float32 if rounded else torch.float64).contiguous()
+
+
+@register_fake("pyfast::invert_maps")
+def _(maps: Tensor, rounded: bool) -> Tensor:
+    return maps.new_empty(maps.shape, dtype=torch.float32 if rounded else torch.float64)
+
+
+def _setup_inverse(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+
+
+def _inverse_backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    # d inv(A) = -inv(A) dA inv(A), and a last row that is left out stays 0 .. 0 1.
+    inverse, grad = ctx.saved_tensors[0].double(), grad.double()
+    rows = inverse.shape[1]
+    shared = -(inverse[..., :rows].mT @ grad)
+    return torch.cat([shared @ inverse.mT, shared[..., rows:]], -1), None
+
+
+invert_maps = differentiable(_ops.invert_maps.default, _setup_inverse, _inverse_backward)
+fold_vmap(_ops.invert_maps.default)

@@ -22,20 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pyfast.ops import _sampling_checks as checks
 from pyfast.ops import _sampling_operators as operators
-from pyfast.ops._autograd import is_autocast_on, is_readable
+from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._checks import (
     HALVES,
-    LinAlgError,
     expect_flag,
     expect_size,
     explained,
-    is_singular,
 )
 from pyfast.ops._sampling_operators import MODE, MODES, NORMALISED, PADDING, PADDING_MODES, PIXELS
 from pyfast.ops._sampling_reference import (
@@ -333,9 +330,9 @@ def warp_affine(
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != image.dim() - 2:
             raise ValueError("matrix does not fit image")
-        maps = matrix if expect_flag(op, "inverse", inverse) else _inverse(matrix)
         options = _options(op, mode, padding_mode, align_corners)
-        return _warped(op, image, maps, size, *options)
+        is_inverse = expect_flag(op, "inverse", inverse)
+        return _warped(op, image, matrix, size, *options, is_inverse)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
@@ -384,82 +381,13 @@ def warp_perspective(
     try:
         if not matrix.is_floating_point() or matrix.shape[-2] != 3 or image.dim() != 4:
             raise ValueError("matrix does not fit image")
-        maps = matrix if expect_flag(op, "inverse", inverse) else _inverse(matrix)
         options = _options(op, mode, padding_mode, align_corners)
-        return _warped(op, image, maps, size, *options)
+        is_inverse = expect_flag(op, "inverse", inverse)
+        return _warped(op, image, matrix, size, *options, is_inverse)
     except Exception as error:
         asked = matrix, size, mode, padding_mode, align_corners, inverse
         check = checks.check_warp_by_matrix
         raise explained(op, error, check, op, image, *asked) from None
-
-
-_FEW_MAPS = 2  # that Python inverts faster than NumPy: four take as long, eight twice as long
-
-
-def _inverse(matrix: Tensor) -> Tensor:
-    """Of maps with or without their last row, 0 .. 0 1; in float64, because positions are to be
-    known to a fraction of a pixel."""
-    rows, columns = matrix.shape[-2:]
-    if is_readable(matrix):
-        is_few = columns == 3 and 0 < matrix.numel() <= _FEW_MAPS * rows * columns
-        inverse = _inverse_of_few(matrix) if is_few else _inverse_of_all(matrix)
-        if not (matrix.requires_grad and torch.is_grad_enabled()):
-            return inverse
-    whole = matrix.double()
-    if rows < columns:
-        last = torch.eye(columns, dtype=whole.dtype, device=whole.device)[-1:]
-        whole = torch.cat([whole, last.expand(*matrix.shape[:-2], 1, -1)], dim=-2)
-    is_checked = matrix.device.type == "cpu"
-    return torch.linalg.inv_ex(whole, check_errors=is_checked).inverse[..., :rows, :]
-
-
-def _inverse_of_few(matrix: Tensor) -> Tensor:
-    """Of images: Python has them in the time that libraries take to begin."""
-    maps = matrix.reshape(-1, *matrix.shape[-2:]).tolist()
-    inverses = torch.tensor(
-        [_inverse_of_one(rows) for rows in maps], dtype=torch.float64, device="cpu"
-    )
-    return inverses.view(matrix.shape)
-
-
-def _inverse_of_one(rows: list[list[float]]) -> list[list[float]]:
-    """By cofactors. Raises where it is rounding alone that keeps a matrix from being singular."""
-    affine = len(rows) == 2
-    (a, b, c), (d, e, f), (g, h, i) = [*rows, [0.0, 0.0, 1.0]] if affine else rows
-    first = e * i - f * h, c * h - b * i, b * f - c * e
-    determinant = a * first[0] + d * first[1] + g * first[2]
-    if determinant == 0:
-        raise LinAlgError("a matrix has no inverse")
-    adjugate = (
-        first,
-        (f * g - d * i, a * i - c * g, c * d - a * f),
-        (d * h - e * g, b * g - a * h, a * e - b * d),
-    )
-    inverse = [[value / determinant for value in row] for row in adjugate[: len(rows)]]
-    # Of an affine map without its shift, which may be as long as it likes.
-    columns = 2 if affine else 3
-    sizes = [max(abs(value) for row in of for value in row[:columns]) for of in (rows, inverse)]
-    if is_singular(*sizes):
-        raise LinAlgError("a matrix has no inverse but for rounding")
-    return inverse
-
-
-def _inverse_of_all(matrix: Tensor) -> Tensor:
-    """The same for maps of any number and size."""
-    rows, columns = matrix.shape[-2:]
-    values = matrix.detach().double().numpy()
-    square = np.zeros((*matrix.shape[:-2], columns, columns))
-    square[..., -1, -1] = 1
-    square[..., :rows, :] = values
-    try:
-        inverse = np.linalg.inv(square)[..., :rows, :]
-    except np.linalg.LinAlgError:
-        raise LinAlgError("a matrix has no inverse") from None
-    with np.errstate(all="ignore"):
-        sizes = [np.abs(of[..., :rows]).max((-2, -1)) for of in (values, inverse)]
-        if is_singular(*sizes).any():
-            raise LinAlgError("a matrix has no inverse but for rounding")
-    return torch.from_numpy(inverse)
 
 
 def _warped(
@@ -470,14 +398,18 @@ def _warped(
     mode: int,
     padding_mode: int,
     corners: bool,
+    is_inverse: bool,
 ) -> Tensor:
     dims = image.dim() - 2
     sides = _sides(op, image.shape[2:] if size is None else size, dims, (dims,))
-    places = matrix.to(torch.float64 if image.dtype == torch.float64 else torch.float32)
-    if places.dim() == 2:
-        places = places.expand(image.shape[0], -1, -1)
+    real = torch.float64 if image.dtype == torch.float64 else torch.float32
+    maps = matrix.expand(image.shape[0], -1, -1) if matrix.dim() == 2 else matrix
+    if is_inverse:
+        maps = maps.to(real)
+    else:  # in float64, because positions are to be known to a fraction of a pixel
+        maps = operators.invert_maps(maps.double(), real == torch.float32)
     options = mode, padding_mode, PIXELS + corners
-    return operators.matrix_sample(image, places, *sides, *options)
+    return operators.matrix_sample(image, maps, *sides, *options)
 
 
 def warp(

@@ -156,8 +156,13 @@ def affine_grid_cases():
 def inverted_cases():
     """The matrix as OpenCV takes it, from the image to the output, as a change of the identity:
     what the checks do to an argument would leave many a matrix without inverse."""
+
+    def inverse_of_affine(rows):
+        last = torch.eye(3, dtype=rows.dtype)[2:].expand(len(rows), 1, 3)
+        return torch.linalg.inv(torch.cat([rows, last], 1))[:, :2]
+
     for name, random_matrix in (
-        ("warp_affine", lambda *a: sampling._inverse(pixel_affine(*a))),
+        ("warp_affine", lambda *a: inverse_of_affine(pixel_affine(*a))),
         ("warp_perspective", lambda *a: torch.linalg.inv(pixel_homography(*a))),
     ):
 
@@ -184,7 +189,11 @@ def inverted_cases():
             function=changed(getattr(pyfast, name)),
             reference=changed(getattr(sampling, f"{name}_reference")),
             inputs=inputs,
-            operators=("pyfast::matrix_sample", "pyfast::matrix_sample_backward"),
+            operators=(
+                "pyfast::invert_maps",
+                "pyfast::matrix_sample",
+                "pyfast::matrix_sample_backward",
+            ),
             differentiable=(0, 1),
             keeps_channels_last=(0,),
             tiles=(16,),

@@ -137,6 +137,27 @@ def test_a_matrix_without_inverse_is_refused_with_and_without_a_gradient(wants_g
     assert pyfast.warp_affine(image, far).abs().max() == 0
 
 
+@pytest.mark.parametrize("factor", [1e-120, 1e120])
+def test_a_factor_on_a_homography_changes_nothing(factor):
+    """Its cube, in which the determinant grows, is no number of float64."""
+    rows = torch.tensor([[1.0, 0.1, 0.3], [0.05, 0.9, -0.2], [0.01, 0, 1]], dtype=torch.float64)
+    image = torch.rand(1, 1, 5, 4, dtype=torch.float64)
+    expected = pyfast.warp_perspective(image, rows)
+    assert_close(pyfast.warp_perspective(image, factor * rows), expected)
+
+
+def test_many_maps_are_inverted_as_each_of_them():
+    maps = torch.eye(3, 4, dtype=torch.float64) + 0.1 * torch.randn(
+        5, 3, 4, dtype=torch.float64, generator=generator(3)
+    )
+    last = torch.eye(4, dtype=torch.float64)[-1:].expand(5, 1, 4)
+    inverses = torch.linalg.inv(torch.cat([maps, last], 1))[:, :3]
+    image = torch.rand(5, 1, 3, 4, 5, dtype=torch.float64)
+    expected = pyfast.warp_affine(image, inverses, inverse=True)
+    assert_close(pyfast.warp_affine(image, maps), expected)
+    assert_close(pyfast.warp_affine(image[:1], maps[0]), expected[:1])
+
+
 def test_maps_whose_memory_numpy_cannot_read():
     rows = torch.tensor([[1.0, 0.1, 0.3], [0.05, 0.9, -0.2]], dtype=torch.float64)
     image = torch.rand(1, 1, 5, 4, dtype=torch.float64)

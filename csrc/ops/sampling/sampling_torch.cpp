@@ -1,6 +1,7 @@
 // Sampling for torch: schema, checks, allocation, registration. pyfast/ops/_sampling_checks.py says
 // in words what is wrong with a call that the checks here refuse.
 #include "core/torch_glue.h"
+#include "ops/sampling/sampling_inverse.h"
 #include "ops/sampling/sampling_params.h"
 
 namespace pyfast {
@@ -292,6 +293,28 @@ Tensor affine_grid_backward(const Tensor& grad_grid, bool align_corners) {
   });
 }
 
+Tensor invert_maps(const Tensor& maps, bool rounded) {
+  STD_TORCH_CHECK(maps.dim() == 3 && maps.scalar_type() == ScalarType::Double,
+                  "expected maps of shape (N, rows, columns) in float64");
+  const int64_t rows = maps.size(1), columns = maps.size(2);
+  STD_TORCH_CHECK((rows == 2 || rows == 3) && (columns == rows || columns == rows + 1),
+                  "expected maps of two or three rows and as many columns or one more");
+  const Tensor dense = as_contiguous(maps);
+  const ScalarType dtype = rounded ? ScalarType::Float : ScalarType::Double;
+  const Tensor inverses = empty(maps, dtype, {maps.size(0), rows, columns});
+  dispatch_real(dtype, [&](auto zero) {
+    const auto* from = static_cast<const double*>(dense.const_data_ptr());
+    auto* to = static_cast<decltype(zero)*>(inverses.mutable_data_ptr());
+    for (int64_t k = 0; k < maps.numel(); k += rows * columns) {
+      const MapFlaw flaw =
+          invert_map(from + k, static_cast<int>(rows), static_cast<int>(columns), to + k);
+      STD_TORCH_CHECK(flaw != MapFlaw::kSingular, "a matrix has no inverse");
+      STD_TORCH_CHECK(flaw == MapFlaw::kNone, "a matrix has no inverse but for rounding");
+    }
+  });
+  return inverses;
+}
+
 }  // namespace
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
@@ -321,7 +344,12 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
       "matrix_sample_backward(Tensor grad_output, Tensor input, Tensor matrix, int mode, "
       "int padding_mode, int coordinates, bool of_input, bool of_matrix, bool deterministic) "
       "-> (Tensor, Tensor)");
+  // (N, 2, 3), (N, 3, 3) or (N, 3, 4) of float64; rounded to float32 on demand.
+  m.def("invert_maps(Tensor maps, bool rounded) -> Tensor");
 }
+
+// pyfast/ops/_sampling_operators.py has the one for CUDA.
+STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) { m.impl("invert_maps", TORCH_BOX(&invert_maps)); }
 
 #define PF_REGISTER(device)                                               \
   STABLE_TORCH_LIBRARY_IMPL(pyfast, device, m) {                          \
