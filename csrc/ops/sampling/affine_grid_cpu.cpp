@@ -35,22 +35,29 @@ template <int kDims, class Real>
 void fill_row(const Real* step, const Real* start, const Centred<Real>& base, int width,
               Real* out) {
   if constexpr (kDims == 2) {
-    constexpr int kStep = kNative<Real>;
+    // No larger registers: more of these are worked on at once, and stored without a pause.
+    constexpr int kStep = (kRegisterBytes < 32 ? kRegisterBytes : 32) / int{sizeof(Real)};
     using V = Vec<Real, kStep>;
     constexpr FirstNumbers<kStep> all{};
     const V steps = repeat_pair<V>(step[0], step[1], all);
     const V starts = repeat_pair<V>(start[0], start[1], all);
-    V index;
-    for (int l = 0; l < kStep; ++l) index[l] = base.first + static_cast<Real>(l / 2 * 2);
+    V first;
+    for (int l = 0; l < kStep; ++l) first[l] = base.first + static_cast<Real>(l / 2 * 2);
     const auto place = [&](const V& at) { return V(steps * (at * base.scale) + starts); };
     constexpr Real kNext = kStep;
+    const int length = 2 * width;
+    V index = first;
     int k = 0;
-    for (; k + 2 * kStep <= 2 * width; k += 2 * kStep, index += 2 * kNext) {
+    for (; k + 2 * kStep <= length; k += 2 * kStep, index += 2 * kNext) {
       store(out + k, place(index));
       store(out + k + kStep, place(index + kNext));
     }
-    for (; k + kStep <= 2 * width; k += kStep, index += kNext) store(out + k, place(index));
-    for (; k < 2 * width; ++k) out[k] = step[k % 2] * base.at(k / 2) + start[k % 2];
+    if (k + kStep <= length) store(out + k, place(index)), k += kStep;
+    if (k > 0 && k < length) {  // the last ones and some that are there already
+      k = length - kStep;
+      return store(out + k, place(first + static_cast<Real>(k)));
+    }
+    for (; k < length; ++k) out[k] = step[k % 2] * base.at(k / 2) + start[k % 2];
   } else {
     for (int j = 0; j < width; ++j)
       for (int c = 0; c < kDims; ++c) out[kDims * j + c] = step[c] * base.at(j) + start[c];
