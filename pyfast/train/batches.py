@@ -1,5 +1,6 @@
 """The order of samples, as a function of the seed and of nothing else."""
 
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,8 +72,19 @@ def batches_from(
             num_workers=workers,
             pin_memory=pin_memory,
             collate_fn=getattr(dataset, "collate", None),
+            worker_init_fn=_outlast_a_stop,
         )
     )
+
+
+def _outlast_a_stop(worker: int) -> None:
+    """Lets a process that reads data work on when the whole group is told to stop.
+
+    Terminals send Ctrl-C, and clusters SIGTERM, to all processes. The training process finishes its
+    step, for which it may still need data; then it ends the others, by the same signal if need be.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

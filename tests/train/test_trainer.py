@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from systems import (
     Watched,
 )
 from torch.optim import SGD
+from torch.utils.data import Dataset
 
 from pyfast.train import EMA, Callback, Log, NaNGuard, Trainer, Update, read_log, schedules
 from pyfast.train.batches import Batches
@@ -141,6 +143,31 @@ def test_ctrl_c_leaves_a_run_that_goes_on(number, tmp_path):
         fit(Regression(), tmp_path / "cut", [Interrupt()])
     assert torch.load(tmp_path / "cut" / "last.pt")["step"] == 3
     assert_equal(whole, fit(Regression(), tmp_path / "cut", resume=True))
+
+
+class TellsAllToStop(Dataset):
+    """Slow data; at the first sample the processes get a signal as from a terminal or a cluster."""
+
+    def __init__(self, number):
+        self.number, self.told = number, False
+
+    def __len__(self):
+        return 18
+
+    def __getitem__(self, index):
+        if not self.told:
+            self.told = True
+            time.sleep(0.5)  # the training process waits for this batch
+            os.kill(os.getppid(), self.number)
+            os.kill(os.getpid(), self.number)
+        return [torch.ones(3)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_for_processes_that_read_data(number, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        fit(Regression(), tmp_path, data=TellsAllToStop(number), workers=1)
+    assert torch.load(tmp_path / "last.pt")["step"] == 1
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path):
