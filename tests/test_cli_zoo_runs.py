@@ -253,6 +253,31 @@ def test_ctrl_c_leaves_a_run_and_says_how_to_go_on(tmp_path):
     assert read_log(run)[-1]["step"] == step + 1
 
 
+@pytest.mark.parametrize(
+    ("step", "advice"),
+    [
+        (0, "Stopped before there was a checkpoint."),
+        (2, "torchrun --nproc_per_node 3 -m pyfast.cli"),
+    ],
+)
+def test_advice_after_a_stop_can_be_followed(step, advice, tmp_path, monkeypatch):
+    learn = StnCnn.loss
+
+    def loss(self, batch):
+        if self.step == step:
+            monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+            raise KeyboardInterrupt  # as at the second Ctrl-C, which does not wait
+        return learn(self, batch)
+
+    monkeypatch.setattr(StnCnn, "loss", loss)
+    run = tmp_path / "run"
+    code, output = call("train", "stn_cnn.tiny", *SMALL, "--save-every", "1", "--out", run)
+    assert code == 130, output
+    assert advice in output
+    assert ("--resume" in output) == (run / "last.pt").exists()
+
+
 @pytest.mark.skipif(not PAGE.is_file(), reason="the page is not here")
 def test_the_page_about_training(tmp_path, monkeypatch):
     """In fewer steps; `export` and `torchrun` have tests of their own."""

@@ -123,7 +123,9 @@ def train(
         except KeyboardInterrupt as stop:
             if first:
                 again = shlex.join([name, "--out", str(out), *_given(context), "--resume"])
-                typer.echo(f"\nStopped. Go on with: pyfast zoo train {again}")
+                how = f"Go on with: {_program()} zoo train {again}"
+                kept = (out / CHECKPOINT).exists()
+                typer.echo(f"\nStopped{f'. {how}' if kept else ' before there was a checkpoint.'}")
             raise typer.Exit(INTERRUPTED) from stop
         except FloatingPointError as error:
             typer.echo(f"Error: {error}", err=True)
@@ -132,6 +134,13 @@ def train(
         last = read_log(out)[-1]
         numbers = "  ".join(f"{key} {last[key]:.4g}" for key in last if key != WARNING)
         typer.echo(f"{numbers}\nmodel: {out / 'model'}\npage:  {out / 'index.html'}")
+
+
+def _program() -> str:
+    """What this command was started by."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return "pyfast"
+    return f"torchrun --nproc_per_node {os.environ['LOCAL_WORLD_SIZE']} -m pyfast.cli"
 
 
 def _given(context: typer.Context) -> list[str]:
