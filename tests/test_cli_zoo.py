@@ -67,6 +67,12 @@ def test_convert_keeps_the_licence(tmp_path):
     code, output = call("convert", tmp_path / "nothing.pth", tmp_path / "x")
     assert code == 2
     assert "nothing.pth" in output
+    torch.save({"settings": {}, "weights": {}, "callbacks": {}}, tmp_path / "last.pt")
+    zoo.save_pretrained(zoo.create_model("stn_cnn.tiny"), tmp_path / "own.safetensors")
+    for own in ("last.pt", "own.safetensors"):
+        code, output = call("convert", tmp_path / own, tmp_path / "again.safetensors")
+        assert code == 2
+        assert "from_pretrained" in output
 
 
 def test_verify_says_what_failed():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
 from pyfast._files import atomic_write
+from pyfast._pickles import read_pickle
 
 CHECKPOINT = "last.pt"
 BEST = "best.pt"
@@ -34,28 +34,10 @@ def load_run(file: Path) -> dict[str, Any]:
         ValueError: the file is damaged, was not written by a trainer, or wants foreign code, which
             is not run.
     """
-    try:
-        saved: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # whatever bytes that are no pickle make of one
-        wanted = _foreign(file) if isinstance(error, UnpicklingError) else ""
-        raise ValueError(
-            f"{file} wants {wanted} to be imported, which is refused: no trainer wrote it"
-            if wanted
-            else f"{file} is damaged: {str(error) or 'it ends too early'}"
-        ) from error
+    saved: dict[str, Any] = read_pickle(file)
     if not isinstance(saved, dict) or not {"settings", "weights", "callbacks"} <= set(saved):
         raise ValueError(f"{file} is no checkpoint of a run: load_checkpoint reads other files")
     return saved
-
-
-def _foreign(file: Path) -> str:
-    """What a pickle wants to import beside what tensors are made of; nothing of it is run."""
-    try:
-        return ", ".join(torch.serialization.get_unsafe_globals_in_checkpoint(file))
-    except Exception:  # not in the format of torch.save
-        return ""
 
 
 def read_checkpoint(run: Path, settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The trainer against bare loops, and against itself when it is interrupted."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -219,10 +220,16 @@ def test_what_a_checkpoint_must_be(tmp_path):
         fit(Regression(), tmp_path, resume=True)
 
 
-def test_a_checkpoint_with_foreign_code_is_refused_by_name(tmp_path):
-    torch.save({"step": Path("anywhere")}, tmp_path / "last.pt")
-    with pytest.raises(ValueError, match=r"last\.pt wants pathlib\.\w+ to be imported"):
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_checkpoint_with_foreign_code_is_refused_by_name(zipped, tmp_path, recwarn):
+    content, file = {"step": Path("anywhere")}, tmp_path / "last.pt"
+    if zipped:
+        torch.save(content, file)
+    else:
+        file.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match=r"last\.pt wants pathlib\S+ to be imported"):
         fit(Regression(), tmp_path, resume=True)
+    assert not [one for one in recwarn if "pickle" in str(one.message)]
 
 
 def test_another_model_is_all_that_is_said_of_its_settings(tmp_path):

@@ -93,11 +93,12 @@ def _layout(name: str, state: Mapping[str, Tensor], model: Model | None, file: P
     likeness = {each.name: _likeness(each, state, model) for each in choices}
     best = max(choices, key=lambda each: likeness[each.name])
     if likeness[best.name] < ENOUGH:
+        hint = "; what pyfast wrote is read by from_pretrained" if model is None else ""
         whose = "" if model is None else f" of {name_of(model)}"
         raise ValueError(
             f"{file} is in none of the layouts{whose} ({', '.join(likeness)}); the nearest, "
             f"{best.name}, shares {likeness[best.name]:.0%} of its keys: "
-            f"{', '.join(list(state)[:3])}, ..."
+            f"{', '.join(list(state)[:3])}, ...{hint}"
         )
     return best
 
