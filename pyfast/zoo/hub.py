@@ -33,6 +33,7 @@ def save_pretrained(model: Model, path: str | PathLike[str]) -> Path:
         The file with the weights.
 
     Raises:
+        OSError: the disk is full, or does not take the file for another reason.
         ValueError: the class of the model is not registered.
     """
     path = Path(path)
@@ -45,7 +46,10 @@ def save_pretrained(model: Model, path: str | PathLike[str]) -> Path:
     weights = path if single else path / WEIGHTS
     weights.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(weights) as part:
-        save_model(model, str(part), metadata={"pyfast": json.dumps(description)})
+        try:
+            save_model(model, str(part), metadata={"pyfast": json.dumps(description)})
+        except SafetensorError as error:  # in which it hides what the system said
+            raise OSError(f"{weights} cannot be written, as on a full disk: {error}") from error
     if not single:
         with atomic_write(path / CONFIG) as part:
             part.write_text(json.dumps(description, indent=2) + "\n")
@@ -59,8 +63,8 @@ def from_pretrained(
 
     Args:
         path: the folder or file, or the name of weights that ship with pyfast (`shipped_weights`).
-            The folder of a training run gives its `model/` or, while it is unfinished, what
-            `last.pt` does; its checkpoints give the weights that measurements saw.
+            The folder of a training run gives its `model/` or, while it is unfinished or made
+            longer, what `last.pt` does; its checkpoints give the weights that measurements saw.
         device: where to put it.
         overrides: fields of the config to replace, such as `backend="torch"`.
 
@@ -113,8 +117,10 @@ def shipped_weights() -> list[str]:
 
 
 def _weights_file(path: Path) -> Path:
-    inside = (path / WEIGHTS, path / "model" / WEIGHTS, path / CHECKPOINT)
-    for file in (*inside, path, SHIPPED / f"{path}.safetensors"):
+    run = [path / "model" / WEIGHTS, path / CHECKPOINT]
+    if all(file.is_file() for file in run):  # the run may have been made longer since
+        run.sort(key=lambda file: file.stat().st_mtime, reverse=True)
+    for file in (path / WEIGHTS, *run, path, SHIPPED / f"{path}.safetensors"):
         if file.is_file():
             return file
     shipped = ", ".join(shipped_weights()) or "none"

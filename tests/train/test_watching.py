@@ -1,6 +1,7 @@
 """What watches a run: the best checkpoint, and whether a generator repeats itself."""
 
 import json
+import signal
 from functools import partial
 
 import pytest
@@ -116,6 +117,30 @@ def test_a_model_is_read_from_the_best_checkpoint(tmp_path):
     torch.save({"weight": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(ValueError, match=r"other\.pt is no checkpoint of a run"):
         zoo.from_pretrained(tmp_path / "other.pt")
+
+
+def test_a_run_that_is_made_longer_gives_its_newest_weights(tmp_path):
+    pytest.importorskip("sklearn")
+    small = {"size": 40, "crop": 16, "width": 4, "batch_size": 8}
+
+    def steps(count, stop=False, **how):
+        system = zoo.create_model("stn_cnn.tiny", steps=count, **small)
+        learn = system.loss
+        system.loss = lambda batch: (stop and signal.raise_signal(signal.SIGINT), learn(batch))[1]
+        few = torch.utils.data.Subset(system.dataset(), range(16))
+        train(system, tmp_path, data=few, test_data=few, tensorboard=False, **how)
+
+    def weights():
+        found = zoo.from_pretrained(tmp_path).state_dict()
+        saved = torch.load(tmp_path / "last.pt")["weights"]
+        assert all(torch.equal(value, saved[name]) for name, value in found.items())
+        return found["network.classifier.0.weight"]
+
+    steps(1)
+    first = weights()
+    with pytest.raises(KeyboardInterrupt):
+        steps(3, stop=True, resume=True)
+    assert not torch.equal(first, weights())
 
 
 REAL = torch.randn(200, 3, generator=torch.Generator().manual_seed(5))

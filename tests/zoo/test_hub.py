@@ -73,19 +73,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
     assert (tmp_path / "kept").read_text() == "new"
 
 
-def test_a_full_disk_leaves_the_old_model(toy, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_model(toy, tmp_path):
+    resource = pytest.importorskip("resource")
     old = zoo.create_model("toy")
     zoo.save_pretrained(old, tmp_path)
-
-    def full(model, filename, metadata):
-        with open(filename, "wb") as file:
-            file.write(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pyfast.zoo.hub.save_model", full)
-    with pytest.raises(OSError, match="No space"):
-        zoo.save_pretrained(zoo.create_model("toy"), tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"model\.safetensors cannot be written"):
+            zoo.save_pretrained(zoo.create_model("toy"), tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert torch.equal(zoo.from_pretrained(tmp_path).first.weight, old.first.weight)
+    assert files(tmp_path) == ["config.json", "model.safetensors"]
 
 
 def test_a_kill_leaves_the_old_model(tmp_path):
