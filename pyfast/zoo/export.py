@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -32,26 +36,47 @@ def export_onnx(model: Model, file: str | PathLike[str]) -> float:
 
     Raises:
         ImportError: onnx, onnxscript or onnxruntime is not installed; with the pip command.
+        ValueError: ONNX cannot hold this model; with the reason.
     """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, "export")
+    if model.no_onnx:
+        raise ValueError(f"{type(model).__name__} cannot be written as ONNX: {model.no_onnx}")
     plain = type(model)(replace(model.config, backend="torch"))
     plain.load_state_dict(model.state_dict())
     plain.eval()
     inputs = plain.example_inputs(2)
-    program: Any = torch.onnx.export(
-        plain,
-        inputs,
-        dynamo=True,
-        opset_version=OPSET,
-        verbose=False,
-        dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
-    )
+    with _without_asides():
+        program: Any = torch.onnx.export(
+            plain,
+            inputs,
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
+        )
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(file) as part:
         program.save(part)
     return _difference(plain, file)
+
+
+@contextmanager
+def _without_asides() -> Iterator[None]:
+    """Leaves out what torch says of its own code and of torchvision, which nothing here uses."""
+
+    def matters(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith("torchvision is not installed")
+
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    log.addFilter(matters)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec", FutureWarning)
+            yield
+    finally:
+        log.removeFilter(matters)
 
 
 def _difference(model: Model, file: Path) -> float:

@@ -124,6 +124,11 @@ class Model(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    @property
+    def no_onnx(self) -> str:
+        """Why ONNX cannot hold it; empty where it can."""
+        return ""
+
 
 class System(Model):
     """A paper's networks with the losses, the schedule and the data that train them.

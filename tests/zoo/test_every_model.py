@@ -1,5 +1,7 @@
 """What holds for every model of the zoo, in its tiny form."""
 
+import logging
+
 import pytest
 import torch
 from torch.utils._pytree import tree_map
@@ -85,6 +87,34 @@ def test_both_backends_share_weights_and_results(name):
     plain.load_state_dict(ours.state_dict())
     inputs = ours.example_inputs()
     torch.testing.assert_close(ours(*inputs), plain(*inputs), rtol=1e-4, atol=1e-5)
+
+
+class Keep(logging.Handler):
+    def __init__(self, records):
+        super().__init__()
+        self.emit = records.append
+
+
+@pytest.mark.slow
+def test_exported_it_gives_the_same_and_torch_is_silent(name, tmp_path, recwarn, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    model = tiny(name, **EXACT.get(name, {}))
+    if model.no_onnx:
+        pytest.skip(model.no_onnx)
+    records = []
+    monkeypatch.setattr(logging.getLogger("torch"), "handlers", [Keep(records)])
+    assert zoo.export_onnx(model, tmp_path / "x.onnx") < 1e-5
+    assert not [record.getMessage() for record in records]
+    assert not [str(warning.message) for warning in recwarn]
+
+
+@pytest.mark.parametrize("name", ["crf_rnn", "matting"])
+def test_what_onnx_cannot_hold_is_said(name, tmp_path):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    with pytest.raises(ValueError, match="cannot be written as ONNX: "):
+        zoo.export_onnx(tiny(name), tmp_path / "x.onnx")
 
 
 def test_wrong_images_are_refused_in_words(name):

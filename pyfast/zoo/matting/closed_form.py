@@ -68,6 +68,10 @@ class Matting(System):
         """Of example inputs: without weights a picture is treated where it is."""
         return torch.device("cpu")
 
+    @property
+    def no_onnx(self) -> str:
+        return "it solves equations, for which ONNX has no operator"
+
     def forward(self, image: Tensor, trimap: Tensor) -> Tensor:
         """Opacities (B, H, W) in [0, 1]; differentiable in the image.
 

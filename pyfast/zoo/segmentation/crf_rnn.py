@@ -94,6 +94,15 @@ class CRFRNN(Segmenter):
     def preprocess(self) -> Preprocess:
         return self.network.preprocess
 
+    @property
+    def no_onnx(self) -> str:
+        if self.config.crf_method == "exact":
+            return ""
+        return (
+            f"crf_method={self.config.crf_method!r} is a lattice that depends on the picture; "
+            "'exact' can be written, for small pictures"
+        )
+
     def forward(self, image: Tensor) -> Tensor:
         """Marginals, (B, L, H, W), of a preprocessed image (B, 3, H, W)."""
         scores = self.scores(image)
