@@ -168,18 +168,18 @@ def _settings_of(run: Path, base: str) -> dict[str, Any]:
 
 def _config(name: str, pairs: Sequence[str], before: dict[str, Any] | None) -> Any:
     """The config of a name, or of the run that goes on, with some settings replaced."""
-    from pyfast.zoo.registry import check_fields, configure, find
+    from pyfast.zoo.registry import check_fields, check_names, configure, find
 
     config = configure(name)
     if before is not None:
-        check_fields(name, config, dict.fromkeys(before))
+        check_names(name, config, before)
         config = find(name.partition(".")[0]).model.Config.from_json(before)
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise ValueError(f"expected a setting as key=value, got {pair!r}")
-        check_fields(name, config, {key: None})
+        check_names(name, config, [key])
         values[key] = _read(key, text, getattr(config, key))
     check_fields(name, config, values)
     return replace(config, **values)

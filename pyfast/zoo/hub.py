@@ -11,7 +11,7 @@ from safetensors.torch import load_model, save_model
 
 from pyfast._files import atomic_write
 from pyfast.train.checkpoint import CHECKPOINT, load_run
-from pyfast.zoo.registry import check_fields, create_model, find, name_of
+from pyfast.zoo.registry import check_names, create_model, find, name_of
 from pyfast.zoo.system import Model
 
 WEIGHTS = "model.safetensors"
@@ -106,7 +106,7 @@ def _described(
     """A model with fresh weights, of a name and a config as they are written down."""
     name, settings = description["model"], description["config"]
     entry = find(name)
-    check_fields(name, entry.config(), dict.fromkeys(settings))
+    check_names(name, entry.config(), settings)
     config = entry.model.Config.from_json(settings)
     return create_model(name, config, device=device, **overrides)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -184,21 +184,41 @@ def configure(name: str, **overrides: Any) -> Config:
     return replace(config, **overrides)
 
 
-def check_fields(name: str, config: Config, values: Mapping[str, Any]) -> None:
-    """Raises for fields that the config lacks and for values of another type."""
+def check_names(name: str, config: Config, keys: Iterable[str]) -> None:
+    """Raises for fields that the config lacks."""
     known = [entry.name for entry in fields(config)]
-    for key, value in values.items():
+    for key in keys:
         if key not in known:
             raise ValueError(
                 f"{name} has no setting {key!r}{nearest(key, known)}; it has {', '.join(known)}"
             )
-        default = getattr(config, key)
-        fits = type(value) is type(default) or None in (value, default)
-        if not fits and not (type(default) is float and type(value) is int):
+
+
+def check_fields(name: str, config: Config, values: Mapping[str, Any]) -> None:
+    """Raises for fields that the config lacks and for values of another type."""
+    check_names(name, config, values)
+    kinds = get_type_hints(type(config))
+    for key, value in values.items():
+        kind = kinds[key]
+        if not _fits(value, kind):
+            word = kind if get_args(kind) else kind.__name__
             raise TypeError(
-                f"{name}: expected {key} of type {type(default).__name__} like {default!r}, "
-                f"got {value!r}"
+                f"{name}: expected {key} of type {word} like {getattr(config, key)!r}, got "
+                f"{value!r}"
             )
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type, one of those that a config may have."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:  # configs say themselves which there are
+        return isinstance(value, str)
+    if origin is tuple:
+        each = inner[:1] * len(value) if isinstance(value, tuple) and ... in inner else inner
+        return type(value) is tuple and len(value) == len(each) and all(map(_fits, value, each))
+    if inner:
+        return any(_fits(value, one) for one in inner)
+    return type(value) is kind or (kind is float and type(value) is int)
 
 
 def create_model(
