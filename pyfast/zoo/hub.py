@@ -70,8 +70,14 @@ def from_pretrained(
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: the file is damaged, or knows no config or another one than this version.
+        ValueError: the file is damaged, or knows no config or another one than this version; or
+            nothing computes on such a device here.
     """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device: {device} is not here: {reason}") from error
     file = _weights_file(Path(path))
     if file.suffix == ".pt":
         return _from_checkpoint(file, device, overrides)

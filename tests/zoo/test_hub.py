@@ -52,6 +52,9 @@ def test_what_is_not_there_or_damaged(toy, tmp_path):
     torch.save({}, tmp_path / "x.pth")
     with pytest.raises(ValueError, match="load_checkpoint reads files of others"):
         zoo.from_pretrained(tmp_path / "x.pth")
+    for device in ("abacus", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device: {device} is not here"):
+            zoo.from_pretrained("stn_cnn.tiny", device=device)
     with pytest.raises(ValueError, match="no name"):
         zoo.save_pretrained(type("Nameless", (toy,), {})(toy.Config()), tmp_path)
 
