@@ -1,8 +1,11 @@
 """Weights that come with the package."""
 
+import json
+
 import pytest
 
 pytest.importorskip("sklearn")
+from safetensors import safe_open
 from torch.utils.data import Subset
 
 from pyfast import zoo
@@ -18,6 +21,8 @@ def test_they_are_small():
 @pytest.mark.parametrize("name", zoo.shipped_weights())
 def test_they_are_of_the_recipe_and_do_what_they_say(name):
     model = zoo.from_pretrained(name)
+    with safe_open(SHIPPED / f"{name}.safetensors", "pt") as file:
+        assert json.loads(file.metadata()["pyfast"])["model"] == name.partition(".")[0]
     assert model.config == zoo.create_model(name).config
     said = float(model.origin["accuracy"].split()[0])
     found = evaluate(model, Subset(model.dataset("test"), range(500)))["accuracy"]
