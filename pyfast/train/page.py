@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,8 +85,12 @@ def write_page(run: str | Path) -> Path:
 
 
 def _curves(lines: list[dict[str, Any]]) -> list[Curve]:
-    names = dict.fromkeys(key for line in lines for key in line if key not in ("step", WARNING))
-    return [_curve(name, [(x["step"], x[name]) for x in lines if name in x]) for name in names]
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in lines:
+        for name, value in line.items():
+            if name not in ("step", WARNING) and isfinite(value):  # a drawing has no other places
+                points.setdefault(name, []).append((line["step"], value))
+    return [_curve(name, own) for name, own in points.items()]
 
 
 def _curve(name: str, points: list[tuple[int, float]]) -> Curve:

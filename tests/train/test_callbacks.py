@@ -2,6 +2,8 @@
 
 import csv
 import json
+import math
+import re
 
 import numpy as np
 import pytest
@@ -12,8 +14,10 @@ from systems import Normalised, Regression, Settings
 from pyfast.train import (
     EMA,
     Callback,
+    Log,
     NaNGuard,
     Progress,
+    RunPage,
     Trainer,
     evaluate,
     grid,
@@ -75,6 +79,19 @@ def test_the_page_opens_from_disk(finished):
     assert write_page(out).read_text() == text
     with pytest.raises(FileNotFoundError, match="holds no run"):
         write_page(out / "samples")
+
+
+def test_a_curve_leaves_out_what_is_no_number(tmp_path):
+    class Undefined(Callback):
+        def on_step(self, trainer):
+            trainer.metrics |= {"late": (math.nan, 1.0, math.inf, 3.0, 2.0, 2.0)[trainer.step - 1]}
+
+    Trainer(Normalised(), tmp_path, callbacks=[Undefined(), Log(1), RunPage()]).fit()
+    text = (tmp_path / "index.html").read_text()
+    assert "late" in text
+    places = " ".join(re.findall(r'points="([^"]*)"', text))
+    assert places
+    assert not re.search("nan|inf", places)
 
 
 def test_settings_and_machine_are_written_down(finished):
