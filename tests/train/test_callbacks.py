@@ -3,7 +3,6 @@
 import csv
 import json
 import math
-import re
 
 import numpy as np
 import pytest
@@ -88,10 +87,8 @@ def test_a_curve_leaves_out_what_is_no_number(tmp_path):
 
     Trainer(Normalised(), tmp_path, callbacks=[Undefined(), Log(1), RunPage()]).fit()
     text = (tmp_path / "index.html").read_text()
-    assert "late" in text
-    places = " ".join(re.findall(r'points="([^"]*)"', text))
-    assert places
-    assert not re.search("nan|inf", places)
+    for extreme in ("1", "3"):
+        assert f">{extreme}</text>" in text
 
 
 def test_settings_and_machine_are_written_down(finished):
