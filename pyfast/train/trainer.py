@@ -414,7 +414,7 @@ class Trainer:
             yield
             return
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        noted = float("inf")
+        noted, self._stop = float("inf"), False
 
         def note(number: int, frame: Any) -> None:
             nonlocal noted

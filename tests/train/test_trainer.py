@@ -146,6 +146,21 @@ def test_ctrl_c_leaves_a_run_that_goes_on(number, tmp_path):
     assert_equal(whole, fit(Regression(), tmp_path / "cut", resume=True))
 
 
+def test_a_trainer_that_was_stopped_goes_on_itself(tmp_path):
+    class Once(Callback):
+        def on_step(self, trainer):
+            if trainer.step == 3:
+                signal.raise_signal(signal.SIGINT)
+
+    whole = fit(Regression(), tmp_path / "whole")
+    trainer = Trainer(Regression(), tmp_path / "cut", callbacks=[Once(), EMA(0.9)])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit()
+    trainer.fit(resume=True)
+    assert trainer.finished
+    assert_equal(whole, trainer.system)
+
+
 class TellsAllToStop(Dataset):
     """Slow data; at the first sample the processes get a signal as from a terminal or a cluster."""
 
