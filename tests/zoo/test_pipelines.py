@@ -1,5 +1,7 @@
 """Pictures of any kind in, what a model says out."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -73,6 +75,31 @@ def test_places_are_joined():
     result = zoo.classify(torch.rand(3, 20, 30), model)
     assert result.label == "4"
     assert result.probability == pytest.approx(result.probabilities.amax(1).prod().item())
+
+
+@dataclass(frozen=True)
+class BrightConfig(zoo.Config):
+    channels: int = 1
+    size: int = 4
+
+
+class Bright(zoo.System):
+    """A classifier of somebody else."""
+
+    Config = BrightConfig
+    device = torch.device("cpu")
+
+    def classify(self, images):
+        light = images.mean((1, 2, 3))
+        return torch.stack([1 - light, light], 1)
+
+
+def test_a_classifier_of_one_s_own():
+    model = Bright(BrightConfig())
+    result = zoo.classify(torch.full((3, 20, 30), 0.75), model)
+    assert (result.label, result.probability) == ("1", pytest.approx(0.75))
+    model.labels = ("dark", "bright")
+    assert zoo.classify(torch.zeros(20, 30), model).label == "dark"
 
 
 def test_what_is_no_picture_or_no_classifier(reader, tmp_path):

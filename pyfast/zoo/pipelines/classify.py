@@ -12,7 +12,7 @@ from pyfast.data.image_files import squared
 from pyfast.ops._pictures import opened, read_picture
 
 if TYPE_CHECKING:
-    from pyfast.zoo.spatial import SpatialClassifier
+    from pyfast.zoo.system import System
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Classification:
     probabilities: Tensor
 
 
-def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn_cnn.tiny") -> Any:
+def classify(picture: Any, model: str | PathLike[str] | System = "stn_cnn.tiny") -> Any:
     """Says what is in a picture.
 
     The picture is padded to a square by its own edge, resized to what the model takes, and made
@@ -41,8 +41,9 @@ def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn
         picture: path, picture of Pillow, array (H, W), (H, W, C) or (B, H, W, C), tensor (H, W),
             (C, H, W) or (B, C, H, W); floats in [0, 1], or uint8, uint16 or bool. What is
             transparent counts as black.
-        model: a classifier, or what `from_pretrained` takes: a folder, a file, or the name of
-            weights that ship with pyfast.
+        model: a classifier: a system with a method `classify` whose config has `channels` (1 or 3)
+            and `size`, and which may have `labels`; or what `from_pretrained` takes: a folder, a
+            file, or the name of weights that ship with pyfast.
 
     Returns:
         A `Classification`; of a batch a list of them.
@@ -58,18 +59,22 @@ def classify(picture: Any, model: str | PathLike[str] | SpatialClassifier = "stn
         >>> zoo.classify(image).label == str(int(label))
         True
     """
+    classifier: Any = model
     if isinstance(model, str | PathLike):
         from pyfast.zoo.hub import from_pretrained
 
-        model = from_pretrained(model)
-    from pyfast.zoo.spatial import SpatialClassifier
-
-    if not isinstance(model, SpatialClassifier):
-        raise TypeError(f"classify: expected a classifier, got {type(model).__name__}")
+        classifier = from_pretrained(model)
+    config: Any = getattr(classifier, "config", None)
+    if not hasattr(classifier, "classify") or not {"channels", "size"} <= set(dir(config)):
+        raise TypeError(
+            f"classify: expected a classifier, got {type(classifier).__name__}; one has a method "
+            "classify and a config with channels and size"
+        )
     pixels, form = read_picture("classify", "picture", opened(picture))
-    inputs = squared(pixels.float(), model.config.channels, model.config.size)
-    every = model.classify(inputs.to(model.device)).cpu()
-    results = [_named(one, model.labels) for one in every]
+    inputs = squared(pixels.float(), config.channels, config.size)
+    every = classifier.classify(inputs.to(classifier.device)).cpu()
+    labels = getattr(classifier, "labels", ()) or tuple(map(str, range(every.shape[-1])))
+    results = [_named(one, labels) for one in every]
     return results if form.batched else results[0]
 
 
