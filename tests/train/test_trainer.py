@@ -294,11 +294,29 @@ def test_a_kill_during_a_save_loses_only_steps(tmp_path):
         assert not list(cut.glob(".*"))
 
 
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", THREE)
+def test_two_processes_lose_only_steps_when_one_is_killed_in_a_save(system, tmp_path):
+    worker, cut = (WORKER, tmp_path, system.__name__), tmp_path / system.__name__
+    assert "SIGKILL" in run(*TWO, *worker, "--killed-in-save", 4).stderr
+    assert torch.load(cut / "last.pt")["step"] == 2
+    assert len(list(cut.glob(".last.pt.*.part"))) == 1
+    done = run(*TWO, *worker)
+    assert done.returncode == 0, done.stderr
+    saved = torch.load(cut / "last.pt")
+    assert saved["step"] == 6
+    for name, value in fit(system(), tmp_path / "one").state_dict().items():
+        torch.testing.assert_close(value, saved["weights"][name], atol=1e-6, rtol=0, msg=name)
+    assert not list(cut.glob(".*"))
+
+
 def test_two_processes_equal_one_and_stop_together(tmp_path):
     systems = (*THREE, Regression, Growing, Watched)
     names = [system.__name__ for system in systems]
-    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2)
-    done = run(*launch, WORKER, tmp_path, *names, "NaNInOneProcess")
+    done = run(*TWO, WORKER, tmp_path, *names, "NaNInOneProcess")
     assert done.returncode == 0, done.stderr
     for system in systems:
         one = fit(system(), tmp_path / "one" / system.__name__)

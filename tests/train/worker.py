@@ -1,4 +1,7 @@
-"""Training runs in processes of their own: `worker.py FOLDER SYSTEM... [--killed-in-save STEP]`."""
+"""Training runs in processes of their own: `worker.py FOLDER SYSTEM... [--killed-in-save STEP]`.
+
+Under torchrun the first process is killed, and only one system can be.
+"""
 
 import os
 import signal
@@ -20,10 +23,11 @@ class Killed(Trainer):
         if self.step == self.step_of_death:
             write = torch.save
 
-            def half(checkpoint, file):
-                write(checkpoint, file)
-                os.truncate(file, file.stat().st_size // 2)
-                os.kill(os.getpid(), signal.SIGKILL)
+            def half(content, file, **options):
+                write(content, file, **options)
+                if isinstance(file, Path):  # not a tensor on its way to another process
+                    os.truncate(file, file.stat().st_size // 2)
+                    os.kill(os.getpid(), signal.SIGKILL)
 
             torch.save = half
         super().save(*name)
@@ -33,7 +37,8 @@ def fit(name, out):
     system = getattr(systems, name)()
     callbacks = (NaNGuard(), EMA(0.9), *system.callbacks(), Log(system.log_every))
     try:
-        Killed(system, out, callbacks=callbacks, save_every=2).fit()
+        resume = (out / "last.pt").exists()
+        Killed(system, out, callbacks=callbacks, save_every=2).fit(resume)
     except FloatingPointError as error:
         (out / f"error{os.environ['RANK']}").write_text(str(error))
 
@@ -44,7 +49,7 @@ if __name__ == "__main__":
         Killed.step_of_death = int(names.pop())
         names.pop()
     for name in names:
-        if not Killed.step_of_death:
+        if not Killed.step_of_death or "RANK" in os.environ:
             fit(name, Path(folder) / name)
         elif child := os.fork():
             assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
