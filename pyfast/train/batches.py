@@ -1,7 +1,9 @@
 """The order of samples, as a function of the seed and of nothing else."""
 
+import os
 import signal
 from collections.abc import Iterator, Mapping
+from threading import Thread
 from typing import Any
 
 import torch
@@ -81,10 +83,19 @@ def _outlast_a_stop(worker: int) -> None:
     """Lets a process that reads data work on when the whole group is told to stop.
 
     Terminals send Ctrl-C, and clusters SIGTERM, to all processes. The training process finishes its
-    step, for which it may still need data; then it ends the others, by the same signal if need be.
+    step, for which it may still need data; then it ends the others, by a SIGTERM of its own if need
+    be. Where the sender of a signal cannot be asked for (macOS, Windows), SIGTERM ends all.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

@@ -1,5 +1,9 @@
 """The order of samples and the chance in them depend on seed, epoch and sample alone."""
 
+import multiprocessing
+import signal
+import subprocess
+import time
 from itertools import islice
 
 import pytest
@@ -21,6 +25,29 @@ class Plain(Dataset):
 
     def __getitem__(self, index):
         return self.data[index]
+
+
+class Slow(Plain):
+    def __getitem__(self, index):
+        if index:
+            time.sleep(60)
+        return self.data[index]
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="a signal's sender is not told")
+def test_a_process_that_reads_data_ends_by_its_parent_alone():
+    order = Batches(2, 1, seed=0)
+    loader = batches_from(
+        Slow(torch.arange(2)), order, start=[*islice(order, 2)].index([0]), workers=1
+    )
+    next(loader)
+    (process,) = multiprocessing.active_children()
+    subprocess.run(["kill", "-TERM", str(process.pid)], check=True)
+    process.join(0.5)
+    assert process.is_alive()
+    process.terminate()
+    process.join(10)
+    assert process.exitcode == 0
 
 
 def test_an_epoch_has_every_sample_once():
