@@ -66,9 +66,9 @@ class _Lattice:
     def __init__(self, features: Tensor, words: Tensor, normalization: int, closed: bool) -> None:
         if words.numel() == 0:
             words = _ops.gaussian_lattice(features, closed)
-        dims, _, _, vertices, slabs, _, reach = words[:7].tolist()
+        dims, _, _, vertices, used, slabs = words[:6].tolist()
         self.features, self.words = features, words
-        self.sizes = dims, vertices, slabs, reach
+        self.sizes = dims, vertices, used, slabs
         self.normalization = normalization
         self.ones = torch.ones_like(features[:, :1])
         self.mass = self.raw(self.ones, False).clamp_min(1e-20)

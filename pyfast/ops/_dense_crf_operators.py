@@ -36,15 +36,15 @@ class Lattice(NamedTuple):
     words: Tensor
     dims: int
     vertices: int
+    used: int
     slabs: int
-    reach: int
 
 
 def build_lattice(features: Tensor, closed: bool) -> Lattice:
     """The lattice of points (B, d, N). Reads its size from its device, once."""
     words = _ops.gaussian_lattice(features.detach(), closed)
-    dims, _, _, vertices, slabs, _, reach = words[:7].tolist()
-    return Lattice(words, dims, vertices, slabs, reach)
+    dims, _, _, vertices, used, slabs = words[:6].tolist()
+    return Lattice(words, dims, vertices, used, slabs)
 
 
 dense_crf = _ops.dense_crf.default

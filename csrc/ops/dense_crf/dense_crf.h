@@ -34,36 +34,52 @@ enum LatticeWord : int32_t {
   kWordBatch,     // B
   kWordPoints,    // N, of one image
   kWordVertices,  // M
+  kWordUsed,      // U
   kWordSlabs,     // S
   kWordReal,      // bytes of a weight, 4 or 8
-  kWordReach,     // slabs that the last axis reaches over; the others reach 1
   kLatticeHeader = 16,
 };
 
-// Vertices are sorted by image, then by coordinate d, then by the others, so that those with one
-// coordinate d (or a few neighbouring ones) form a slab.
+// On the CPU vertices are sorted by image, then by the difference of their last and their first
+// coordinate, then by the others, so that those with one difference (or a few neighbouring ones)
+// form a slab. Axes 0 and d lead from a slab to the one before or after it, and all others stay
+// inside: the vertices along these are listed as chains. Values are put in and taken out at the U
+// vertices that points use; in a closed lattice they are numbered apart. On CUDA vertices come in
+// another order and have no slabs.
 template <class Real>
 struct LatticeView {
   int dims = 0;  // d
-  int64_t batch = 0, points = 0, vertices = 0, slabs = 0, reach = 0;
-  int32_t* corners = nullptr;      // (B * N, d + 1): vertex of each corner of each point's simplex
-  Real* weights = nullptr;         // (B * N, d + 1): barycentric
-  int32_t* starts = nullptr;       // (M + 1,): where the list of a vertex starts
+  int64_t batch = 0, points = 0, vertices = 0, used = 0, slabs = 0;
+  int32_t* corners = nullptr;  // (B * N, d + 1): used vertex of each corner of each point's simplex
+  Real* weights = nullptr;     // (B * N, d + 1): barycentric
+  int32_t* starts = nullptr;   // (U + 1,): where the list of a used vertex starts
   int32_t* list_points = nullptr;  // (B * N * (d + 1),): points of a vertex, ascending
   Real* list_weights = nullptr;    // (B * N * (d + 1),): their weights
-  int32_t* neighbours = nullptr;   // (d + 1, M, 2): along -axis and +axis; M where there is none
+  // Neighbours along -axis and +axis, M where there is none: (2, M, 2), of the axes 0 and d, or on
+  // CUDA (d + 1, M, 2), of all.
+  int32_t* neighbours = nullptr;
+  // (d - 1, M + S): of axes 1 to d - 1, one slab after another, its vertices with a neighbour, one
+  // chain after another, the last of a chain as ~v, and ~M behind the last of a slab.
+  int32_t* chains = nullptr;
   int32_t* slab_starts = nullptr;  // (S + 1,)
-  Real* mass = nullptr;            // (B * N,): K 1, of the raw kernel, see `raw_slice_scale`
+  // Of a closed lattice on the CPU, else null:
+  int32_t* used_starts = nullptr;  // (S + 1,), by used vertices
+  int32_t* vertex_of = nullptr;    // (U,), of used vertices
+  int32_t* used_of = nullptr;  // (M + 1,), of vertices; U for those that are not used, and for M
+  Real* mass = nullptr;        // (B * N,): K 1, of the raw kernel, see `raw_slice_scale`
 
   PF_HD int64_t corner_count() const { return batch * points * (dims + 1); }
 };
 
 struct LatticeSizes {
-  int64_t dims, batch, points, vertices, slabs, real;
+  int64_t dims, batch, points, vertices, used, slabs, real;
 
+  PF_HD int64_t neighbour_words() const { return 2 * (slabs > 0 ? 2 : dims + 1) * vertices; }
+  PF_HD int64_t chain_words() const { return slabs > 0 ? (dims - 1) * (vertices + slabs) : 0; }
+  PF_HD bool is_numbered_apart() const { return used < vertices; }
   bool operator==(const LatticeSizes& o) const {
     return dims == o.dims && batch == o.batch && points == o.points && vertices == o.vertices &&
-           slabs == o.slabs && real == o.real;
+           used == o.used && slabs == o.slabs && real == o.real;
   }
 };
 
@@ -75,18 +91,20 @@ inline int64_t lattice_words(const LatticeSizes& s) {
     return (words + kLatticeGrain - 1) / kLatticeGrain * kLatticeGrain;
   };
   const int64_t corners = s.batch * s.points * (s.dims + 1), width = s.real / 4;
-  return kLatticeHeader + 2 * padded(corners) + 2 * padded(corners * width) +
-         padded(s.vertices + 1) + padded(2 * (s.dims + 1) * s.vertices) + padded(s.slabs + 1) +
-         padded(s.batch * s.points * width);
+  return kLatticeHeader + 2 * padded(corners) + 2 * padded(corners * width) + padded(s.used + 1) +
+         padded(s.neighbour_words()) + padded(s.chain_words()) + padded(s.slabs + 1) +
+         padded(s.batch * s.points * width) +
+         (s.is_numbered_apart() ? padded(s.slabs + 1) + padded(s.used) + padded(s.vertices + 1)
+                                : 0);
 }
 
 // Where the arrays are, by the sizes in `s`; on any device.
 template <class Real>
-LatticeView<Real> lattice_view(int32_t* words, const LatticeSizes& s, int64_t reach) {
+LatticeView<Real> lattice_view(int32_t* words, const LatticeSizes& s) {
   LatticeView<Real> v;
   v.dims = static_cast<int>(s.dims);
-  v.batch = s.batch, v.points = s.points, v.vertices = s.vertices, v.slabs = s.slabs;
-  v.reach = reach;
+  v.batch = s.batch, v.points = s.points, v.vertices = s.vertices, v.used = s.used,
+  v.slabs = s.slabs;
   int32_t* next = words + kLatticeHeader;
   const auto take = [&next](int64_t count) {
     int32_t* here = next;
@@ -96,19 +114,25 @@ LatticeView<Real> lattice_view(int32_t* words, const LatticeSizes& s, int64_t re
   const int64_t width = sizeof(Real) / 4;
   v.corners = take(v.corner_count());
   v.weights = reinterpret_cast<Real*>(take(v.corner_count() * width));
-  v.starts = take(s.vertices + 1);
+  v.starts = take(s.used + 1);
   v.list_points = take(v.corner_count());
   v.list_weights = reinterpret_cast<Real*>(take(v.corner_count() * width));
-  v.neighbours = take(2 * (s.dims + 1) * s.vertices);
+  v.neighbours = take(s.neighbour_words());
+  v.chains = take(s.chain_words());
   v.slab_starts = take(s.slabs + 1);
   v.mass = reinterpret_cast<Real*>(take(s.batch * s.points * width));
+  if (s.is_numbered_apart()) {
+    v.used_starts = take(s.slabs + 1);
+    v.vertex_of = take(s.used);
+    v.used_of = take(s.vertices + 1);
+  }
   return v;
 }
 
 // The same for a lattice whose header the CPU can read.
 inline LatticeSizes lattice_sizes(const int32_t* header) {
-  return {header[kWordDims],     header[kWordBatch], header[kWordPoints],
-          header[kWordVertices], header[kWordSlabs], header[kWordReal]};
+  return {header[kWordDims], header[kWordBatch], header[kWordPoints], header[kWordVertices],
+          header[kWordUsed], header[kWordSlabs], header[kWordReal]};
 }
 
 template <class Real>
@@ -238,7 +262,7 @@ void mean_field_cpu(const MeanFieldParams<Real>& params);
 // --- entry points, CUDA: dense_crf.cu, for float and double; each returns a cudaError_t ---
 
 // The header of a lattice on a GPU is on the GPU too: what works on it is told `sizes`, so that
-// nobody has to wait for it. Its vertices come in another order and have no slabs. Building it
+// nobody has to wait for it. Building it
 // waits twice, for the range of the features and for the number of vertices.
 template <class Real>
 int build_lattice_cuda(const LatticeParams<Real>& params, LatticeMemory& result,

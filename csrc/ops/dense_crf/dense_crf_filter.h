@@ -13,33 +13,33 @@ constexpr int kBlockChannels = 8;
 
 inline int64_t row_size(int blocks) { return blocks == 0 ? 1 : int64_t{blocks} * kBlockChannels; }
 
-// What lies between splat and slice is done in stages: stage 0 is the splat, the others are blurs
-// along one axis. A stage reads what the one before wrote, `reach` slabs to both sides, and writes
-// into the other of two buffers. In one sweep over the slabs stage j is `lag[j]` slabs behind: as
-// little as leaves it what it reads, and the stage before what that still reads.
-struct SweepPlan {
-  int stages = 0;
-  int axis[kMostFeatures + 2];
-  int64_t lag[kMostFeatures + 2];
-};
+// Splat and blurs are done in one sweep over the slabs, in three stages: the splat to the
+// used vertices; the blur along the first axis, 0 or d, from there to all, and in place there those
+// along the axes that stay inside a slab; the blur along the last axis, back to the used ones. A
+// blur across slabs reads one on both sides of its own, so each stage is one slab behind the one
+// before.
+constexpr int kSweepStages = 3;
 
 // Slabs that each stage handles.
 struct SweepRange {
-  int64_t first[kMostFeatures + 2], last[kMostFeatures + 2];
+  int64_t first[kSweepStages], last[kSweepStages];
 };
 
 // One group of channels on its way through a lattice. S is how values are stored.
 template <class S>
 struct Sweep {
   using Real = Accumulator<S>;
-  const int32_t *starts, *list_points, *neighbours, *slab_starts;
+  LatticeView<Real> lattice;
   const Real* list_weights;
-  int64_t vertices;
+  bool transposed;  // axes in reverse order
   int blocks;
   const S* points;  // (B * N, row)
-  S* buffer[2];     // (M + 1, row): after an even and an odd stage; row M is 0
-  SweepPlan plan;
+  S* used;          // (U + 1, row), row U is 0: what comes in and goes out at used vertices
+  S* all;           // (M + 1, row), row M is 0
 };
+
+// The vertex of a word of chains.
+inline int32_t chained_vertex(int32_t word) { return word < 0 ? ~word : word; }
 
 template <class S>
 struct FilterKernels {
@@ -71,20 +71,16 @@ PF_DECLARE(avx512)
 
 // --- of the drivers ---
 
-void write_lattice_header(int32_t* words, const LatticeSizes& sizes, int64_t reach);
+void write_lattice_header(int32_t* words, const LatticeSizes& sizes);
 
 template <class Real>
 LatticeView<Real> view_of(const int32_t* words) {
-  return lattice_view<Real>(const_cast<int32_t*>(words), lattice_sizes(words), words[kWordReach]);
+  return lattice_view<Real>(const_cast<int32_t*>(words), lattice_sizes(words));
 }
 
-SweepPlan sweep_plan(int dims, int64_t reach, bool transposed);
+// Runs all stages, in parallel where there are slabs enough; what comes out is in sweep.used.
 template <class S>
-Sweep<S> sweep_of(const LatticeView<Accumulator<S>>& view, int blocks, bool transposed);
-
-// Runs all stages, in parallel where there are slabs enough; returns the buffer with the result.
-template <class S>
-S* run_sweep(const Sweep<S>& sweep, int64_t slabs);
+void run_sweep(const Sweep<S>& sweep);
 
 // view.mass = K 1.
 template <class Real>

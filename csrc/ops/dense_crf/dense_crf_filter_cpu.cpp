@@ -30,16 +30,37 @@ void pack(const Accumulator<S>* planes, int64_t plane, int channels, int blocks,
   }
 }
 
+// A blur from one numbering of vertices to another.
+struct Crossing {
+  const int32_t* pairs;      // neighbours
+  const int32_t* vertex_of;  // of a row that is written; null: its own number
+  const int32_t* row_of;     // where a vertex is read; null: its own number
+};
+
+// body(vertex_of, row_of)
+template <class Body>
+inline void by_numbering(const Crossing& c, const Body& body) {
+  const auto itself = [](int64_t i) { return i; };
+  const auto in = [](const int32_t* table) { return [=](int64_t i) { return int64_t{table[i]}; }; };
+  if (c.vertex_of != nullptr) {
+    body(in(c.vertex_of), itself);
+  } else if (c.row_of != nullptr) {
+    body(itself, in(c.row_of));
+  } else {
+    body(itself, itself);
+  }
+}
+
 // --- rows of blocks ---
 
 template <class S, int kBlocks>
 void splat(const Sweep<S>& w, int64_t begin, int64_t end) {
   using R = Row<Accumulator<S>, kBlocks>;
-  constexpr int64_t kRow = R::kChannels, kAhead = 16, kFarAhead = 64;
-  const int32_t *starts = w.starts, *list = w.list_points;
+  constexpr int64_t kRow = R::kChannels, kAhead = 48, kFarAhead = 128;
+  const int32_t *starts = w.lattice.starts, *list = w.lattice.list_points;
   const auto* weights = w.list_weights;
   const S* points = w.points;
-  S* out = w.buffer[0];
+  S* out = w.used;
   for (int64_t v = begin; v < end; ++v) {
     __builtin_prefetch(out + (v + kAhead) * kRow, 1);
     R sum = R::zeros();
@@ -47,30 +68,56 @@ void splat(const Sweep<S>& w, int64_t begin, int64_t end) {
       __builtin_prefetch(list + e + kFarAhead);
       __builtin_prefetch(weights + e + kFarAhead);
       const S* ahead = points + list[e + kAhead] * kRow;  // may lie across two cache lines
-      __builtin_prefetch(ahead);
-      __builtin_prefetch(ahead + kRow - 1);
+      __builtin_prefetch(ahead, 0, 2);
+      __builtin_prefetch(ahead + kRow - 1, 0, 2);
       sum.add(weights[e], R::load(points + list[e] * kRow));
     }
     sum.store(out + v * kRow);
   }
 }
 
+// Along an axis that leads out of a slab.
 template <class S, int kBlocks>
-void blur(const Sweep<S>& w, int stage, int64_t begin, int64_t end) {
+void blur_across(const Crossing& c, const S* in, int64_t begin, int64_t end, S* out) {
   using Real = Accumulator<S>;
   using R = Row<Real, kBlocks>;
-  constexpr int64_t kRow = R::kChannels;
-  const int32_t* pairs = w.neighbours + 2 * w.vertices * w.plan.axis[stage];
-  const S* in = w.buffer[(stage + 1) % 2];
-  S* out = w.buffer[stage % 2];
   // A slab's pairs are too few for the processor to foresee, and the next slab's follow them.
-  constexpr int64_t kAhead = 64;
-  for (int64_t v = begin; v < end; ++v) {
-    __builtin_prefetch(pairs + 2 * (v + kAhead));
-    R sum = R::load(in + v * kRow);
-    sum.add(Real(0.5), R::load(in + pairs[2 * v] * kRow));
-    sum.add(Real(0.5), R::load(in + pairs[2 * v + 1] * kRow));
-    sum.store(out + v * kRow);
+  constexpr int64_t kAhead = 64, kRowsAhead = 16;
+  by_numbering(c, [&](auto vertex_of, auto row_of) {
+    const auto row = [&](int64_t v) { return R::load(in + row_of(v) * R::kChannels); };
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t v = vertex_of(i);
+      __builtin_prefetch(c.pairs + 2 * (v + kAhead));
+      if (c.row_of == nullptr)  // behind the last pairs lie other words: no place, but memory
+        for (int side = 0; side < 2; ++side)
+          __builtin_prefetch(in + c.pairs[2 * (v + kRowsAhead) + side] * R::kChannels);
+      R sum = row(v);
+      sum.add(Real(0.5), row(c.pairs[2 * v]));
+      sum.add(Real(0.5), row(c.pairs[2 * v + 1]));
+      sum.store(out + i * R::kChannels);
+    }
+  });
+}
+
+// Along the chains of a slab: what a vertex had before is still in registers when the next needs
+// it.
+template <class S, int kBlocks>
+void blur_chains(const int32_t* chain, int32_t end, S* rows) {
+  using Real = Accumulator<S>;
+  using R = Row<Real, kBlocks>;
+  const auto row_of = [&](int32_t word) {
+    return rows + chained_vertex(word) * int64_t{R::kChannels};
+  };
+  R before = R::zeros(), here = R::load(row_of(*chain));
+  for (; *chain != end; ++chain) {
+    const R after = R::load(row_of(chain[1]));
+    const bool goes_on = *chain >= 0;
+    R sum = here;
+    sum.add(Real(0.5), before);
+    sum.add(Real(0.5), after.where(goes_on));
+    sum.store(row_of(*chain));
+    before = here.where(goes_on);
+    here = after;
   }
 }
 
@@ -84,8 +131,8 @@ void splat_alone(const Sweep<S>& w, int64_t begin, int64_t end) {
   using V = Vec<Real, 8>;
   using Int = typename LaneOps<V>::Int;
   using Count = std::remove_reference_t<decltype(Int{}[0])>;
-  const int32_t *starts = w.starts, *list = w.list_points;
-  const int64_t entries = starts[w.vertices];
+  const int32_t *starts = w.lattice.starts, *list = w.lattice.list_points;
+  const int64_t entries = starts[w.lattice.used];
   const Int lane = {0, 1, 2, 3, 4, 5, 6, 7};
   for (int64_t v = begin; v < end; ++v) {
     V sums = {};
@@ -99,49 +146,89 @@ void splat_alone(const Sweep<S>& w, int64_t begin, int64_t end) {
     }
     Real sum = add_lanes<Real>(sums);
     for (; e < starts[v + 1]; ++e) sum += w.list_weights[e] * widen(w.points[list[e]]);
-    w.buffer[0][v] = narrow<S>(sum);
+    w.used[v] = narrow<S>(sum);
   }
 }
 
 // One by one, as there is no quicker way to gather.
 template <class S>
-void blur_alone(const Sweep<S>& w, int stage, int64_t begin, int64_t end) {
+void blur_across_alone(const Crossing& c, const S* in, int64_t begin, int64_t end, S* out) {
   using Real = Accumulator<S>;
-  const int32_t* pairs = w.neighbours + 2 * w.vertices * w.plan.axis[stage];
-  const S* in = w.buffer[(stage + 1) % 2];
-  S* out = w.buffer[stage % 2];
-  for (int64_t v = begin; v < end; ++v)
-    out[v] = narrow<S>(widen(in[v]) +
-                       Real(0.5) * (widen(in[pairs[2 * v]]) + widen(in[pairs[2 * v + 1]])));
-}
-
-template <class S>
-void run_stage(const Sweep<S>& w, int stage, int64_t begin, int64_t end) {
-  if (w.blocks == 0) {
-    stage == 0 ? splat_alone(w, begin, end) : blur_alone(w, stage, begin, end);
-    return;
-  }
-  with_blocks(w.blocks, [&](auto blocks) {
-    constexpr int kBlocks = decltype(blocks)::value;
-    stage == 0 ? splat<S, kBlocks>(w, begin, end) : blur<S, kBlocks>(w, stage, begin, end);
+  by_numbering(c, [&](auto vertex_of, auto row_of) {
+    const auto value = [&](int64_t v) { return widen(in[row_of(v)]); };
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t v = vertex_of(i);
+      out[i] =
+          narrow<S>(value(v) + Real(0.5) * (value(c.pairs[2 * v]) + value(c.pairs[2 * v + 1])));
+    }
   });
 }
 
 template <class S>
+void blur_chains_alone(const int32_t* chain, int32_t end, S* values) {
+  using Real = Accumulator<S>;
+  Real before = 0, here = widen(values[chained_vertex(*chain)]);
+  for (; *chain != end; ++chain) {
+    const Real after = widen(values[chained_vertex(chain[1])]);
+    const bool goes_on = *chain >= 0;
+    values[chained_vertex(*chain)] = narrow<S>(here + Real(0.5) * (before + where(goes_on, after)));
+    before = where(goes_on, here);
+    here = after;
+  }
+}
+
+template <class S>
+struct SlabKernels {
+  void (*splat)(const Sweep<S>&, int64_t, int64_t);
+  void (*across)(const Crossing&, const S*, int64_t, int64_t, S*);
+  void (*chains)(const int32_t*, int32_t, S*);
+};
+
+template <class S>
+SlabKernels<S> slab_kernels(int blocks) {
+  SlabKernels<S> kernels{splat_alone<S>, blur_across_alone<S>, blur_chains_alone<S>};
+  if (blocks > 0)
+    with_blocks(blocks, [&](auto count) {
+      constexpr int kBlocks = decltype(count)::value;
+      kernels = {splat<S, kBlocks>, blur_across<S, kBlocks>, blur_chains<S, kBlocks>};
+    });
+  return kernels;
+}
+
+template <class S>
 void sweep(const Sweep<S>& w, const SweepRange& range) {
-  const int stages = w.plan.stages;
-  const int64_t* lag = w.plan.lag;
-  int64_t from = range.first[0] + lag[0], to = range.last[0] + lag[0];
-  for (int j = 1; j < stages; ++j) {
-    from = range.first[j] + lag[j] < from ? range.first[j] + lag[j] : from;
-    to = range.last[j] + lag[j] > to ? range.last[j] + lag[j] : to;
+  const auto& lattice = w.lattice;
+  const auto kernels = slab_kernels<S>(w.blocks);
+  const int d = lattice.dims;
+  const int32_t *of_first = lattice.neighbours, *of_last = of_first + 2 * lattice.vertices;
+  const Crossing enter{w.transposed ? of_last : of_first, nullptr, lattice.used_of};
+  const Crossing leave{w.transposed ? of_first : of_last, lattice.vertex_of, nullptr};
+  const bool apart = lattice.used_starts != nullptr;
+  const int32_t* const used_starts = apart ? lattice.used_starts : lattice.slab_starts;
+  int64_t from = range.first[0], to = range.last[0];
+  for (int j = 1; j < kSweepStages; ++j) {
+    from = range.first[j] + j < from ? range.first[j] + j : from;
+    to = range.last[j] + j > to ? range.last[j] + j : to;
   }
   for (int64_t time = from; time < to; ++time)
-    for (int j = 0; j < stages; ++j) {
-      const int64_t slab = time - lag[j];
-      if (slab < range.first[j] || slab >= range.last[j]) continue;
-      if (w.slab_starts[slab] < w.slab_starts[slab + 1])
-        run_stage(w, j, w.slab_starts[slab], w.slab_starts[slab + 1]);
+    for (int stage = 0; stage < kSweepStages; ++stage) {
+      const int64_t slab = time - stage;
+      if (slab < range.first[stage] || slab >= range.last[stage]) continue;
+      const int32_t* const starts = stage == 1 ? lattice.slab_starts : used_starts;
+      const int64_t begin = starts[slab], end = starts[slab + 1];
+      if (begin == end) continue;
+      if (stage == 0) {
+        kernels.splat(w, begin, end);
+      } else if (stage == 2) {
+        kernels.across(leave, w.all, begin, end, w.used);
+      } else {
+        kernels.across(enter, w.used, begin, end, w.all);
+        for (int i = 0; i < d - 1; ++i) {
+          const int64_t axis = w.transposed ? d - 2 - i : i;
+          kernels.chains(lattice.chains + axis * (lattice.vertices + lattice.slabs) + begin + slab,
+                         ~static_cast<int32_t>(lattice.vertices), w.all);
+        }
+      }
     }
 }
 

@@ -20,58 +20,34 @@ const FilterKernels<S>& kernels() {
 
 }  // namespace
 
-SweepPlan sweep_plan(int dims, int64_t reach, bool transposed) {
-  SweepPlan plan;
-  plan.stages = dims + 2;
-  plan.lag[0] = 0, plan.axis[0] = -1;
-  int64_t before = 0;
-  for (int j = 1; j < plan.stages; ++j) {
-    plan.axis[j] = transposed ? dims + 1 - j : j - 1;
-    const int64_t here = plan.axis[j] == dims ? reach : 1;
-    plan.lag[j] = plan.lag[j - 1] + std::max(before, here);
-    before = here;
-  }
-  return plan;
-}
-
 template <class S>
-Sweep<S> sweep_of(const LatticeView<Accumulator<S>>& view, int blocks, bool transposed) {
-  Sweep<S> sweep{};
-  sweep.starts = view.starts, sweep.list_points = view.list_points;
-  sweep.neighbours = view.neighbours, sweep.slab_starts = view.slab_starts;
-  sweep.list_weights = view.list_weights;
-  sweep.vertices = view.vertices;
-  sweep.blocks = blocks;
-  sweep.plan = sweep_plan(view.dims, view.reach, transposed);
-  return sweep;
-}
-
-template <class S>
-S* run_sweep(const Sweep<S>& sweep, int64_t slabs) {
-  const SweepPlan& plan = sweep.plan;
-  const int last_stage = plan.stages - 1;
-  const int64_t row = row_size(sweep.blocks), lag = plan.lag[last_stage];
-  for (S* buffer : sweep.buffer) std::fill_n(buffer + sweep.vertices * row, row, S{});
+void run_sweep(const Sweep<S>& sweep) {
+  const auto& lattice = sweep.lattice;
+  const int64_t row = row_size(sweep.blocks), slabs = lattice.slabs;
+  std::fill_n(sweep.used + lattice.used * row, row, S{});
+  std::fill_n(sweep.all + lattice.vertices * row, row, S{});
   // Cuts at slabs with an equal share of vertices on each side of them; stages do less and less of
   // the slabs before and after a cut, and what they leave out is done when both sides are there.
   constexpr int kMostParts = 64;
+  constexpr int64_t lag = kSweepStages - 1;
   int64_t cut[kMostParts + 1] = {0};
   int parts = 0;
   const int wanted = std::min(num_threads(), kMostParts);
   for (int i = 1; i < wanted; ++i) {
-    const int64_t goal = sweep.vertices * i / wanted;
-    const int64_t here = std::upper_bound(sweep.slab_starts, sweep.slab_starts + slabs + 1, goal) -
-                         sweep.slab_starts - 1;
+    const int64_t goal = lattice.vertices * i / wanted;
+    const int64_t here =
+        std::upper_bound(lattice.slab_starts, lattice.slab_starts + slabs + 1, goal) -
+        lattice.slab_starts - 1;
     if (here - cut[parts] > 2 * lag && slabs - here > 2 * lag) cut[++parts] = here;
   }
   cut[++parts] = slabs;
   const auto wedge = [&](int64_t slab, int stage) {
-    return slab == 0 || slab == slabs ? 0 : plan.lag[stage];
+    return slab == 0 || slab == slabs ? 0 : stage;
   };
   parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       SweepRange range;
-      for (int j = 0; j <= last_stage; ++j) {
+      for (int j = 0; j < kSweepStages; ++j) {
         range.first[j] = cut[i] + wedge(cut[i], j);
         range.last[j] = cut[i + 1] - wedge(cut[i + 1], j);
       }
@@ -81,27 +57,23 @@ S* run_sweep(const Sweep<S>& sweep, int64_t slabs) {
   parallel_for(1, parts, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       SweepRange range;
-      for (int j = 0; j <= last_stage; ++j) {
-        range.first[j] = cut[i] - plan.lag[j];
-        range.last[j] = cut[i] + plan.lag[j];
+      for (int j = 0; j < kSweepStages; ++j) {
+        range.first[j] = cut[i] - j;
+        range.last[j] = cut[i] + j;
       }
       kernels<S>().sweep(sweep, range);
     }
   });
-  return sweep.buffer[last_stage % 2];
 }
 
 template <class Real>
 void filter_ones(const LatticeView<Real>& view) {
-  Scratch<Real> ones(view.batch * view.points), even(view.vertices + 1), odd(view.vertices + 1);
+  Scratch<Real> ones(view.batch * view.points), used(view.used + 1), all(view.vertices + 1);
   std::fill_n(ones.data(), view.batch * view.points, Real(1));
-  Sweep<Real> sweep = sweep_of<Real>(view, 0, false);
-  sweep.points = ones.data();
-  sweep.buffer[0] = even.data(), sweep.buffer[1] = odd.data();
-  const Real* result = run_sweep(sweep, view.slabs);
+  run_sweep(Sweep<Real>{view, view.list_weights, false, 0, ones.data(), used.data(), all.data()});
   const auto factor = static_cast<Real>(baseline::raw_slice_scale(view.dims));
   parallel_for(0, view.batch * view.points, kGrain, [&](int64_t begin, int64_t end) {
-    kernels<Real>().slice(result, view.corners, view.weights, view.dims + 1, 1, 0, begin, end,
+    kernels<Real>().slice(used.data(), view.corners, view.weights, view.dims + 1, 1, 0, begin, end,
                           factor, view.mass, 0);
   });
 }
@@ -118,10 +90,7 @@ void filter_cpu(const FilterParams<Real>& p) {
     const int blocks = channels == 1 ? 0 : (channels + kBlockChannels - 1) / kBlockChannels;
     const int64_t row = row_size(blocks);
     Scratch<Real> rows(view.batch * view.points * row);
-    Scratch<Real> even((view.vertices + 1) * row), odd((view.vertices + 1) * row);
-    Sweep<Real> sweep = sweep_of<Real>(view, blocks, p.transposed);
-    sweep.points = rows.data();
-    sweep.buffer[0] = even.data(), sweep.buffer[1] = odd.data();
+    Scratch<Real> blurred((view.used + 1) * row), aside((view.vertices + 1) * row);
     const auto planes = [&](auto* values, int64_t image) {
       return values + (image * p.channels + first) * view.points;
     };
@@ -130,10 +99,11 @@ void filter_cpu(const FilterParams<Real>& p) {
         kernels<Real>().pack(planes(p.values, b), view.points, channels, blocks, begin, end,
                              nullptr, rows.data() + b * view.points * row);
       });
-    const Real* result = run_sweep(sweep, view.slabs);
+    run_sweep(Sweep<Real>{view, view.list_weights, p.transposed, blocks, rows.data(),
+                          blurred.data(), aside.data()});
     for (int64_t b = 0; b < view.batch; ++b)
       parallel_for(0, view.points, kGrain, [&](int64_t begin, int64_t end) {
-        kernels<Real>().slice(result, view.corners + b * view.points * corners,
+        kernels<Real>().slice(blurred.data(), view.corners + b * view.points * corners,
                               view.weights + b * view.points * corners, corners, channels, blocks,
                               begin, end, factor, planes(p.output, b), view.points);
       });
@@ -155,7 +125,7 @@ void filter_gradient_cpu(const FilterGradientParams<Real>& p) {
     const int blocks = channels == 1 ? 0 : (channels + kBlockChannels - 1) / kBlockChannels;
     const int64_t row = row_size(blocks);
     Scratch<Real> forth(total * row), back(total * row);
-    Scratch<Real> even((view.vertices + 1) * row), odd((view.vertices + 1) * row);
+    Scratch<Real> blurred((view.used + 1) * row), aside((view.vertices + 1) * row);
     const auto pack = [&](const Real* planes, Real* rows) {
       for (int64_t b = 0; b < view.batch; ++b)
         parallel_for(0, view.points, kGrain, [&](int64_t begin, int64_t end) {
@@ -167,13 +137,12 @@ void filter_gradient_cpu(const FilterGradientParams<Real>& p) {
     pack(p.grad, back.data());
     // <grad, K values> in the weights of the slice, then in those of the splat.
     for (const bool transposed : {false, true}) {
-      Sweep<Real> sweep = sweep_of<Real>(view, blocks, transposed);
-      sweep.points = transposed ? back.data() : forth.data();
-      sweep.buffer[0] = even.data(), sweep.buffer[1] = odd.data();
-      const Real* result = run_sweep(sweep, view.slabs);
+      run_sweep(Sweep<Real>{view, view.list_weights, transposed, blocks,
+                            transposed ? back.data() : forth.data(), blurred.data(), aside.data()});
       parallel_for(0, total, kGrain, [&](int64_t begin, int64_t end) {
-        kernels<Real>().dot(result, view.corners, corners, transposed ? forth.data() : back.data(),
-                            blocks, begin, end, factor, grad_weights.data());
+        kernels<Real>().dot(blurred.data(), view.corners, corners,
+                            transposed ? forth.data() : back.data(), blocks, begin, end, factor,
+                            grad_weights.data());
       });
     }
   }
@@ -187,13 +156,9 @@ void filter_gradient_cpu(const FilterGradientParams<Real>& p) {
     });
 }
 
-#define PF_INSTANTIATE(S)                                                    \
-  template Sweep<S> sweep_of(const LatticeView<Accumulator<S>>&, int, bool); \
-  template S* run_sweep(const Sweep<S>&, int64_t);
-PF_INSTANTIATE(Half)
-PF_INSTANTIATE(float)
-PF_INSTANTIATE(double)
-#undef PF_INSTANTIATE
+template void run_sweep(const Sweep<Half>&);
+template void run_sweep(const Sweep<float>&);
+template void run_sweep(const Sweep<double>&);
 template void filter_ones(const LatticeView<float>&);
 template void filter_ones(const LatticeView<double>&);
 template void filter_cpu(const FilterParams<float>&);

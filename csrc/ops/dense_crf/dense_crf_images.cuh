@@ -70,7 +70,7 @@ void image_crf(Run& run, const ImageCrfParams<Real>& p, LatticeError* failure) {
   field.kernels[0].lattice = memory.words;
   field.kernels[1].sigma_x = field.kernels[1].sigma_y = grid_sigma;
   const LatticeSizes sizes[2] = {
-      {built.dims, p.batch, built.points, lattice.vertices, 0, sizeof(Real)}, {}};
+      {built.dims, p.batch, built.points, lattice.vertices, lattice.vertices, 0, sizeof(Real)}, {}};
   mean_field(run, field, sizes);
 }
 

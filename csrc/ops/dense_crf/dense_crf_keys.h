@@ -47,14 +47,19 @@ inline uint64_t hash(const Key<W>& key) {
   return h ^ h >> 32;
 }
 
-// What a step of `amount` in every coordinate but `axis`, and of `own` in that, adds to a key.
+// What a step along an axis, forward (1) or backward (-1), adds to a key: d to that coordinate, -1
+// to all others.
 template <int W>
-inline Key<W> key_step(const KeyLayout& layout, int64_t amount, int axis, int64_t own) {
+inline Key<W> key_step(const KeyLayout& layout, int axis, int64_t sign) {
+  const int d = layout.dims;
   Key<W> step{};
-  for (int c = 0; c <= layout.dims; ++c)
-    if (layout.is_stored(c))
-      step.word[layout.field_word[c]] += static_cast<uint64_t>(c == axis ? own : amount)
-                                         << layout.field_shift[c];
+  const auto add = [&](int field, int64_t amount) {
+    step.word[layout.field_word[field]] += static_cast<uint64_t>(sign * amount)
+                                           << layout.field_shift[field];
+  };
+  for (int c = 0; c < d; ++c)
+    if (layout.is_stored(c)) add(c, c == axis ? d : -1);
+  add(d, (axis == d) - (axis == 0));
   return step;
 }
 

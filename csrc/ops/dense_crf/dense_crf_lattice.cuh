@@ -128,23 +128,20 @@ struct HeaderWords {
   int32_t at[kLatticeHeader];
 };
 
-// Of a lattice without slabs.
-constexpr int64_t kNoReach = 1;
-
 inline HeaderWords header_of(const LatticeSizes& sizes) {
   HeaderWords header{};
   header.at[kWordDims] = int32_t(sizes.dims);
   header.at[kWordBatch] = int32_t(sizes.batch);
   header.at[kWordPoints] = int32_t(sizes.points);
   header.at[kWordVertices] = int32_t(sizes.vertices);
+  header.at[kWordUsed] = int32_t(sizes.used);
   header.at[kWordReal] = int32_t(sizes.real);
-  header.at[kWordReach] = kNoReach;
   return header;
 }
 
 template <class Real>
 LatticeView<Real> lattice_in(const int32_t* words, const LatticeSizes& sizes) {
-  return lattice_view<Real>(const_cast<int32_t*>(words), sizes, kNoReach);
+  return lattice_view<Real>(const_cast<int32_t*>(words), sizes);
 }
 
 __global__ void __launch_bounds__(kThreads) write_header(HeaderWords header, int32_t* words) {
@@ -191,12 +188,13 @@ LatticeView<Real> build_lattice(Run& run, const LatticeParams<Real>& p, LatticeM
   Vertices vertices{take_different(run, words, layout, sorted, corners), sorted.different, nullptr};
   if (p.closed) vertices = close_by_ring(run, vertices, layout);
   if (!run.good()) return {};
-  const LatticeSizes sizes{p.dims, p.batch, p.points, vertices.count, 0, sizeof(Real)};
+  const LatticeSizes sizes{p.dims,         p.batch, p.points,    vertices.count,
+                           vertices.count, 0,       sizeof(Real)};
   const int64_t length = lattice_words(sizes), links = sizes.vertices * (sizes.dims + 1);
   int32_t* block = memory.allocate(length);
   run.zero(block, length);
   run.launch(write_header, 1, header_of(sizes), block);
-  const auto lattice = lattice_view<Real>(block, sizes, kNoReach);
+  const auto lattice = lattice_view<Real>(block, sizes);
   const VertexOfSorted vertex{sorted, vertices.renamed};
   run.launch(list_corners<Real>, run.blocks_for(corners), vertex, weight, lattice);
   run.launch(find_starts<Real>, run.blocks_for(sizes.vertices + 1), vertex, lattice);

@@ -118,20 +118,28 @@ struct Finder {
   // Word w of the keys: from one remainder to the next all coordinates grow by 1, but that of rank
   // d - k, which goes back by d.
   void pack(const Int* base, const Int* rank, int w, Corners<W, kLanes>& found) const {
+    const auto in_field = [&](const Int& value, int field) {
+      return __builtin_convertvector(value, Keys) << layout.field_shift[field];
+    };
+    const bool has_slab = layout.field_word[dims] == w;
     Keys key = {}, ones = {};
-    for (int c = 0; c <= dims; ++c)
+    if (has_slab) {
+      const V slab = Ops::to_real(base[dims] - base[0]) / static_cast<Compute>(dims + 1);
+      key = in_field(Ops::to_int(slab) - layout.low[dims], dims);
+    }
+    for (int c = 0; c < dims; ++c)
       if (layout.is_stored(c) && layout.field_word[c] == w) {
-        key += __builtin_convertvector(base[c] - layout.low[c], Keys) << layout.field_shift[c];
+        key += in_field(base[c] - layout.low[c], c);
         ones += uint64_t{1} << layout.field_shift[c];
       }
     for (int k = 0; k <= dims; ++k) {
       store(found.key[k][w], key);
+      const auto goes_back = [&](int c) { return Ops::equal(rank[c], Int{} + (dims - k)); };
       Keys back = {};
-      for (int c = 0; c <= dims; ++c)
-        if (layout.is_stored(c) && layout.field_word[c] == w)
-          back += __builtin_convertvector(Ops::equal(rank[c], Int{} + (dims - k)), Keys)
-                  << layout.field_shift[c];
+      for (int c = 0; c < dims; ++c)
+        if (layout.is_stored(c) && layout.field_word[c] == w) back += in_field(goes_back(c), c);
       key += ones - back * static_cast<uint64_t>(dims + 1);
+      if (has_slab) key += in_field(goes_back(0) - goes_back(dims), dims);
     }
   }
 };

@@ -54,10 +54,12 @@ struct Division {
 // equal. Comes before the arrays are written.
 template <class Real>
 void clear_gaps(int32_t* words, const LatticeSizes& sizes, const LatticeView<Real>& view) {
-  const void* ends[] = {
-      view.weights,    view.starts,      view.list_points, view.list_weights,
-      view.neighbours, view.slab_starts, view.mass,        words + lattice_words(sizes)};
+  const void* ends[] = {view.weights,      view.starts,     view.list_points,
+                        view.list_weights, view.neighbours, view.chains,
+                        view.slab_starts,  view.mass,       view.used_starts,
+                        view.vertex_of,    view.used_of,    words + lattice_words(sizes)};
   for (const void* end : ends) {
+    if (end == nullptr) continue;
     const int64_t at = static_cast<const int32_t*>(end) - words;
     std::fill(words + at - kLatticeGrain, words + at, 0);
   }
@@ -110,11 +112,11 @@ template <class Real, int W>
 class Builder {
  public:
   Builder(const LatticeParams<Real>& p, const KeyLayout& layout, const WordBits& bits,
-          int64_t top_values, bool exact, LatticeMemory& memory)
+          int64_t slab_values, bool exact, LatticeMemory& memory)
       : p_(p),
         layout_(layout),
         bits_(bits),
-        top_values_(top_values),
+        slab_values_(slab_values),
         exact_(exact),
         memory_(memory),
         corners_(p.batch * p.points * (p.dims + 1)) {}
@@ -170,7 +172,7 @@ class Builder {
       int64_t room = power_of_two_from(8 * count);
       while (!close(sorted, count, room)) room *= 4;
     } else {
-      finish(sorted, count);
+      finish(sorted, count, sorted, count);
     }
     return true;
   }
@@ -187,7 +189,8 @@ class Builder {
     parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t s = 0; s < steps && !full; ++s) {
         const int axis = static_cast<int>(s / 2);
-        const Key<W> step = s + 1 == steps ? Key<W>{} : step_along(axis, s % 2 == 0 ? 1 : -1);
+        const Key<W> step =
+            s + 1 == steps ? Key<W>{} : key_step<W>(layout_, axis, s % 2 == 0 ? 1 : -1);
         if (!kernels().insert_steps(table, used, begin, end, step, s * count)) full = true;
       }
     });
@@ -196,21 +199,8 @@ class Builder {
     Scratch<Entry> entries(total), aside(total);
     collect(table, entries.data());
     const Entry* sorted = sort(entries.data(), aside.data(), total);
-    // Where the vertices in use are now: both lists are sorted.
-    Scratch<int32_t> moved(count);
-    for (int64_t i = 0, j = 0; i < count; ++i, ++j) {
-      while (!(sorted[j].key == used[i].key)) ++j;
-      moved.data()[i] = static_cast<int32_t>(j);
-    }
-    parallel_for(0, corners_, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t e = begin; e < end; ++e) slots_[e] = moved.data()[slots_[e]];
-    });
-    finish(sorted, total);
+    finish(sorted, total, used, count);
     return true;
-  }
-
-  Key<W> step_along(int axis, int64_t sign) const {
-    return key_step<W>(layout_, -sign, axis, sign * p_.dims);
   }
 
   static int64_t count_entries(const KeyTable<W>& table) {
@@ -277,34 +267,54 @@ class Builder {
     });
   }
 
-  // `slots_` are vertices by now.
-  void finish(const Entry* sorted, int64_t count) {
-    // Slabs of one value of the top coordinate, or more if there are very many values.
+  // `slots_` are used vertices by now.
+  void finish(const Entry* sorted, int64_t count, const Entry* used, int64_t used_count) {
+    // Slabs of one value of the field, or more if there are very many values.
     int coarse = 0;
-    while (p_.batch * ((top_values_ >> coarse) + 1) > std::max<int64_t>(count, 1024)) ++coarse;
-    const int64_t image_slabs = (top_values_ >> coarse) + 1;
-    const int64_t reach = (p_.dims + (int64_t{1} << coarse) - 1) >> coarse;
-    const LatticeSizes sizes{
-        p_.dims, p_.batch, p_.points, count, p_.batch * image_slabs, int64_t{sizeof(Real)}};
+    while (p_.batch * ((slab_values_ >> coarse) + 1) > std::max<int64_t>(count, 1024)) ++coarse;
+    const int64_t image_slabs = (slab_values_ >> coarse) + 1;
+    const LatticeSizes sizes{p_.dims,
+                             p_.batch,
+                             p_.points,
+                             count,
+                             used_count,
+                             p_.batch * image_slabs,
+                             int64_t{sizeof(Real)}};
     int32_t* words = memory_.allocate(lattice_words(sizes));
-    const auto view = lattice_view<Real>(words, sizes, reach);
+    const auto view = lattice_view<Real>(words, sizes);
     clear_gaps(words, sizes, view);
-    write_lattice_header(words, sizes, reach);
+    write_lattice_header(words, sizes);
     find_slabs(sorted, count, coarse, image_slabs, view);
     {
       Scratch<Key<W>> keys(count + 1);
       for (int64_t i = 0; i < count; ++i) keys.data()[i] = sorted[i].key;
       std::memset(keys.data() + count, 0xff, sizeof(Key<W>));
-      find_neighbours(keys.data(), view);
+      link(keys.data(), view);
     }
+    if (sizes.is_numbered_apart()) number_apart(sorted, used, view);
     list_points(view);
     filter_ones(view);
+  }
+
+  // Both lists are sorted.
+  static void number_apart(const Entry* sorted, const Entry* used, const LatticeView<Real>& view) {
+    int64_t u = 0;
+    for (int64_t v = 0; v < view.vertices; ++v) {
+      const bool is_used = u < view.used && sorted[v].key == used[u].key;
+      view.used_of[v] = static_cast<int32_t>(is_used ? u : view.used);
+      if (is_used) view.vertex_of[u++] = static_cast<int32_t>(v);
+    }
+    view.used_of[view.vertices] = static_cast<int32_t>(view.used);
+    for (int64_t slab = 0; slab <= view.slabs; ++slab)
+      view.used_starts[slab] = static_cast<int32_t>(
+          std::lower_bound(view.vertex_of, view.vertex_of + view.used, view.slab_starts[slab]) -
+          view.vertex_of);
   }
 
   void find_slabs(const Entry* sorted, int64_t count, int coarse, int64_t image_slabs,
                   const LatticeView<Real>& view) const {
     const int word = layout_.field_word[p_.dims], shift = layout_.field_shift[p_.dims];
-    const uint64_t values = (uint64_t{1} << bits_for(top_values_)) - 1;
+    const uint64_t values = (uint64_t{1} << bits_for(slab_values_)) - 1;
     int64_t slab = 0;
     for (int64_t i = 0; i < count; ++i) {
       const Key<W>& key = sorted[i].key;
@@ -316,52 +326,53 @@ class Builder {
     while (slab <= view.slabs) view.slab_starts[slab++] = static_cast<int32_t>(count);
   }
 
-  // Along an axis keys differ by a constant, so a walk through the vertices meets their neighbours
-  // in order. The walks along three axes go side by side, because each waits for its own memory.
-  void find_neighbours(const Key<W>* keys, const LatticeView<Real>& view) const {
+  // The two axes that lead out of slabs, then the others in threes.
+  void link(const Key<W>* keys, const LatticeView<Real>& view) const {
     const int64_t count = view.vertices;
-    const int axes = p_.dims + 1;
-    parallel_for(0, axes * count * 2, kGrain * 16, [&](int64_t begin, int64_t end) {
-      std::fill(view.neighbours + begin, view.neighbours + end, static_cast<int32_t>(count));
-    });
-    const Division parts(count, 4 * kGrain);
-    parts.run([&](int64_t, int64_t begin, int64_t end) {
-      int axis = 0;
-      for (; axis + 3 <= axes; axis += 3) walk<3>(keys, view, axis, begin, end);
-      for (; axis < axes; ++axis) walk<1>(keys, view, axis, begin, end);
-    });
+    Scratch<int32_t> next(3 * count);
+    const int across[] = {0, p_.dims};
+    find_next<2>(keys, count, across, next.data());
+    for (int a = 0; a < 2; ++a)
+      list_pairs(next.data() + a * count, count, view.neighbours + 2 * a * count);
+    const auto along = [&](auto axes, int first) {
+      constexpr int kAxes = decltype(axes)::value;
+      int inner[kAxes];
+      for (int a = 0; a < kAxes; ++a) inner[a] = first + a;
+      find_next<kAxes>(keys, count, inner, next.data());
+      list_chains<kAxes>(next.data(), view, view.chains + (first - 1) * (count + view.slabs));
+    };
+    int axis = 1;
+    for (; axis + 3 <= p_.dims; axis += 3) along(std::integral_constant<int, 3>{}, axis);
+    for (; axis < p_.dims; ++axis) along(std::integral_constant<int, 1>{}, axis);
   }
 
-  // Without a branch, which would be foreseen wrongly every other time.
-  static int32_t* choose(bool first, int32_t* a, int32_t* b) {
-    const auto x = reinterpret_cast<uintptr_t>(a), y = reinterpret_cast<uintptr_t>(b);
-    return reinterpret_cast<int32_t*>(y ^ ((x ^ y) & (uintptr_t{0} - first)));
+  // next: (axes, M), the neighbours of vertices along +axis. Along an axis keys differ by a
+  // constant, so a walk through the vertices meets their neighbours in order. The walks along a few
+  // axes go side by side, because each waits for its own memory.
+  template <int kAxes>
+  void find_next(const Key<W>* keys, int64_t count, const int* axes, int32_t* next) const {
+    Division(count, 4 * kGrain).run([&](int64_t, int64_t begin, int64_t end) {
+      find_next<kAxes>(keys, count, axes, begin, end, next);
+    });
   }
 
   template <int kAxes>
-  void walk(const Key<W>* keys, const LatticeView<Real>& view, int first_axis, int64_t begin,
-            int64_t end) const {
-    const int64_t count = view.vertices;
+  void find_next(const Key<W>* keys, int64_t count, const int* axes, int64_t begin, int64_t end,
+                 int32_t* next) const {
     Key<W> step[kAxes];
     int64_t here[kAxes], there[kAxes];
-    int32_t* pairs[kAxes];
-    int32_t unused;
     for (int a = 0; a < kAxes; ++a) {
-      step[a] = step_along(first_axis + a, 1);
+      step[a] = key_step<W>(layout_, axes[a], 1);
       here[a] = begin;
       const Key<W> first = keys[begin] + step[a];
       there[a] = std::lower_bound(keys, keys + count, first,
                                   [](const Key<W>& x, const Key<W>& y) { return x < y; }) -
                  keys;
-      pairs[a] = view.neighbours + 2 * count * (first_axis + a);
     }
     const auto advance = [&](int a) {
       const Key<W> wanted = keys[here[a]] + step[a];
       const bool found = keys[there[a]] == wanted, below = keys[there[a]] < wanted;
-      int32_t* plus = choose(found, pairs[a] + 2 * here[a] + 1, &unused);
-      int32_t* minus = choose(found, pairs[a] + 2 * there[a], &unused);
-      *plus = static_cast<int32_t>(there[a]);
-      *minus = static_cast<int32_t>(here[a]);
+      next[a * count + here[a]] = static_cast<int32_t>(chosen(found, there[a], count));
       there[a] += below;
       here[a] += !below;
     };
@@ -375,8 +386,68 @@ class Builder {
       while (here[a] < end) advance(a);
   }
 
+  // Without a branch, which would be foreseen wrongly every other time.
+  static int64_t chosen(bool first, int64_t a, int64_t b) {
+    return b ^ ((a ^ b) & -static_cast<int64_t>(first));
+  }
+
+  // pairs: (M, 2)
+  static void list_pairs(const int32_t* next, int64_t count, int32_t* pairs) {
+    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t v = begin; v < end; ++v) {
+        pairs[2 * v] = static_cast<int32_t>(count);
+        pairs[2 * v + 1] = next[v];
+      }
+    });
+    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+      int32_t unused;
+      int32_t* const from[2] = {&unused, pairs};
+      for (int64_t v = begin; v < end; ++v) {
+        const bool found = next[v] != count;
+        from[found][chosen(found, 2 * int64_t{next[v]}, 0)] = static_cast<int32_t>(v);
+      }
+    });
+  }
+
+  // Along an axis within a slab vertices have ever smaller numbers. So how far it is from each to
+  // the end of its chain is known once those before it are, and places are given from the last one
+  // on: to the first of each chain, and from one to the next. What stands alone takes no place.
+  // next: (axes, M); chains: (axes, M + S)
+  template <int kAxes>
+  static void list_chains(const int32_t* next, const LatticeView<Real>& view, int32_t* chains) {
+    const int64_t none = view.vertices;
+    Scratch<int32_t> lengths(kAxes * (none + 1)), places(kAxes * none);
+    for (int a = 0; a < kAxes; ++a) lengths.data()[a * (none + 1) + none] = 0;
+    parallel_for(0, view.slabs, 8, [&](int64_t first, int64_t last) {
+      for (int64_t slab = first; slab < last; ++slab) {
+        const int64_t begin = view.slab_starts[slab], end = view.slab_starts[slab + 1];
+        const int32_t* after[kAxes];
+        int32_t *length[kAxes], *place[kAxes], *list[kAxes], taken[kAxes] = {};
+        for (int a = 0; a < kAxes; ++a) {
+          after[a] = next + a * none;
+          length[a] = lengths.data() + a * (none + 1);
+          place[a] = places.data() + a * none;
+          list[a] = chains + a * (none + view.slabs) + begin + slab;
+          std::fill(place[a] + begin, place[a] + end, -1);
+        }
+        for (int64_t v = begin; v < end; ++v)
+          for (int a = 0; a < kAxes; ++a) length[a][v] = 1 + length[a][after[a][v]];
+        for (int64_t v = end - 1; v >= begin; --v)
+          for (int a = 0; a < kAxes; ++a) {
+            const bool is_last = after[a][v] == none, is_first = place[a][v] < 0;
+            const auto here = static_cast<int32_t>(chosen(is_first, taken[a], place[a][v]));
+            list[a][here] = static_cast<int32_t>(v) ^ -static_cast<int32_t>(is_last);
+            taken[a] += length[a][v] & -static_cast<int32_t>(is_first && !is_last);
+            place[a][chosen(is_last, v, after[a][v])] = here + 1;
+          }
+        for (int a = 0; a < kAxes; ++a)
+          std::fill(list[a] + taken[a], list[a] + (end - begin) + 1, static_cast<int32_t>(~none));
+      }
+    });
+  }
+
   void list_points(const LatticeView<Real>& view) const {
-    const int64_t count = view.vertices, points = p_.batch * p_.points;
+    const int64_t count = view.used, points = p_.batch * p_.points;
     const int corners = p_.dims + 1;
     const Division parts(points, 4 * kGrain);
     Scratch<int32_t> places(parts.tasks * count);
@@ -418,7 +489,7 @@ class Builder {
   const LatticeParams<Real>& p_;
   const KeyLayout& layout_;
   const WordBits& bits_;
-  const int64_t top_values_;
+  const int64_t slab_values_;
   const bool exact_;
   LatticeMemory& memory_;
   const int64_t corners_;
@@ -428,26 +499,26 @@ class Builder {
 
 template <class Real>
 LatticeError build_empty(const LatticeParams<Real>& p, LatticeMemory& memory) {
-  const LatticeSizes sizes{p.dims, p.batch, p.points, 0, 0, int64_t{sizeof(Real)}};
+  const LatticeSizes sizes{p.dims, p.batch, p.points, 0, 0, 0, int64_t{sizeof(Real)}};
   int32_t* words = memory.allocate(lattice_words(sizes));
-  const auto view = lattice_view<Real>(words, sizes, 1);
+  const auto view = lattice_view<Real>(words, sizes);
   clear_gaps(words, sizes, view);
-  write_lattice_header(words, sizes, 1);
+  write_lattice_header(words, sizes);
   view.starts[0] = view.slab_starts[0] = 0;
   return LatticeError::kNone;
 }
 
 }  // namespace
 
-void write_lattice_header(int32_t* words, const LatticeSizes& sizes, int64_t reach) {
+void write_lattice_header(int32_t* words, const LatticeSizes& sizes) {
   std::fill_n(words, kLatticeHeader, 0);
   words[kWordDims] = static_cast<int32_t>(sizes.dims);
   words[kWordBatch] = static_cast<int32_t>(sizes.batch);
   words[kWordPoints] = static_cast<int32_t>(sizes.points);
   words[kWordVertices] = static_cast<int32_t>(sizes.vertices);
+  words[kWordUsed] = static_cast<int32_t>(sizes.used);
   words[kWordSlabs] = static_cast<int32_t>(sizes.slabs);
   words[kWordReal] = static_cast<int32_t>(sizes.real);
-  words[kWordReach] = static_cast<int32_t>(reach);
 }
 
 template <class Real>
@@ -462,7 +533,6 @@ LatticeError build_lattice_cpu(const LatticeParams<Real>& p, LatticeMemory& memo
   int32_t low[kMostFeatures + 1];
   int bits[kMostFeatures + 1];
   bool exact = false;
-  int64_t top_values = 1;
   // Vertices are less than d + 1 from their points in each coordinate, neighbours that much
   // further.
   const double margin = (p.dims + 1.0) * (p.closed ? 3 : 2) + 2;
@@ -472,8 +542,14 @@ LatticeError build_lattice_cpu(const LatticeParams<Real>& p, LatticeMemory& memo
     exact = exact || from < -kFarthestInFloat || to > kFarthestInFloat;
     low[c] = static_cast<int32_t>(from);
     bits[c] = bits_for(static_cast<int64_t>(to - from) + 1);
-    if (c == p.dims) top_values = static_cast<int64_t>(to - from) + 1;
   }
+  const auto slab_of = [&](double last, double first) {
+    return static_cast<int64_t>(std::floor((last - first) / (p.dims + 1)));
+  };
+  const int64_t low_slab = slab_of(bounds.low[p.dims] - margin, bounds.high[0] + margin);
+  const int64_t slab_values =
+      slab_of(bounds.high[p.dims] + margin, bounds.low[0] - margin) - low_slab + 1;
+  low[p.dims] = static_cast<int32_t>(low_slab), bits[p.dims] = bits_for(slab_values);
   KeyLayout layout;
   const int image_bits = bits_for(p.batch);
   if (!baseline::lay_out_keys(p.dims, low, bits, image_bits, layout)) return LatticeError::kTooFar;
@@ -488,7 +564,7 @@ LatticeError build_lattice_cpu(const LatticeParams<Real>& p, LatticeMemory& memo
     }
   used.last[0] += image_bits;
   const auto build = [&](auto width) {
-    Builder<Real, decltype(width)::value>(p, layout, used, top_values, exact, memory).build();
+    Builder<Real, decltype(width)::value>(p, layout, used, slab_values, exact, memory).build();
   };
   if (layout.words == 1) {
     build(std::integral_constant<int, 1>{});
@@ -506,8 +582,8 @@ template <class Real>
 int64_t most_lattice_words(const LatticeParams<Real>& p) {
   const int64_t corners = p.batch * p.points * (p.dims + 1);
   const int64_t vertices = p.closed ? corners * (2 * p.dims + 3) : corners;
-  return lattice_words(
-      {p.dims, p.batch, p.points, vertices, vertices + 1024 + p.batch, int64_t{sizeof(Real)}});
+  return lattice_words({p.dims, p.batch, p.points, vertices, corners, vertices + 1024 + p.batch,
+                        int64_t{sizeof(Real)}});
 }
 
 template LatticeError build_lattice_cpu(const LatticeParams<float>&, LatticeMemory&);

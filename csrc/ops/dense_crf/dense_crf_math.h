@@ -14,19 +14,21 @@ namespace pyfast {
 
 // --- packed keys ---
 
-// A vertex is known by d of its coordinates: the last one, which is the most significant, then the
-// first d - 1. Each has a field of bits that is wide enough for the neighbours' coordinates too, so
-// that a neighbour's key is the key plus a constant. Above them is the number of the image.
+// A vertex is known by its slab, (k_d - k_0) / (d + 1), which is the most significant, and its
+// first d - 1 coordinates k_i: those of a vertex sum up to 0 and leave one remainder modulo d + 1.
+// Each has a field of bits that is wide enough for the neighbours' too, so that a neighbour's key
+// is the key plus a constant. Above them is the number of the image.
 constexpr int kMostKeyWords = 16;
 
 struct KeyLayout {
   int dims = 0, words = 1;
-  int field_word[kMostFeatures + 1] = {}, field_shift[kMostFeatures + 1] = {};  // by coordinate
-  int32_t low[kMostFeatures + 1] = {};  // what is subtracted from a coordinate
+  // By coordinate; that of the slab is field d.
+  int field_word[kMostFeatures + 1] = {}, field_shift[kMostFeatures + 1] = {};
+  int32_t low[kMostFeatures + 1] = {};  // what a field counts from
   int image_word = 0, image_shift = 0;  // word 0 is the most significant
 
   // Coordinate d - 1 follows from the others; with d = 1 that is coordinate 0.
-  PF_HD bool is_stored(int coordinate) const { return coordinate != dims - 1; }
+  PF_HD bool is_stored(int field) const { return field != dims - 1; }
 };
 
 namespace PF_ISA {
@@ -150,7 +152,7 @@ PF_HD void barycentric_adjoint(int dims, const int32_t* rank, const Real* grad_w
   }
 }
 
-// Lays out fields of bits[c] bits for the coordinates c and of image_bits; false if they do not
+// Lays out fields of bits[c] bits, by coordinate as above, and of image_bits; false if they do not
 // fit.
 PF_HD bool lay_out_keys(int dims, const int32_t* low, const int* bits, int image_bits,
                         KeyLayout& layout) {

@@ -71,14 +71,9 @@ class Term {
     const int64_t points = p_.batch * p_.points();
     for (int g = 0; g < groups_.count; ++g) {
       const int64_t first = int64_t{g} * kGroupChannels;
-      Sweep<S> sweep = sweep_of<S>(view_, groups_.blocks(g), false);
-      sweep.list_weights = list_weights_->data();
-      sweep.points = from + first * points;
-      S* kept = lattice_->data() + first * (view_.vertices + 1);
-      const bool ends_odd = sweep.plan.stages % 2 == 0;
-      sweep.buffer[ends_odd ? 1 : 0] = kept;
-      sweep.buffer[ends_odd ? 0 : 1] = aside_->data();
-      run_sweep(sweep, view_.slabs);
+      run_sweep(Sweep<S>{view_, list_weights_->data(), false, groups_.blocks(g),
+                         from + first * points, lattice_->data() + first * (view_.used + 1),
+                         aside_->data()});
     }
   }
 
@@ -119,12 +114,12 @@ class Term {
     const int64_t points = view_.batch * view_.points, corners = view_.corner_count();
     list_weights_.emplace(corners);
     post_.emplace(points);
-    lattice_.emplace((view_.vertices + 1) * groups_.channels());
+    lattice_.emplace((view_.used + 1) * groups_.channels());
     aside_.emplace((view_.vertices + 1) * row_size(groups_.blocks(0)));
     Real* folded = list_weights_->data();
     const Real* mass = view_.mass;
     const Normalization kind = kernel_.normalization;
-    const int64_t parts = (view_.vertices + kGrain - 1) / kGrain;
+    const int64_t parts = (view_.used + kGrain - 1) / kGrain;
     Scratch<Real> most(parts), before(points);
     parallel_for(0, points, 4 * kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) before.data()[n] = normalizer(kind, true, mass[n]);
@@ -132,7 +127,7 @@ class Term {
     parallel_for(0, parts, 1, [&](int64_t begin, int64_t end) {
       for (int64_t part = begin; part < end; ++part) {
         Real best = 0;
-        for (int64_t v = part * kGrain; v < std::min(view_.vertices, (part + 1) * kGrain); ++v) {
+        for (int64_t v = part * kGrain; v < std::min(view_.used, (part + 1) * kGrain); ++v) {
           Real sum = 0;
           for (int64_t e = view_.starts[v]; e < view_.starts[v + 1]; ++e) {
             folded[e] = view_.list_weights[e] * before.data()[view_.list_points[e]];
@@ -160,7 +155,7 @@ class Term {
         post_->data()[n] = up * normalizer(kind, false, mass[n]);
     });
     term_.lattice = lattice_->data();
-    term_.vertices = view_.vertices;
+    term_.vertices = view_.used;
     term_.corner_count = view_.dims + 1;
     term_.corners = view_.corners, term_.weights = view_.weights;
     term_.post = post_->data();

@@ -90,40 +90,46 @@ void check_values(const Tensor& values) {
 }
 
 // Raises unless a lattice on the CPU is whole, and one of `sizes`.
-void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes, int64_t reach) {
+void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes) {
   const int32_t* words = data<int32_t>(lattice);
   STD_TORCH_CHECK(sizes.real == 8 ? is_lattice<double>(words, lattice.size(0))
                                   : is_lattice<float>(words, lattice.size(0)),
                   "lattice must be what gaussian_lattice returned, unedited");
-  STD_TORCH_CHECK(lattice_sizes(words) == sizes && words[kWordReach] == reach,
+  STD_TORCH_CHECK(lattice_sizes(words) == sizes,
                   "lattice and values must have the same batch, points and dtype");
 }
 
 // What a lattice is known by without a look at its memory; on the CPU its memory is looked at too.
 LatticeSizes checked_lattice(const Tensor& lattice, const Tensor& values, int64_t dims,
-                             int64_t vertices, int64_t slabs, int64_t reach) {
+                             int64_t vertices, int64_t used, int64_t slabs) {
   STD_TORCH_CHECK(lattice.dim() == 1 && lattice.scalar_type() == ScalarType::Int &&
                       lattice.is_contiguous() && lattice.device() == values.device(),
                   "lattice must be what gaussian_lattice returned");
-  const LatticeSizes sizes{dims,           values.size(0),
-                           values.size(2), vertices,
-                           slabs,          values.scalar_type() == ScalarType::Double ? 8 : 4};
-  STD_TORCH_CHECK(dims >= 1 && dims <= kMostFeatures && vertices >= 0 && slabs >= 0 && reach >= 1 &&
+  const LatticeSizes sizes{dims,
+                           values.size(0),
+                           values.size(2),
+                           vertices,
+                           used,
+                           slabs,
+                           values.scalar_type() == ScalarType::Double ? 8 : 4};
+  STD_TORCH_CHECK(lattice.is_cpu() || (slabs == 0 && used == vertices),
+                  "a lattice can be used only where it was made: that of a CPU has slabs");
+  STD_TORCH_CHECK(dims >= 1 && dims <= kMostFeatures && vertices >= 0 && used >= 0 && slabs >= 0 &&
                       lattice.size(0) == lattice_words(sizes),
                   "lattice and values must have the same batch, points and dtype");
-  if (lattice.is_cpu()) expect_lattice(lattice, sizes, reach);
+  if (lattice.is_cpu()) expect_lattice(lattice, sizes);
   return sizes;
 }
 
 // The features are there to get a gradient.
 Tensor gaussian_filter(const Tensor& values, const Tensor& features, const Tensor& lattice,
-                       int64_t dims, int64_t vertices, int64_t slabs, int64_t reach,
+                       int64_t dims, int64_t vertices, int64_t used, int64_t slabs,
                        bool transposed) {
   check_values(values);
   check_alike(features, values);
   STD_TORCH_CHECK(has_shape(features, {values.size(0), dims, values.size(2)}),
                   "features must fit values");
-  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, slabs, reach);
+  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, used, slabs);
   const Tensor dense = as_contiguous(values);
   return dispatch_real(values, [&](auto zero) {
     using Real = decltype(zero);
@@ -189,13 +195,13 @@ Tensor gaussian_exact_backward(const Tensor& grad, const Tensor& values, const T
 }
 
 Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const Tensor& features,
-                                const Tensor& lattice, int64_t dims, int64_t vertices,
-                                int64_t slabs, int64_t reach) {
+                                const Tensor& lattice, int64_t dims, int64_t vertices, int64_t used,
+                                int64_t slabs) {
   check_values(values);
   check_features(features);
   check_alike(features, values);
   check_alike(grad, values);
-  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, slabs, reach);
+  const LatticeSizes sizes = checked_lattice(lattice, values, dims, vertices, used, slabs);
   STD_TORCH_CHECK(has_shape(grad, {values.size(0), values.size(1), values.size(2)}) &&
                       has_shape(features, {values.size(0), dims, values.size(2)}),
                   "grad and features must fit values");
@@ -429,9 +435,8 @@ std::tuple<Tensor, Tensor> dense_crf_steps(const Tensor& unary, const Tensor& im
     STD_TORCH_CHECK(lattice.size(0) >= kLatticeHeader, "lattice must be that of these images");
     const int32_t* words = data<int32_t>(lattice);
     const LatticeSizes found = lattice_sizes(words);
-    expect_lattice(lattice,
-                   {r.dims(), r.batch(), r.points(), found.vertices, found.slabs, sizeof(Real)},
-                   words[kWordReach]);
+    expect_lattice(lattice, {r.dims(), r.batch(), r.points(), found.vertices, found.used,
+                             found.slabs, sizeof(Real)});
     const CrfTerms<Real> terms(r, 0, words);
     mean_field_cpu(mean_field_params(r, 0, r.batch(), terms, to, steps));
     return std::make_tuple(marginals, history);
@@ -465,12 +470,10 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
   m.def("gaussian_lattice(Tensor features, bool closed) -> Tensor");
   m.def(
       "gaussian_filter(Tensor values, Tensor features, Tensor lattice, int dims, int vertices, int "
-      "slabs, int "
-      "reach, "
-      "bool transposed) -> Tensor");
+      "used, int slabs, bool transposed) -> Tensor");
   m.def(
       "gaussian_filter_backward(Tensor grad, Tensor values, Tensor features, Tensor lattice, int "
-      "dims, int vertices, int slabs, int reach) -> Tensor");
+      "dims, int vertices, int used, int slabs) -> Tensor");
   m.def(
       "dense_crf(Tensor unary, Tensor image, Tensor sigmas, Tensor weights, Tensor compatibility, "
       "int iterations, int normalization, int method) -> Tensor");

@@ -94,6 +94,14 @@ struct Lanes<Half, N> {
   }
 };
 
+// A number or vector, or zeros: by its bits, as 0 times infinity is none.
+template <class V>
+inline V where(bool on, const V& v) {
+  using Words = Vec<int32_t, sizeof(V) / 4>;
+  const Words bits = load<Words>(&v) & (Words{} - static_cast<int>(on));
+  return load<V>(&bits);
+}
+
 // Channels are handled eight at a time, sixteen where registers hold as many.
 constexpr int kBlock = 8;
 #if defined(__AVX512F__)
@@ -154,6 +162,13 @@ struct Row {
   void add(Real factor, const Row& other) {
     for (int i = 0; i < kWides; ++i) wide[i] += factor * other.wide[i];
     if constexpr (kRests > 0) rest += factor * other.rest;
+  }
+  // The row, or zeros.
+  Row where(bool on) const {
+    Row row;
+    for (int i = 0; i < kWides; ++i) row.wide[i] = PF_ISA::where(on, wide[i]);
+    if constexpr (kRests > 0) row.rest = PF_ISA::where(on, rest);
+    return row;
   }
   Real dot(const Row& other) const {
     Vec<Real, kBlock> sums{};
