@@ -153,10 +153,11 @@ def edited(lattice, position, value):
 HEADER_WORDS = 7  # the others of the header are not in use
 
 
+@pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_edited_lattice_is_refused_or_computed_with(dtype):
+def test_an_edited_lattice_is_refused_or_computed_with(dtype, closed):
     values, features = arrays(dtype)
-    lattice = _C.gaussian_lattice(features)
+    lattice = _C.gaussian_lattice(features, closed)
     words = len(lattice.view(np.int32))
     places = [*range(HEADER_WORDS), *GENERATOR.integers(HEADER_WORDS, words, 300)]
     said = []
