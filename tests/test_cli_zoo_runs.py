@@ -148,11 +148,14 @@ def test_what_is_wrong_with_pictures_of_one_s_own_is_said(tents, tmp_path):
     assert "expected 1 to 16 (all samples), got 17" in said("channels=3", "batch_size=17")
     assert "has one label, and the model gives 2" in said(name="stn_two_digits.tiny")
     assert "matting has nothing to learn" in said(name="matting")
-    cut = tents / "day" / "3.png"
-    cut.write_bytes(cut.read_bytes()[:500])
-    found = said(*SMALL, "channels=3")
-    assert "1 of 16 samples" in found
-    assert "3.png: expected a picture, got a file that Pillow refuses" in found
+    for number, count in ((3, 16), (4, 4)):  # to learn from, and for tests
+        cut = tents / "day" / f"{number}.png"
+        whole = cut.read_bytes()
+        cut.write_bytes(whole[:500])
+        found = said(*SMALL, "channels=3", "steps=1")
+        assert f"1 of {count} samples" in found
+        assert f"{number}.png: expected a picture, got a file that Pillow refuses" in found
+        cut.write_bytes(whole)
     (tents / "dusk").mkdir()
     assert "no picture in dusk" in said()
     (tmp_path / "empty").mkdir()
@@ -171,6 +174,9 @@ def test_a_folder_of_masks_is_segmented(tmp_path):
     code, output = call("train", "deeplabv2_vgg16.tiny", *pets, "--out", tmp_path / "run")
     assert code == 0, output
     assert json.loads((tmp_path / "run" / "config.json").read_text())["samples"] == 4
+    (tmp_path / "pets" / "masks" / "4.png").write_bytes(b"")  # the one for tests
+    code, output = call("train", "deeplabv2_vgg16.tiny", *pets, "--out", tmp_path / "other")
+    assert (code, "1 of 1 pictures" in output) == (2, True), output
 
 
 def test_a_segmenter_says_which_labels_it_found(tmp_path):

@@ -77,7 +77,16 @@ def train(
     Raises:
         FileExistsError, FileNotFoundError, ValueError, KeyboardInterrupt: see `Trainer.fit`.
         FloatingPointError: a loss is not finite.
+        TypeError: this is no system.
     """
+    from pyfast.zoo.system import System
+
+    if not isinstance(system, System):
+        raise TypeError(
+            f"train: expected a System, got {type(system).__name__}, which says no losses"
+        )
+    if test_data is not None and not len(test_data):  # type: ignore[arg-type]
+        raise ValueError("test_data: expected samples, got none")
     if watch and not evaluate_every:
         raise ValueError(f"evaluate_every: expected steps, since {watch} is watched, got none")
     if tensorboard is None:

@@ -80,6 +80,14 @@ def test_the_page_opens_from_disk(finished):
         write_page(out / "samples")
 
 
+def test_what_cannot_be_trained_or_measured_is_said_before(tmp_path):
+    with pytest.raises(TypeError, match="expected a System, got Linear"):
+        train(torch.nn.Linear(1, 1), tmp_path)
+    with pytest.raises(ValueError, match="test_data: expected samples"):
+        train(Normalised(), tmp_path, test_data=torch.utils.data.TensorDataset(torch.zeros(0, 3)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_curve_leaves_out_what_is_no_number(tmp_path):
     class Undefined(Callback):
         def on_step(self, trainer):

@@ -286,8 +286,8 @@ class Segmenter(System):
     def dataset(self, split: str = "train") -> Dataset[Any]:
         """Pictures (3, H, W) in [0, 1] with labels (H, W): the config's folder, or scenes.
 
-        Files of the folder are all read once for training, so that mistakes in them are known
-        before it starts.
+        Files of the folder, those for tests too, are all read once for training, so that mistakes
+        in them are known before it starts.
         """
         from pyfast.data import Augmented, Scenes, segmentation_folder
 
@@ -299,13 +299,17 @@ class Segmenter(System):
                     f"labels, got classes={config.classes}"
                 )
             return Scenes(split, config.crop)
-        folder = segmentation_folder(
-            config.data, split, classes=config.classes, ignore_label=config.ignore_label
-        )
+        folders = {
+            part: segmentation_folder(
+                config.data, part, classes=config.classes, ignore_label=config.ignore_label
+            )
+            for part in ("train", "test")
+        }
         if split == "test":
-            return folder
-        folder.check()
-        return Augmented(folder, self.transform())
+            return folders[split]
+        for folder in folders.values():
+            folder.check()
+        return Augmented(folders["train"], self.transform())
 
     def transform(self, **options: Any) -> ScaleCropFlip:
         """What happens to a picture before it is learned from."""

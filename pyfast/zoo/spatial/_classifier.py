@@ -134,8 +134,8 @@ class SpatialClassifier(System):
     def dataset(self, split: str = "train") -> Dataset[Any]:
         """Images (C, size, size) in [0, 1] and labels: the config's folder, or generated ones.
 
-        Files of the folder are all read once for training, so that mistakes in them are known
-        before it starts.
+        Files of the folder, those for tests too, are all read once for training, so that mistakes
+        in them are known before it starts.
         """
         config = self.config
         if not config.data:
@@ -145,12 +145,16 @@ class SpatialClassifier(System):
                     f"classes, got classes={config.classes}"
                 )
             return self.generated(split)
-        folder = ClassificationFolder(
-            config.data, split, config.size, config.channels, config.labels
-        )
+        folders = {
+            part: ClassificationFolder(
+                config.data, part, config.size, config.channels, config.labels
+            )
+            for part in ("train", "test")
+        }
         if split == "train":
-            folder.check()
-        return folder
+            for folder in folders.values():
+                folder.check()
+        return folders[split]
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, classes) or (B, places, classes).
