@@ -296,8 +296,10 @@ class Trainer:
         learning = {p: name for name, p in system.named_parameters() if p.requires_grad}
         self._updates = tuple(system.updates())
         names = [update.name for update in self._updates]
-        if len(set(names)) < len(names):
-            raise ValueError(f"updates: expected names that differ, got {', '.join(names)}")
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"updates: expected names that differ, got {', '.join(names) or 'none'}"
+            )
         self._parameters = {u.name: _parameters(u) for u in self._updates}
         everything = dict.fromkeys(p for own in self._parameters.values() for p in own)
         self._others = {
@@ -307,6 +309,11 @@ class Trainer:
         self._schedules: dict[str, Any] = {}
         for update in self._updates:
             own = self._parameters[update.name]
+            if not set(own) <= set(learning):
+                raise ValueError(
+                    f"update {update.name}: expected networks that belong to the system, as "
+                    "self.network does; others are not saved"
+                )
             optimizer = update.make_optimizer((learning[p], p) for p in own)
             if update.schedule is not None:
                 self._schedules[update.name] = update.schedule(optimizer)

@@ -219,6 +219,24 @@ def test_devices_that_cannot_be(device, match, tmp_path):
         Trainer(Regression(), tmp_path, device=device, devices=2)
 
 
+@pytest.mark.parametrize(
+    ("updates", "match"),
+    [
+        ((), "expected names that differ, got none"),
+        (("net", "net"), "got net, net"),
+        (("other",), "update other: expected networks that belong to the system"),
+    ],
+)
+def test_updates_that_cannot_be(updates, match, tmp_path):
+    class Wrong(Regression):
+        def updates(self):
+            networks = {"net": self.net, "other": torch.nn.Linear(1, 1)}
+            return [Update(name, networks[name], self.loss, partial(SGD, lr=1)) for name in updates]
+
+    with pytest.raises(ValueError, match=match):
+        fit(Wrong(), tmp_path)
+
+
 def test_what_a_checkpoint_must_be(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint to go on from"):
         fit(Regression(), tmp_path, resume=True)
