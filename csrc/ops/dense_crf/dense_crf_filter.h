@@ -33,7 +33,7 @@ struct Sweep {
   const Real* list_weights;
   bool transposed;  // axes in reverse order
   int blocks;
-  const S* points;  // (B * N, row)
+  const S* points;  // (B * N, row); null, for one channel: ones
   S* used;          // (U + 1, row), row U is 0: what comes in and goes out at used vertices
   S* all;           // (M + 1, row), row M is 0
 };

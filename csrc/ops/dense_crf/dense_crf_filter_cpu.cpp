@@ -138,14 +138,16 @@ void splat_alone(const Sweep<S>& w, int64_t begin, int64_t end) {
     V sums = {};
     int64_t e = starts[v];
     for (; e < starts[v + 1] && e + 8 <= entries; e += 8) {
-      V values;
-      for (int i = 0; i < 8; ++i) values[i] = widen(w.points[list[e + i]]);
+      V values = V{} + 1;
+      if (w.points != nullptr)
+        for (int i = 0; i < 8; ++i) values[i] = widen(w.points[list[e + i]]);
       values *= load<V>(w.list_weights + e);
       const auto left = static_cast<Count>(starts[v + 1] - e);
       sums += Int{} + left > lane ? values : V{};
     }
     Real sum = add_lanes<Real>(sums);
-    for (; e < starts[v + 1]; ++e) sum += w.list_weights[e] * widen(w.points[list[e]]);
+    for (; e < starts[v + 1]; ++e)
+      sum += w.list_weights[e] * (w.points != nullptr ? widen(w.points[list[e]]) : Real(1));
     w.used[v] = narrow<S>(sum);
   }
 }

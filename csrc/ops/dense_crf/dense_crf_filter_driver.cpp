@@ -68,9 +68,8 @@ void run_sweep(const Sweep<S>& sweep) {
 
 template <class Real>
 void filter_ones(const LatticeView<Real>& view) {
-  Scratch<Real> ones(view.batch * view.points), used(view.used + 1), all(view.vertices + 1);
-  std::fill_n(ones.data(), view.batch * view.points, Real(1));
-  run_sweep(Sweep<Real>{view, view.list_weights, false, 0, ones.data(), used.data(), all.data()});
+  Scratch<Real> used(view.used + 1), all(view.vertices + 1);
+  run_sweep(Sweep<Real>{view, view.list_weights, false, 0, nullptr, used.data(), all.data()});
   const auto factor = static_cast<Real>(baseline::raw_slice_scale(view.dims));
   parallel_for(0, view.batch * view.points, kGrain, [&](int64_t begin, int64_t end) {
     kernels<Real>().slice(used.data(), view.corners, view.weights, view.dims + 1, 1, 0, begin, end,
