@@ -28,7 +28,8 @@ void find_unknown(const Real* unary, int64_t labels, int64_t points, int64_t beg
   }
 }
 
-constexpr int kPointsAhead = 4;  // whose corners are fetched
+constexpr int kPointsAhead = 4;   // whose corners are fetched
+constexpr int kStreamAhead = 32;  // points whose own values are, read or written in order
 
 // A run of points in a row of pixels.
 struct Run {
@@ -75,6 +76,10 @@ void add_lattice(const UpdateTerm<Accumulator<S>, S>& t, const S* lattice, const
   const int32_t* corners = t.corners + run.first * corner_count;
   const Real* weights = t.weights + run.first * corner_count;
   for (int64_t i = 0; i < run.count; ++i, corners += corner_count, weights += corner_count) {
+    __builtin_prefetch(logits + (i + kStreamAhead) * stride);
+    __builtin_prefetch(logits + (i + kStreamAhead) * stride + 16);
+    __builtin_prefetch(corners + 2 * kStreamAhead * corner_count);
+    __builtin_prefetch(weights + 2 * kStreamAhead * corner_count);
     R sum = R::zeros();
     for (int k = 0; k < corner_count; ++k) {
       // Behind the last corners of a lattice lie its weights: no place, but memory all the same.
@@ -182,6 +187,7 @@ void add_grid(const UpdateTerm<Real, S>& t, const S* from, const Run& run, int64
   by_pairs(right - left, [&](auto points, int64_t i) {
     using R = RowOfPoints<Real, kBlocks, decltype(points)::value>;
     const int64_t x = start + left + i;
+    __builtin_prefetch(from + ((bottom + 1) * width + x) * kRow, 0, 2);  // for the next row
     R sum = R::zeros();
     for (int64_t y = top; y <= bottom; ++y)
       sum.Base::add(t.y.taps[y - run.y + radius_y] * t.y.pre[y],
@@ -276,6 +282,10 @@ void softmax(const Update<S>& u, const Run& run, int64_t full, const Accumulator
     };
     V lanes[kBlock] = {};
     for (int i = 0; i < count; ++i) {
+      if (u.to != nullptr)
+        __builtin_prefetch(u.to + full * kGroupChannels * points +
+                               (run.first + start + i + kStreamAhead) * Last::kChannels,
+                           1);
       lanes[i] = Last::load(at(logits, i, full)).largest();
       for (int64_t g = 0; g < full; ++g)
         lanes[i] = larger(lanes[i], Group::load(at(logits, i, g)).largest());
