@@ -37,6 +37,19 @@ class Config:
         if self.backend not in known:
             raise ValueError(f"backend: expected one of {', '.join(known)}, got {self.backend}")
 
+    def expect_positive(self, *names: str) -> None:
+        """Raises for the first of these settings, numbers or tuples of them, that is not positive.
+
+        Raises:
+            ValueError: with the name of the setting.
+        """
+        for name in names:
+            value = getattr(self, name)
+            several = isinstance(value, tuple)
+            if min(value if several else (value,), default=1) <= 0:
+                expected = "positive numbers" if several else "a positive number"
+                raise ValueError(f"{name}: expected {expected}, got {value}")
+
     @classmethod
     def tiny(cls) -> Self:
         """What one core verifies in a minute."""
@@ -71,11 +84,7 @@ class TrainingConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError(
-                f"expected steps and batch_size of at least 1, got {self.steps} and "
-                f"{self.batch_size}"
-            )
+        self.expect_positive("steps", "batch_size")
 
 
 def _tuples(value: Any) -> Any:

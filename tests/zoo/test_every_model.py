@@ -1,6 +1,7 @@
 """What holds for every model of the zoo, in its tiny form."""
 
 import logging
+from dataclasses import fields
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.data import default_collate
 
 from pyfast import zoo
-from pyfast.zoo.registry import find
+from pyfast.zoo.registry import configure, find
 
 MODELS = zoo.list_models()
 # Of papers and reference models in the published form; where a paper has no number, counted by hand
@@ -36,6 +37,14 @@ PARAMETERS = {
     "vgg19": 143_667_240,
 }
 
+MAY_BE_ZERO = {  # whole numbers for which it has a meaning
+    "crop": {"stn_cnn", "stn_two_digits"},
+    "classes": {"inception_bn", "resnet50", "resnet101", "vgg16", "vgg19"},
+    **dict.fromkeys(
+        ("front_end_steps", "iterations", "ignore_label", "joint_steps", "train_iterations"), MODELS
+    ),
+}
+
 
 @pytest.fixture(params=MODELS)
 def name(request):
@@ -50,6 +59,21 @@ def outputs(model):
 
 def tiny(name, **overrides):
     return zoo.create_model(f"{name}.tiny", **overrides)
+
+
+def test_sizes_and_counts_are_positive(name):
+    config = configure(f"{name}.tiny")
+    for setting in (field.name for field in fields(config)):
+        value = getattr(config, setting)
+        zero = tuple(0 for _ in value) if isinstance(value, tuple) else 0
+        first = value[0] if isinstance(value, tuple) and value else value
+        if type(first) is not int:
+            continue
+        if name in MAY_BE_ZERO.get(setting, ()):
+            tiny(name, device="meta", **{setting: zero})
+        else:
+            with pytest.raises(ValueError, match=rf"\b{setting}\b"):
+                tiny(name, device="meta", **{setting: zero})
 
 
 def test_every_parameter_gets_a_finite_gradient(name):

@@ -47,6 +47,8 @@ def test_config_survives_json(toy):
         ("stn_cnn", {"transform": 1}, TypeError, "transform of type .*affine"),
         ("stn_cnn", {"width": -3}, ValueError, "width: expected no negative number, got -3"),
         ("stn_svhn_multi", {"widths": (4, -1)}, ValueError, "widths: expected no negative number"),
+        ("stn_cnn", {"width": 0}, ValueError, "width: expected a positive number, got 0"),
+        ("stn_birds_2x", {"scale": 0.0}, ValueError, "scale: expected a positive number"),
         ("toy", {"backend": "jax"}, ValueError, "pyfast, torch"),
         ("toy", {"config": zoo.Config()}, TypeError, "ToyConfig"),
     ],

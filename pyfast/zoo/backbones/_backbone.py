@@ -36,10 +36,9 @@ class BackboneConfig(Config):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.width < 1 or self.classes < 0:
-            raise ValueError(
-                f"expected width >= 1 and classes >= 0, got {self.width} and {self.classes}"
-            )
+        self.expect_positive("width")
+        if self.classes < 0:
+            raise ValueError(f"classes: expected no negative number, got {self.classes}")
         if self.preprocess not in PREPROCESS:
             raise ValueError(
                 f"preprocess: expected one of {', '.join(PREPROCESS)}, got {self.preprocess!r}"

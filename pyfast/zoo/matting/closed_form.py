@@ -45,6 +45,10 @@ class MattingConfig(Config):
     maxiter: int = 1000
     size: int = 128
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.expect_positive("radius", "maxiter", "size")
+
     @classmethod
     def tiny(cls) -> MattingConfig:
         return cls(size=48)

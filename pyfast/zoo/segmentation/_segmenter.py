@@ -106,11 +106,11 @@ class SegmenterConfig(TrainingConfig):
                 "expected at least 2 classes and a label for each or none, "
                 f"got classes={self.classes} and {len(self.labels)} labels"
             )
-        if self.crop < 1 or self.schedule_every < 1 or min(self.scales, default=0) <= 0:
-            raise ValueError(
-                "expected crop and schedule_every of at least 1 and positive scales, got "
-                f"{self.crop}, {self.schedule_every} and {self.scales}"
-            )
+        self.expect_positive(
+            "width", "crop", "scales", "crf_sigmas", "accumulate", "schedule_every"
+        )
+        if not self.scales:
+            raise ValueError("scales: expected one or more, got none")
         if len(self.crf_sigmas) not in (0, 3) or len(self.crf_weights) not in (0, 2):
             raise ValueError(
                 "expected 3 crf_sigmas and 2 crf_weights, or none, got "

@@ -87,6 +87,7 @@ class SpatialConfig(TrainingConfig):
             numbers = value if isinstance(value, tuple) else (value,)
             if any(isinstance(number, int | float) and number < 0 for number in numbers):
                 raise ValueError(f"{name}: expected no negative number, got {value}")
+        self.expect_positive("classes", "size")
         if len(self.labels) not in (0, self.classes) or (self.data and not self.labels):
             raise ValueError(
                 f"labels: expected the names of {self.classes} classes"

@@ -52,6 +52,10 @@ class StnBirdsConfig(SpatialConfig):
 
     CHANNELS: ClassVar[tuple[int, ...]] = (3,)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.expect_positive("transformers", "scale", "width", "squeeze")
+
     @classmethod
     def tiny(cls) -> StnBirdsConfig:
         return cls(

@@ -52,6 +52,7 @@ class StnCnnConfig(SpatialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.expect_positive("width", "kernels")
         if self.digits not in (1, 2) or self.transformers < 1:
             raise ValueError(
                 f"expected digits 1 or 2 and transformers of at least 1, got {self.digits} and "

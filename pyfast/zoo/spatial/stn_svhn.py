@@ -50,6 +50,7 @@ class StnSvhnConfig(SpatialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.expect_positive("places", "widths", "hidden", "localisation")
         if not 1 <= self.transformers <= len(self.widths):
             raise ValueError(
                 f"transformers: expected 1 to {len(self.widths)}, as many as there are "

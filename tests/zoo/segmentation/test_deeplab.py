@@ -177,8 +177,9 @@ def test_weights_of_a_classifier_go_into_the_body(tmp_path):
         ({"loss": "hinge"}, "cross_entropy, dice, lovasz"),
         ({"schedule": "cosine"}, "poly, step"),
         ({"preprocess": "none"}, "preprocess"),
-        ({"crop": 0}, "crop and schedule_every of at least 1"),
-        ({"scales": ()}, "positive scales"),
+        ({"crop": 0}, "crop: expected a positive number, got 0"),
+        ({"scales": ()}, "scales: expected one or more"),
+        ({"crf_sigmas": (0.0, 1.0, 1.0)}, "crf_sigmas: expected positive numbers"),
     ],
 )
 def test_settings_that_do_not_fit(settings, message):
