@@ -1,6 +1,8 @@
 """Weights and the config that they belong to, in one place on the disk."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -70,8 +72,9 @@ def from_pretrained(
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: the file is damaged, or knows no config or another one than this version; or
-            nothing computes on such a device here.
+        ValueError: the file is damaged, or knows no config or another one than this version; its
+            weights do not fit the overrides, with what they were made with; or nothing computes on
+            such a device here.
     """
     try:
         torch.empty(0, device=device)
@@ -93,7 +96,8 @@ def from_pretrained(
         )
     description = json.loads(metadata["pyfast"])
     model = _described(description, device, overrides)
-    load_model(model, str(file), device=str(device))
+    with _fitting(file, model, description, overrides):
+        load_model(model, str(file), device=str(device))
     model.origin = description["origin"]
     return model.eval()
 
@@ -101,9 +105,31 @@ def from_pretrained(
 def _from_checkpoint(file: Path, device: torch.device | str, overrides: dict[str, Any]) -> Any:
     saved = load_run(file)
     model = _described(saved["settings"], device, overrides)
-    # A run that keeps averages measures those.
-    model.load_state_dict(saved["callbacks"].get("EMA", saved)["weights"])
+    with _fitting(file, model, saved["settings"], overrides):
+        # A run that keeps averages measures those.
+        model.load_state_dict(saved["callbacks"].get("EMA", saved)["weights"])
     return model.eval()
+
+
+@contextmanager
+def _fitting(
+    file: Path, model: Model, description: dict[str, Any], overrides: dict[str, Any]
+) -> Iterator[None]:
+    """Says of weights that do not fit a model with which other settings they were made."""
+    try:
+        yield
+    except RuntimeError as error:
+        made = model.Config.from_json(description["config"])
+        differing = [
+            f"{key}={getattr(made, key)!r} and not {value!r}"
+            for key, value in overrides.items()
+            if getattr(made, key) != value
+        ]
+        if not differing:
+            raise ValueError(f"{file} does not fit its own settings: {error}") from error
+        raise ValueError(
+            f"{file} was made with {', '.join(differing)}: its weights fit no other model"
+        ) from error
 
 
 def _described(

@@ -42,6 +42,25 @@ def test_the_weights_alone_are_enough(toy, tmp_path):
     assert torch.equal(again.second.bias, model.second.bias)
 
 
+def test_settings_that_the_weights_do_not_have_are_named(toy, tmp_path):
+    file = zoo.save_pretrained(zoo.create_model("toy"), tmp_path)
+    said = r"model\.safetensors was made with width=8 and not 3: its weights"
+    with pytest.raises(ValueError, match=said):
+        zoo.from_pretrained(tmp_path, width=3, backend="pyfast", rate=0.1)
+    with pytest.raises(ValueError, match=r"width=8 and not 3, rate=0\.1 and not 0\.5: its weights"):
+        zoo.from_pretrained(tmp_path, width=3, rate=0.5)
+    settings = {"model": "toy", "config": toy.Config().to_json()}
+    weights = zoo.create_model("toy").state_dict()
+    torch.save({"settings": settings, "weights": weights, "callbacks": {}}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"last\.pt was made with width=8 and not 3"):
+        zoo.from_pretrained(tmp_path / "last.pt", width=3)
+    weights.popitem()
+    torch.save({"settings": settings, "weights": weights, "callbacks": {}}, tmp_path / "last.pt")
+    with pytest.raises(ValueError, match=r"does not fit its own settings.*\n.*second\.bias"):
+        zoo.from_pretrained(tmp_path / "last.pt", rate=0.1)
+    assert zoo.from_pretrained(file, rate=0.5).config.rate == 0.5
+
+
 def test_what_is_not_there_or_damaged(toy, tmp_path):
     with pytest.raises(FileNotFoundError, match="ship: "):
         zoo.from_pretrained(tmp_path)
