@@ -60,7 +60,8 @@ class Trainer:
         precision: as Fabric has it: "32-true", "bf16-mixed", "16-mixed", "bf16-true"; default: 32
             bits. It rules the forward pass of the networks, which take and give float32.
         callbacks: called after steps and at checkpoints, in this order.
-        save_every: steps between checkpoints, default: 1000.
+        save_every: steps between checkpoints, default: 1000. There is one before the last step too:
+            an error in what is measured after that loses nothing else.
         workers: processes that read data, for each device; default: 0, the training process.
         sync_batch_norm: whether batch normalisation spans all processes, default: true.
 
@@ -169,7 +170,10 @@ class Trainer:
                 for callback in self.callbacks:
                     callback.on_step(self)
                 stop = self.any_process(self._stop)
-                if stop or self.due(self.save_every):
+                # Much is measured after the last step. An error there costs that step alone, which
+                # a resumed run does again, measurements and all.
+                last_is_next = self.step == self.system.config.steps - 1
+                if stop or last_is_next or self.due(self.save_every):
                     self.save()
             if stop:
                 raise KeyboardInterrupt

@@ -26,7 +26,17 @@ from systems import (
 from torch.optim import SGD
 from torch.utils.data import Dataset
 
-from pyfast.train import EMA, Callback, Log, NaNGuard, Trainer, Update, read_log, schedules
+from pyfast.train import (
+    EMA,
+    Callback,
+    Evaluate,
+    Log,
+    NaNGuard,
+    Trainer,
+    Update,
+    read_log,
+    schedules,
+)
 from pyfast.train.batches import Batches
 
 ALL = (Regression, TwoPlayers, FiveCriticSteps, InTurns, Pixels, Normalised, Growing)
@@ -129,6 +139,21 @@ def test_a_batch_that_leads_to_nan_is_kept(tmp_path):
     with pytest.raises(FloatingPointError, match="step 1: net is not finite"):
         Trainer(Broken(), tmp_path, callbacks=[NaNGuard()]).fit()
     assert torch.load(tmp_path / "nan_batch.pt")[0].shape == (4, 3)
+
+
+def test_an_error_after_the_last_step_costs_that_step_alone(tmp_path):
+    class Bad(Evaluate):
+        def on_step(self, trainer):
+            super().on_step(trainer)
+            if trainer.finished:
+                raise RuntimeError("bad test data")
+
+    whole = fit(Normalised(), tmp_path / "whole", [Evaluate()])
+    with pytest.raises(RuntimeError, match="bad test data"):
+        fit(Normalised(), tmp_path / "cut", [Bad()])
+    assert torch.load(tmp_path / "cut" / "last.pt")["step"] == 5
+    assert_equal(whole, fit(Normalised(), tmp_path / "cut", [Evaluate()], resume=True))
+    assert read_log(tmp_path / "whole") == read_log(tmp_path / "cut")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
