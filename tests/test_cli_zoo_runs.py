@@ -133,6 +133,38 @@ def test_pictures_of_one_s_own_are_learned_and_named(name, tents, tmp_path):
     assert (code, "a folder for each of day, night, got no night" in output) == (2, True), output
 
 
+def test_pictures_of_one_s_own_may_move(tents, tmp_path):
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    settings = ("stn_cnn.tiny", *SMALL, "channels=3", "--out", run)
+    assert call("train", *settings, "--data", tents, "steps=2")[0] == 0
+    tents.rename(moved)
+    measured = read_log(run)[-1]["test/accuracy"]
+    assert call("evaluate", run)[0] == 2
+    code, output = call("evaluate", run, "--data", moved, "--json")
+    assert (code, json.loads(output)) == (0, {"accuracy": measured})
+    again = ("train", "stn_cnn", "--out", run, "--resume", "steps=3")
+    code, output = call(*again)
+    assert (code, f"{tents}: there is no such folder" in output) == (2, True), output
+    code, output = call(*again, "--data", moved)
+    assert code == 0, output
+    assert json.loads((run / "config.json").read_text())["config"]["data"] == str(moved)
+    assert call("evaluate", run / "last.pt")[0] == 0
+    for number in (0, 1):
+        (moved / "day" / f"{number}.png").unlink()
+    code, output = call(*again, "--data", moved)
+    assert (code, "samples was 16 and is 15" in output) == (2, True), output
+    (moved / "day").rename(moved / "dawn")
+    code, output = call(*again, "--data", moved)
+    assert (code, "labels was ['day', 'night'] and is ['dawn', 'night']" in output) == (2, True)
+    code, output = call("evaluate", "stn_cnn.tiny", "--data", moved)
+    assert (code, "expected the names of 10 classes" in output) == (2, True), output
+    generated = ("stn_cnn.tiny", *SMALL, "steps=1", "--out", tmp_path / "generated")
+    code, output = call("train", *generated)
+    assert code == 0, output
+    code, output = call("train", *generated, "channels=3", "--resume", "--data", moved)
+    assert (code, "data was ''" in output) == (2, True), output
+
+
 def test_what_is_wrong_with_pictures_of_one_s_own_is_said(tents, tmp_path):
     def said(*more, folder=tents, name="stn_cnn.tiny"):
         code, output = call("train", name, "--data", folder, "--out", tmp_path / "run", *more)

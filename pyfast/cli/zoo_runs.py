@@ -222,14 +222,22 @@ def _read(key: str, text: str, default: Any) -> Any:
 
 
 def evaluate(
-    source: Source, device: Device = "cpu", as_json: AsJson = False, module: Import = None
+    source: Source,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Your pictures, as for training, if they moved or are others."),
+    ] = None,
+    device: Device = "cpu",
+    as_json: AsJson = False,
+    module: Import = None,
 ) -> None:
     """Measure a trained model on its test data."""
     from pyfast import train as training
     from pyfast.zoo import System, from_pretrained
 
     with mistakes():
-        model = from_pretrained(source, device=device)
+        other = {} if data is None else {"data": str(data)}
+        model = from_pretrained(source, device=device, **other)
         if not isinstance(model, System):
             raise TypeError(f"{source} is a network without data to measure it on")
         found = training.evaluate(model)

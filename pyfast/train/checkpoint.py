@@ -56,11 +56,14 @@ def read_checkpoint(run: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_settings(file: Path, then: dict[str, Any], now: dict[str, Any], step: int) -> None:
-    """Raises for every difference that matters; more steps do not."""
+    """Raises for every difference that matters; more steps and a folder that moved do not."""
+    free = ["steps"]
+    if then.get("data") and Path(now.get("data") or "").is_dir():
+        free.append("data")
     differing = [
         f"{key} was {then.get(key)!r} and is {now.get(key)!r}"
         for key in {**then, **now}
-        if key != "steps" and then.get(key) != now.get(key)
+        if key not in free and then.get(key) != now.get(key)
     ]
     if then.get("model") != now.get("model"):
         differing = differing[:1]  # settings of another model do not compare

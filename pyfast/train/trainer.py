@@ -131,7 +131,8 @@ class Trainer:
 
         Args:
             resume: whether to go on from the folder's checkpoint. The config must be that of the
-                run, except for `steps`: a run may be made longer.
+                run, except for `steps` and the place of a folder `data`: a run may be made longer,
+                and pictures may have moved.
 
         Raises:
             FileExistsError: the folder has a run, and `resume` is false.
