@@ -232,6 +232,10 @@ def test_a_segmenter_says_which_labels_it_found(tmp_path):
         (("stn_cnn.tiny", "steps=1.5"), "expected steps of type int"),
         (("stn_cnn.tiny", "transform=bent"), "transform: expected one of"),
         (("stn_cnn.tiny", "width=0"), "width: expected a positive number, got 0"),
+        (
+            ("stn_cnn.tiny", *SMALL, "--evaluate-every", "9", "--watch", "test/acuracy"),
+            "no metric is called 'test/acuracy': did you mean test/accuracy?",
+        ),
         (("vgg16",), "vgg16 is a network without losses"),
         (("matting",), "matting has nothing to learn"),
         (("stn_cnn", "--resume"), "holds no run"),

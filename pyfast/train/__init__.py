@@ -64,7 +64,7 @@ def train(
         log_every: steps between two lines of the log, default: 10.
         evaluate_every: steps between two measurements, default: only after the last step.
         watch: a metric by which the best checkpoint is kept, `best.pt`, such as "test/accuracy";
-            default: none.
+            default: none. A name that there is not is refused before the first step.
         mode: whether the best is the "max" or the "min" of it, default: "max".
         samples_every: steps between two sample pictures, default: 1000.
         progress: whether to show a bar, default: no.

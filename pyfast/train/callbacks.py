@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ class Callback:
 
     def on_start(self, trainer: Trainer) -> None:
         """Before the first step of this call, when a checkpoint is loaded."""
+
+    def measures(self, trainer: Trainer) -> Iterable[str]:
+        """Names of what it will put into `trainer.metrics`, for `KeepBest` to know them before."""
+        return ()
 
     def on_step(self, trainer: Trainer) -> None:
         """After each step, before a checkpoint is written."""
@@ -157,11 +161,14 @@ class Evaluate(Callback):
     def __init__(self, every: int | None = None, data: Any = None) -> None:
         self.every, self.data = every, data
 
+    def measures(self, trainer: Trainer) -> Mapping[str, float]:
+        with trainer.evaluating():
+            found = evaluate(trainer.system, self.data)
+        return {f"test/{name}": value for name, value in found.items()}
+
     def on_step(self, trainer: Trainer) -> None:
         if trainer.due(self.every):
-            with trainer.evaluating():
-                found = evaluate(trainer.system, self.data)
-            trainer.metrics.update({f"test/{name}": value for name, value in found.items()})
+            trainer.metrics.update(self.measures(trainer))
 
 
 def evaluate(system: Any, data: Any = None) -> dict[str, float]:
@@ -193,7 +200,8 @@ class KeepBest(Callback):
     """Keeps the checkpoint of the step at which a metric was best, `best.pt`, beside the last one.
 
     `zoo.from_pretrained` reads the model from it. Belongs behind what measures, such as `Evaluate`,
-    and before `Log`.
+    and before `Log`. A new run is measured once before its first step, to know that the metric is
+    one of those there are.
 
     Args:
         metric: as it is logged, such as "test/accuracy".
@@ -203,7 +211,8 @@ class KeepBest(Callback):
         value: the best so far; None before the first.
 
     Raises:
-        ValueError: another mode, or a run that goes on with another metric or mode.
+        ValueError: another mode; a metric that no callback `measures`, with those there are; or a
+            run that goes on with another metric or mode.
     """
 
     def __init__(self, metric: str, mode: str = "max") -> None:
@@ -211,6 +220,18 @@ class KeepBest(Callback):
             raise ValueError(f"mode: expected max or min, got {mode!r}")
         self.metric, self.mode = metric, mode
         self.value: float | None = None
+
+    def on_start(self, trainer: Trainer) -> None:
+        from pyfast.zoo.registry import nearest
+
+        if trainer.step:
+            return
+        known = [name for callback in trainer.callbacks for name in callback.measures(trainer)]
+        if self.metric not in known:
+            raise ValueError(
+                f"no metric is called {self.metric!r}{nearest(self.metric, known)}; there are "
+                f"{', '.join(known) or 'none'}"
+            )
 
     def on_step(self, trainer: Trainer) -> None:
         if self.metric in trainer.metrics:
@@ -277,6 +298,9 @@ class CollapseAlarm(Callback):
         if real is not None and not self.reference > 0:
             raise ValueError("CollapseAlarm: expected real samples that differ, got the same twice")
         self._collapsed = False
+
+    def measures(self, trainer: Trainer) -> Iterable[str]:
+        return ("diversity",)
 
     def on_step(self, trainer: Trainer) -> None:
         if not trainer.due(self.every):

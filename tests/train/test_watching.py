@@ -31,6 +31,9 @@ class Measured(Callback):
     def __init__(self, *numbers):
         self.numbers = numbers
 
+    def measures(self, trainer):
+        return ("test/score", "test/scorn")  # the second never comes
+
     def on_step(self, trainer):
         number = self.numbers[trainer.step - 1]
         if number is not None:
@@ -98,6 +101,35 @@ def test_a_metric_that_is_never_measured_is_said(tmp_path):
         KeepBest("test/score", "most")
     with pytest.raises(ValueError, match="evaluate_every: expected steps"):
         train(Normalised(), tmp_path / "other", watch="test/error")
+
+
+def test_a_metric_that_there_is_not_is_refused_before_training(tmp_path):
+    def refused(metric, said):
+        with pytest.raises(ValueError, match=said):
+            train(Watching(), tmp_path, watch=metric, evaluate_every=2, tensorboard=False)
+        assert Watching.steps == 0
+        assert not (tmp_path / "last.pt").exists()
+
+    class Watching(Normalised):
+        steps = 0
+
+        def loss(self, batch):
+            Watching.steps += self.training
+            return super().loss(batch)
+
+        def callbacks(self):
+            return [CollapseAlarm(lambda count: self.net(torch.randn(count, 3)), every=2)]
+
+    there = "; there are diversity, test/error"
+    refused("test/eror", rf"no metric is called 'test/eror': did you mean test/error\?{there}")
+    refused("error", rf"did you mean test/error\?{there}")
+    refused("loss", rf"'loss'{there}")
+    for number, metric in enumerate(("diversity", "test/error")):
+        out = tmp_path / str(number)
+        train(Watching(), out, watch=metric, evaluate_every=2, tensorboard=False)
+        plain = tmp_path / f"plain {number}"
+        train(Watching(), plain, evaluate_every=2, tensorboard=False)
+        assert read_log(out) == read_log(plain)  # to look before changes no bit
 
 
 def test_a_model_is_read_from_the_best_checkpoint(tmp_path):
