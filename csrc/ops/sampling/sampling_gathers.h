@@ -103,14 +103,51 @@ struct GatheredBounds {
         align_corners(align_corners) {}
 };
 
+// Of the result of a comparison.
+inline bool is_all(const GatheredOffset& v) {
+#if defined(__AVX512F__)
+  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v)) == __mmask16(-1);
+#elif defined(__AVX__)
+  return _mm256_testc_si256(reinterpret_cast<__m256i>(v), _mm256_set1_epi32(-1)) != 0;
+#else
+  return add_lanes<int32_t, kGathered>(v) == -kGathered;
+#endif
+}
+
+// Whether all samples have both their neighbours on both axes, before padding.
+inline bool all_inside(const Gathered& x, const GatheredBounds& width, const Gathered& y,
+                       const GatheredBounds& height) {
+  // Numbers from 0 on are in the order of their bits; all others come behind them.
+  using Bits = Vec<uint32_t, kGathered>;
+#if defined(__AVX512F__)
+  const auto bits = [](const Gathered& v) { return reinterpret_cast<__m512i>(v); };
+  return _mm512_mask_cmplt_epu32_mask(_mm512_cmplt_epu32_mask(bits(x), bits(width.last)), bits(y),
+                                      bits(height.last)) == __mmask16(-1);
+#else
+  const auto before = [](const Gathered& v, const Gathered& end) {
+    return reinterpret_cast<const Bits&>(v) < reinterpret_cast<const Bits&>(end);
+  };
+  return is_all(before(x, width.last) & before(y, height.last));
+#endif
+}
+
+// Samples that lie in the image on one axis.
+struct InnerAxis {
+  static constexpr bool kInside = true;
+  Gathered from, fraction, slope;
+
+  InnerAxis(const Gathered& position, const GatheredBounds& of)
+      : from(floor_of<kGathered>(position)), fraction(position - from), slope(of.zero + 1) {}
+};
+
 // Samples on one axis: where their pair is read, within the image; `beyond`, how far from where it
 // lies; fraction and slope as in Run.
 template <Padding P>
 struct GatheredAxis {
+  static constexpr bool kInside = false;
   Gathered from, beyond, fraction, slope;
 
-  GatheredAxis(const float* position, const GatheredBounds& of) {
-    Gathered x = load<kGathered>(position);
+  GatheredAxis(Gathered x, const GatheredBounds& of) {
     slope = of.zero + 1;
     if constexpr (P == Padding::kBorder) {
       slope = x > 0 && x < of.last ? slope : of.zero;
@@ -131,65 +168,53 @@ struct GatheredAxis {
   }
 };
 
-// Where squares are read: of a sample at the edge of the image, within it.
-struct SquarePlaces {
-  GatheredOffset offset;
-  Gathered beyond_x, beyond_y;
-  bool inside;  // all of them
+// Calls body(x, y) with the axes of kGathered samples.
+template <Padding P, class Body>
+inline void with_axes(const float* position_x, const float* position_y, const GatheredBounds& width,
+                      const GatheredBounds& height, const Body& body) {
+  const Gathered x = load<kGathered>(position_x), y = load<kGathered>(position_y);
+  if (all_inside(x, width, y, height)) {
+    body(InnerAxis(x, width), InnerAxis(y, height));
+  } else {
+    body(GatheredAxis<P>(x, width), GatheredAxis<P>(y, height));
+  }
+}
 
-  template <class Axis>
-  SquarePlaces(const Axis& x, const Axis& y, int32_t row, int32_t pixel)
-      : offset(__builtin_convertvector(y.from, GatheredOffset) * row +
-               __builtin_convertvector(x.from, GatheredOffset) * pixel),
-        beyond_x(x.beyond),
-        beyond_y(y.beyond),
-        inside(is_zero(reinterpret_cast<GatheredOffset>(x.beyond) |
-                       reinterpret_cast<GatheredOffset>(y.beyond))) {}
+// What of a pair that is read belongs to a sample: pixels outside of the image become zero.
+inline void pick(const Gathered& beyond, const Gathered& a, const Gathered& b, Gathered* first,
+                 Gathered* second) {
+  const Gathered none{};
+  *first = beyond == 0 ? a : beyond == 1 ? b : none;
+  *second = beyond == 0 ? b : beyond == -1 ? a : none;
+}
 
-  // Pixels outside of the image become zero.
-  Square at_edge(const Square& read) const {
+template <class Axis>
+inline Square at_edge(const Axis& x, const Axis& y, const Square& read) {
+  if constexpr (Axis::kInside) {
+    return read;
+  } else {
     Gathered left[2], right[2], top[2], bottom[2];
-    pick(beyond_x, read.top_left, read.top_right, &left[0], &right[0]);
-    pick(beyond_x, read.bottom_left, read.bottom_right, &left[1], &right[1]);
-    pick(beyond_y, left[0], left[1], &top[0], &bottom[0]);
-    pick(beyond_y, right[0], right[1], &top[1], &bottom[1]);
+    pick(x.beyond, read.top_left, read.top_right, &left[0], &right[0]);
+    pick(x.beyond, read.bottom_left, read.bottom_right, &left[1], &right[1]);
+    pick(y.beyond, left[0], left[1], &top[0], &bottom[0]);
+    pick(y.beyond, right[0], right[1], &top[1], &bottom[1]);
     return {top[0], top[1], bottom[0], bottom[1]};
   }
-
- private:
-  static bool is_zero(const GatheredOffset& v) {
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask(reinterpret_cast<__m512i>(v), reinterpret_cast<__m512i>(v)) == 0;
-#elif defined(__AVX2__)
-    return _mm256_testz_si256(reinterpret_cast<__m256i>(v), reinterpret_cast<__m256i>(v)) != 0;
-#else
-    return add_lanes<int32_t, kGathered>(v != 0) == 0;
-#endif
-  }
-
-  static void pick(const Gathered& beyond, const Gathered& a, const Gathered& b, Gathered* first,
-                   Gathered* second) {
-    const Gathered none{};
-    *first = beyond == 0 ? a : beyond == 1 ? b : none;
-    *second = beyond == 0 ? b : beyond == -1 ? a : none;
-  }
-};
+}
 
 // Calls body(c, square) with the squares of kPixel channels that lie side by side.
 template <int kPixel, class T, class Body>
-inline void read_squares(const T* image, int64_t row, const SquarePlaces& places,
+inline void read_squares(const T* image, int64_t row, const GatheredOffset& offset,
                          const Body& body) {
   Gathered value[2][2 * kPixel];
   for (int y = 0; y < 2; ++y)
     for (int i = 0; i < kPixel; ++i) {
-      const auto pairs = gather_pairs(image + y * row + 2 * i, places.offset);
+      const auto pairs = gather_pairs(image + y * row + 2 * i, offset);
       value[y][2 * i] = pairs.left;
       value[y][2 * i + 1] = pairs.right;
     }
-  for (int c = 0; c < kPixel; ++c) {
-    const Square read{value[0][c], value[0][kPixel + c], value[1][c], value[1][kPixel + c]};
-    body(c, places.inside ? read : places.at_edge(read));
-  }
+  for (int c = 0; c < kPixel; ++c)
+    body(c, Square{value[0][c], value[0][kPixel + c], value[1][c], value[1][kPixel + c]});
 }
 
 // An input that is read in squares.
@@ -208,10 +233,13 @@ struct SquareReader {
   // Calls body(c, square) for all channels.
   template <class Axis, class Body>
   void read(const Axis& x, const Axis& y, const Body& body) const {
-    const SquarePlaces places(x, y, static_cast<int32_t>(row), kPixel);
+    const GatheredOffset offset =
+        __builtin_convertvector(y.from, GatheredOffset) * static_cast<int32_t>(row) +
+        __builtin_convertvector(x.from, GatheredOffset) * kPixel;
     for (int first = 0; first < channels; first += kPixel)
-      read_squares<kPixel>(image + first * plane, row, places,
-                           [&](int c, const Square& square) { body(first + c, square); });
+      read_squares<kPixel>(image + first * plane, row, offset, [&](int c, const Square& square) {
+        body(first + c, at_edge(x, y, square));
+      });
   }
 };
 
@@ -239,14 +267,16 @@ void forward_gathers(const Places<T>& at, const Tile& tile) {
       if (in_place) to = out, to_plane = plane, whole = count / kGathered * kGathered;
     with_padding(p.padding, [&](auto padding) {
       const auto sample = [&](int k, const auto& put) {
-        using Axis = GatheredAxis<decltype(padding)::value>;
-        const Axis x(position.at[0] + k, width), y(position.at[1] + k, height);
-        const Gathered fx = x.fraction, fy = y.fraction, left = 1 - fx, upper = 1 - fy;
-        reader.read(x, y, [&](int c, const Square& of) {
-          const auto first = of.top_left * upper + of.bottom_left * fy;
-          const auto second = of.top_right * upper + of.bottom_right * fy;
-          put(to + c * to_plane + k, Gathered(first * left + second * fx));
-        });
+        const auto blend = [&](const auto& x, const auto& y) {
+          const Gathered fx = x.fraction, fy = y.fraction, left = 1 - fx, upper = 1 - fy;
+          reader.read(x, y, [&](int c, const Square& of) {
+            const auto first = of.top_left * upper + of.bottom_left * fy;
+            const auto second = of.top_right * upper + of.bottom_right * fy;
+            put(to + c * to_plane + k, Gathered(first * left + second * fx));
+          });
+        };
+        with_axes<decltype(padding)::value>(position.at[0] + k, position.at[1] + k, width, height,
+                                            blend);
       };
       for (int k = 0; k < whole; k += kGathered)
         sample(k, [](float* at, const Gathered& value) { store(at, value); });
@@ -277,19 +307,21 @@ void slopes_run_gathers(const Places<T>& at, const Tile& tile, int r, int rows,
                   grad[0] + row * tile.columns, kRoom);
   with_padding(p.padding, [&](auto padding) {
     for (int k = 0; k < count; k += kGathered) {
-      using Axis = GatheredAxis<decltype(padding)::value>;
-      const Axis x(position.at[0] + k, width), y(position.at[1] + k, height);
-      const Gathered fx = x.fraction, fy = y.fraction;
-      Gathered by_x{}, by_y{};
-      reader.read(x, y, [&](int c, const Square& of) {
-        const auto g = load<kGathered>(grad[c] + k);
-        by_x +=
-            g * ((of.top_right - of.top_left) * (1 - fy) + (of.bottom_right - of.bottom_left) * fy);
-        by_y +=
-            g * ((of.bottom_left - of.top_left) * (1 - fx) + (of.bottom_right - of.top_right) * fx);
-      });
-      store(by->at[0] + k, by_x * x.slope);
-      store(by->at[1] + k, by_y * y.slope);
+      const auto slope = [&](const auto& x, const auto& y) {
+        const Gathered fx = x.fraction, fy = y.fraction, left = 1 - fx, upper = 1 - fy;
+        Gathered by_x{}, by_y{};
+        reader.read(x, y, [&](int c, const Square& of) {
+          const auto g = load<kGathered>(grad[c] + k);
+          by_x +=
+              g * ((of.top_right - of.top_left) * upper + (of.bottom_right - of.bottom_left) * fy);
+          by_y +=
+              g * ((of.bottom_left - of.top_left) * left + (of.bottom_right - of.top_right) * fx);
+        });
+        store(by->at[0] + k, by_x * x.slope);
+        store(by->at[1] + k, by_y * y.slope);
+      };
+      with_axes<decltype(padding)::value>(position.at[0] + k, position.at[1] + k, width, height,
+                                          slope);
     }
   });
 }
