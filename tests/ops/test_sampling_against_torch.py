@@ -171,6 +171,19 @@ def test_every_channel_count_up_to_40(mode, padding, align_corners, layout):
         )
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("channels", [8, 15, 16, 17, 24, 33, 64])
+def test_many_channels_are_transposed_whole_and_in_parts(channels, dtype):
+    """Around the 16 pixels of 16 channels that registers transpose, and the tiles' 64 and 128."""
+    torch.manual_seed(8)
+    for size in [(3, 5), (16, 16), (5, 37), (66, 150)]:
+        input, theta = torch.randn(2, channels, *size).to(dtype), random_theta(2).float()
+        ours = pyfast.affine_grid_sample(input, theta, size)
+        expected = pyfast.affine_grid_sample(input.double(), theta.double(), size)
+        error = (ours.double() - expected).abs().max()
+        assert error < (2e-4 if dtype == torch.float32 else 2e-2)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_affine_grid(dtype, align_corners):

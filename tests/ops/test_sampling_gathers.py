@@ -54,6 +54,23 @@ def test_gathers_change_nothing(level, layout, padding, dtype):
             torch.testing.assert_close(b, a, rtol=0, atol=close * float(a.abs().max()))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_large_image_is_read_from_a_copy(level, layout, padding, dtype):
+    """Turned, so that samples climb; as a whole, in part, and so small that its pixels are many."""
+    torch.manual_seed(1)
+    x = torch.randn(2, 3, 520, 510).to(dtype).contiguous(memory_format=layout)
+    turn = torch.tensor([[0.3, -0.9, 0.1], [0.9, 0.3, 0.2]])
+    for scale, size in ((1.2, (300, 520)), (0.2, (70, 80)), (1.0, (40, 50)), (-3.0, (270, 40))):
+        theta = (scale * turn).expand(2, 2, 3)
+        grid = pyfast.affine_grid(theta, (2, 3, *size))
+        without, with_gathers = results(x, grid, padding, False)
+        for a, b in zip(without, with_gathers, strict=True):
+            close = 1e-6 if a.dtype == torch.float32 else torch.finfo(dtype).eps
+            torch.testing.assert_close(b, a, rtol=0, atol=close * float(a.abs().max()))
+
+
 def test_what_lies_outside_spoils_nothing(level):
     """Infinite pixels at the edge and positions that are not numbers."""
     x = torch.full((1, 1, 9, 9), torch.inf)

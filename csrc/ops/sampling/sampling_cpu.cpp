@@ -39,10 +39,11 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
         });
         break;
       case Route::kGathers:
-        if constexpr (std::is_same_v<Accumulator<T>, float>)
-          with_pixel(p, [&](auto pixel) {
-            forward_gathers<decltype(pixel)::value>(Places<T>(p, n), tile);
-          });
+        if constexpr (std::is_same_v<Accumulator<T>, float>) {
+          const Places<T> at(p, n);
+          with_reader(at, plan, tile, memory,
+                      [&](const auto& reader) { forward_gathers(reader, at, tile); });
+        }
         break;
       case Route::kTaps:
         with_stencil(p, [&](auto stencil) {
@@ -52,7 +53,7 @@ void forward(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t begin
         break;
       case Route::kPlanar: {
         const Group group = plan.group(p.channels, rest % plan.groups);
-        with_lanes<kForwardLanes>(group, [&](auto lanes) {
+        with_lanes(group, ForwardLanes<Accumulator<T>>{}, [&](auto lanes) {
           forward_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
         });
       }
@@ -64,7 +65,7 @@ template <class T>
 Box spread(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, const Group& group,
            const Tile& tile, const Memory<T>& memory) {
   Box box;
-  with_lanes<kBackwardLanes>(group, [&](auto lanes) {
+  with_lanes(group, BackwardLanes{}, [&](auto lanes) {
     box = spread_tile<decltype(lanes)::value>(p, plan, n, group, tile, memory);
   });
   return box;
@@ -74,7 +75,7 @@ template <class T>
 void merge(const SamplingParams<T>& p, int64_t n, const Group& group, const Tile& tile,
            const Box& box, const Accumulator<T>* packed, const Memory<T>& memory, int64_t begin,
            int64_t end) {
-  with_lanes<kBackwardLanes>(group, [&](auto lanes) {
+  with_lanes(group, BackwardLanes{}, [&](auto lanes) {
     merge_tile<decltype(lanes)::value>(p, n, group, tile, box, packed, memory, begin, end);
   });
 }
@@ -151,14 +152,14 @@ void coordinates(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t b
       coordinates_planar(at, plan, tile, memory, sums);
     } else if (plan.route == Route::kGathers) {
       if constexpr (std::is_same_v<Accumulator<T>, float>)
-        for (int r = 0, rows; r < tile.rows; r += rows) {
-          rows = rows_of_run(tile, r);
-          Positions<float> by;
-          with_pixel(p, [&](auto pixel) {
-            slopes_run_gathers<decltype(pixel)::value>(at, tile, r, rows, &by);
-          });
-          finish_run(at, tile, r, rows, &by, sums);
-        }
+        with_reader(at, plan, tile, memory, [&](const auto& reader) {
+          for (int r = 0, rows; r < tile.rows; r += rows) {
+            rows = rows_of_run(tile, r);
+            Positions<float> by;
+            slopes_run_gathers(reader, at, tile, r, rows, &by);
+            finish_run(at, tile, r, rows, &by, sums);
+          }
+        });
     } else {
       with_stencil(p, [&](auto stencil) {
         for_each_run<true>(at, tile, [&](int r, int rows, const auto& run) {
@@ -197,9 +198,17 @@ void sweep(const SamplingParams<T>& p, const SamplingPlan& plan, int64_t n, cons
 }
 
 template <class T>
-const SamplingKernels<T> kKernels = {
-    kForwardLanes,      kBackwardLanes, forward<T>, spread<T>,    merge<T>,      clear<T>,
-    spread_channels<T>, coordinates<T>, sweep<T>,   pack_rows<T>, unpack_rows<T>};
+const SamplingKernels<T> kKernels = {kForwardLanes<Accumulator<T>>,
+                                     kBackwardLanes,
+                                     forward<T>,
+                                     spread<T>,
+                                     merge<T>,
+                                     clear<T>,
+                                     spread_channels<T>,
+                                     coordinates<T>,
+                                     sweep<T>,
+                                     pack_rows<T>,
+                                     unpack_rows<T>};
 
 }  // namespace
 

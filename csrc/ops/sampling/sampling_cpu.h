@@ -44,6 +44,7 @@ struct SamplingPlan {
   int64_t tiles_z, tiles_y, tiles_x;
   int tile_rows, tile_columns;
   int64_t box_pixels;  // a box of more pixels than this is not repacked
+  bool brings_near;    // kGathers: what a tile reads is copied first
   int wide_lanes;      // of a group of many channels
 
   // As many wide groups as the channels fill, if only by more than half; the rest in fours.

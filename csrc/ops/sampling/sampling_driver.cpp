@@ -59,18 +59,23 @@ bool climbs(const SamplingParams<T>& p) {
   return false;
 }
 
+// Whether no cache near to the core holds an image.
+template <class T>
+bool is_large(const SamplingParams<T>& p) {
+  return p.in_h * p.in_w * p.channels >= 4 * kLargeImage;
+}
+
 // Whether the neighbours of a sample in the input are gathered: few channels that lie in planes or
 // side by side, at offsets of 32 bits. With AVX2, half as many at once, that pays for level runs of
 // images that no cache holds.
 template <class T>
 bool gains_from_gathers(const SamplingParams<T>& p) {
-  const bool is_large = p.in_h * p.in_w * p.channels >= 4 * kLargeImage;
   const auto& view = p.input;
   const bool side_by_side = view.c == 1 && view.w == p.channels;
   return std::is_same_v<Accumulator<T>, float> && use_gathers() && p.channels <= 4 &&
          (view.w == 1 || side_by_side) && p.in_w > 1 && p.in_h > 1 &&
          view.h * p.in_h + view.w * p.in_w <= INT32_MAX &&
-         (cpu_level() == CpuLevel::kAvx512 || (is_large && !climbs(p)));
+         (cpu_level() == CpuLevel::kAvx512 || (is_large(p) && !climbs(p)));
 }
 
 // What is computed: samples, their slopes, or the gradient of the input.
@@ -93,15 +98,22 @@ SamplingPlan make_plan(const SamplingParams<T>& p, int64_t c_stride, int64_t w_s
   if (pass != Pass::kSpread && plan.route == Route::kPlanar && gains_from_gathers(p))
     plan.route = Route::kGathers;
   const auto& kernel = kernels<T>();
-  plan.wide_lanes = pass == Pass::kForward ? kernel.forward_lanes : kernel.backward_lanes;
+  const bool is_forward = pass == Pass::kForward;
+  plan.wide_lanes = is_forward ? kernel.forward_lanes : kernel.backward_lanes;
+  if (is_forward && p.channels < 16) plan.wide_lanes = 8;
   plan.groups = plan.route == Route::kPlanar ? plan.count_groups(p.channels) : 1;
   int64_t rows = 8, columns = kRun;
   if (plan.route == Route::kPlanar) {
     const int lanes = plan.group(p.channels, 0).lanes;
     rows = columns = lanes > 4 ? 128 : kRun;
+    if (is_forward && lanes == 16) rows = 64;  // its box in the cache, in long lines
   }
-  // Few lines, as the memory is read ahead.
-  if (plan.route == Route::kGathers) rows = p.out_w > kRun ? 4 : 32;
+  if (plan.route == Route::kGathers) {
+    // Rows of a large image lie in as many pages: what climbs over them waits for one by one.
+    plan.brings_near = is_large(p) && climbs(p);
+    // Otherwise few lines, as the memory is read ahead.
+    rows = plan.brings_near ? kRun : p.out_w > kRun ? 4 : 32;
+  }
   plan.tiles_z = p.out_d;
   plan.tiles_y = ceil_div(p.out_h, rows);
   plan.tiles_x = ceil_div(p.out_w, columns);
@@ -122,6 +134,7 @@ TaskSize task_size(const SamplingParams<T>& p, const SamplingPlan& plan) {
   const auto aligned = [](int64_t size) { return ceil_div(size, 64) * 64; };
   if (plan.route == Route::kWide) return {0, aligned(p.channels), aligned(p.channels)};
   if (plan.route == Route::kPacked) return {0, kRun * kPixelLanes, 0};
+  if (plan.brings_near) return {aligned(plan.box_pixels * p.channels), 0, 0};
   if (plan.route != Route::kPlanar) return {0, 0, 0};
   const int64_t lanes = std::max(plan.group(p.channels, 0).lanes, 4);  // one is spread over four
   const int64_t tile = int64_t{plan.tile_rows} * plan.tile_columns;

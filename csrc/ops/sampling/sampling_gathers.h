@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "ops/sampling/sampling_box.h"
 #include "ops/sampling/sampling_pixels.h"
 #include "ops/sampling/sampling_stencil.h"
 #include "ops/sampling/sampling_taps.h"
@@ -103,31 +104,22 @@ struct GatheredBounds {
         align_corners(align_corners) {}
 };
 
-// Of the result of a comparison.
-inline bool is_all(const GatheredOffset& v) {
-#if defined(__AVX512F__)
-  return _mm512_movepi32_mask(reinterpret_cast<__m512i>(v)) == __mmask16(-1);
-#elif defined(__AVX__)
-  return _mm256_testc_si256(reinterpret_cast<__m256i>(v), _mm256_set1_epi32(-1)) != 0;
-#else
-  return add_lanes<int32_t, kGathered>(v) == -kGathered;
-#endif
-}
-
 // Whether all samples have both their neighbours on both axes, before padding.
 inline bool all_inside(const Gathered& x, const GatheredBounds& width, const Gathered& y,
                        const GatheredBounds& height) {
   // Numbers from 0 on are in the order of their bits; all others come behind them.
-  using Bits = Vec<uint32_t, kGathered>;
 #if defined(__AVX512F__)
   const auto bits = [](const Gathered& v) { return reinterpret_cast<__m512i>(v); };
   return _mm512_mask_cmplt_epu32_mask(_mm512_cmplt_epu32_mask(bits(x), bits(width.last)), bits(y),
                                       bits(height.last)) == __mmask16(-1);
 #else
-  const auto before = [](const Gathered& v, const Gathered& end) {
-    return reinterpret_cast<const Bits&>(v) < reinterpret_cast<const Bits&>(end);
-  };
-  return is_all(before(x, width.last) & before(y, height.last));
+  const auto bits = [](const Gathered& v) { return reinterpret_cast<Vec<uint32_t, kGathered>>(v); };
+  const auto inside = (bits(x) < bits(width.last)) & (bits(y) < bits(height.last));
+#if defined(__AVX__)
+  return _mm256_testc_si256(reinterpret_cast<__m256i>(inside), _mm256_set1_epi32(-1)) != 0;
+#else
+  return add_lanes<int32_t, kGathered>(inside) == -kGathered;
+#endif
 #endif
 }
 
@@ -173,7 +165,8 @@ template <Padding P, class Body>
 inline void with_axes(const float* position_x, const float* position_y, const GatheredBounds& width,
                       const GatheredBounds& height, const Body& body) {
   const Gathered x = load<kGathered>(position_x), y = load<kGathered>(position_y);
-  if (all_inside(x, width, y, height)) {
+  // Reflection rounds positions inside of the image too.
+  if (P != Padding::kReflection && all_inside(x, width, y, height)) {
     body(InnerAxis(x, width), InnerAxis(y, height));
   } else {
     body(GatheredAxis<P>(x, width), GatheredAxis<P>(y, height));
@@ -217,18 +210,22 @@ inline void read_squares(const T* image, int64_t row, const GatheredOffset& offs
     body(c, Square{value[0][c], value[0][kPixel + c], value[1][c], value[1][kPixel + c]});
 }
 
-// An input that is read in squares.
+// An input that is read in squares: where it lies, or from a copy of what a tile reads.
 template <int kPixel, class T>
 struct SquareReader {
   const T* image;
   int64_t plane, row;
   int32_t channels;
 
-  explicit SquareReader(const Places<T>& at)
+  SquareReader(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
+               const TaskMemory<float>& memory)
       : image(at.p.input.at(input_of(at.p, at.n), 0, 0, 0)),
         plane(at.p.input.c),
         row(at.p.input.h),
-        channels(static_cast<int32_t>(at.p.channels)) {}
+        channels(static_cast<int32_t>(at.p.channels)) {
+    if (plan.brings_near)
+      bring_near(at.p, box_of(at, plan, tile), reinterpret_cast<T*>(memory.box));
+  }
 
   // Calls body(c, square) for all channels.
   template <class Axis, class Body>
@@ -241,15 +238,34 @@ struct SquareReader {
         body(first + c, at_edge(x, y, square));
       });
   }
+
+ private:
+  // Copies what the samples of a box read, wherever they lie, and reads it there.
+  void bring_near(const SamplingParams<T>& p, const Box& box, T* near) {
+    if (!box.dense) return;
+    const int32_t left = clamp_index(box.left, 0, p.in_w - 2);
+    const int32_t top = clamp_index(box.top, 0, p.in_h - 2);
+    const int64_t columns = clamp_index(box.left + box.columns, left + 2, p.in_w) - left;
+    const int64_t rows = clamp_index(box.top + box.rows, top + 2, p.in_h) - top;
+    const int64_t length = columns * kPixel;
+    T* to = near;
+    for (int first = 0; first < channels; first += kPixel) {
+      const T* from = image + first * plane + top * row + left * kPixel;
+      for (int64_t y = 0; y < rows; ++y, from += row, to += length)
+        std::memcpy(to, from, sizeof(T) * length);
+    }
+    row = length;
+    plane = rows * length;
+    image = near - top * row - left * kPixel;
+  }
 };
 
 // The most channels that are read in this way.
 constexpr int kMostGathered = 4;
 
 template <int kPixel, class T>
-void forward_gathers(const Places<T>& at, const Tile& tile) {
+void forward_gathers(const SquareReader<kPixel, T>& reader, const Places<T>& at, const Tile& tile) {
   const SamplingParams<T>& p = at.p;
-  const SquareReader<kPixel, T> reader(at);
   const GatheredBounds width(p.in_w, p.align_corners), height(p.in_h, p.align_corners);
   Positions<float> position;
   alignas(64) float line[kMostGathered][kRoom];
@@ -293,10 +309,9 @@ void forward_gathers(const Places<T>& at, const Tile& tile) {
 
 // by[axis][k]: derivatives of the loss by the positions of a run, before padding.
 template <int kPixel, class T>
-void slopes_run_gathers(const Places<T>& at, const Tile& tile, int r, int rows,
-                        Positions<float>* by) {
+void slopes_run_gathers(const SquareReader<kPixel, T>& reader, const Places<T>& at,
+                        const Tile& tile, int r, int rows, Positions<float>* by) {
   const SamplingParams<T>& p = at.p;
-  const SquareReader<kPixel, T> reader(at);
   const GatheredBounds width(p.in_w, p.align_corners), height(p.in_h, p.align_corners);
   Positions<float> position;
   const int count = tile_positions(at, tile, r, rows, &position);
@@ -326,14 +341,15 @@ void slopes_run_gathers(const Places<T>& at, const Tile& tile, int r, int rows,
   });
 }
 
-// Calls body(Lanes<n>{}) with the number of channels that lie side by side.
+// Calls body(reader) with the reader of a tile, for so many channels that lie side by side.
 template <class T, class Body>
-void with_pixel(const SamplingParams<T>& p, const Body& body) {
-  const int64_t together = p.input.w == 1 ? 1 : p.channels;
-  if (together == 1) body(Lanes<1>{});
-  if (together == 2) body(Lanes<2>{});
-  if (together == 3) body(Lanes<3>{});
-  if (together == 4) body(Lanes<4>{});
+void with_reader(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
+                 const TaskMemory<float>& memory, const Body& body) {
+  const int64_t together = at.p.input.w == 1 ? 1 : at.p.channels;
+  if (together == 1) body(SquareReader<1, T>(at, plan, tile, memory));
+  if (together == 2) body(SquareReader<2, T>(at, plan, tile, memory));
+  if (together == 3) body(SquareReader<3, T>(at, plan, tile, memory));
+  if (together == 4) body(SquareReader<4, T>(at, plan, tile, memory));
 }
 
 }  // namespace PF_ISA

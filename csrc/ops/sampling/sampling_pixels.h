@@ -69,10 +69,16 @@ inline Neighbourhood<Real, kSamples<Real>> load_neighbourhood(const T* box, cons
 // --- one lane: a vector of samples at a time
 // ------------------------------------------------------
 
-// The first `count` values of a vector, or all of them where there are as many.
+// The first `count` > 0 values of a vector, or all of them where there are as many.
 template <int N, class Real>
 inline Vec<Real, N> load_part(const Real* from, int count) {
   if (count >= N) return load<N>(from);
+#if defined(__AVX512F__)
+  if constexpr (N == 16 && sizeof(Real) == 4)
+    return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), from);
+  if constexpr (N == 8 && sizeof(Real) == 4)
+    return _mm256_maskz_loadu_ps(__mmask8((1u << count) - 1), from);
+#endif
   Vec<Real, N> value{};
   std::memcpy(&value, from, count * sizeof(Real));
   return value;
@@ -80,11 +86,14 @@ inline Vec<Real, N> load_part(const Real* from, int count) {
 
 template <int N, class Real>
 inline void store_part(Real* to, const Vec<Real, N>& value, int count) {
-  if (count >= N) {
-    store(to, value);
-  } else {
-    std::memcpy(to, &value, count * sizeof(Real));
-  }
+  if (count >= N) return store(to, value);
+#if defined(__AVX512F__)
+  if constexpr (N == 16 && sizeof(Real) == 4)
+    return _mm512_mask_storeu_ps(to, __mmask16((1u << count) - 1), value);
+  if constexpr (N == 8 && sizeof(Real) == 4)
+    return _mm256_mask_storeu_ps(to, __mmask8((1u << count) - 1), value);
+#endif
+  std::memcpy(to, &value, count * sizeof(Real));
 }
 
 template <class Real>
@@ -145,7 +154,7 @@ inline Vec<Real, kLanes> blend_lanes(const Real* top, const Real* bottom, Real l
 
 // Whether kLanes pixels of as many lanes are transposed in registers.
 template <int kLanes, class Real>
-constexpr bool kTransposes = kLanes == 4 || (kLanes == 8 && kNative<Real> >= 8);
+constexpr bool kTransposes = kLanes == 4 || (kLanes >= 8 && kNative<Real> >= kLanes);
 
 // kLanes samples from number k of a run on: a register for each lane.
 template <int kLanes, class Real>
@@ -177,13 +186,17 @@ inline void blend_lanes_apart(const Real* box, int64_t below, const Run<Real>& r
     alignas(64) Real left[kLanes], upper[kLanes];  // from memory a broadcast is free
     store(left, V(1 - fx));
     store(upper, V(1 - fy));
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int l = 0; l < kLanes; ++l) {
       const Real* top = box + run.base[k + l];
       lane[l] = blend_lanes<kLanes>(top, top + below, left[l], run.fraction[0][k + l], upper[l],
                                     run.fraction[1][k + l]);
     }
-    transpose8<Real>(lane);
+    if constexpr (kLanes == 8) {
+      transpose8<Real>(lane);
+    } else {
+      transpose16<Real>(lane);
+    }
   }
 }
 
@@ -195,7 +208,7 @@ void blend_to_planes(const Real* box, int64_t below, const Run<Real>& run, int c
     for (int j = 0; j < columns; j += kLanes) {
       Vec<Real, kLanes> lane[kLanes];
       blend_lanes_apart<kLanes>(box, below, run, first + j, lane);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (int c = 0; c < kLanes; ++c)
         if (c < channels) store_part<kLanes>(out + c * plane + j, lane[c], columns - j);
     }

@@ -12,17 +12,20 @@
 namespace pyfast {
 namespace PF_ISA {
 
-// Lanes of a group of many channels: of the output as many as are transposed in registers, of
-// gradients a register of float, and no fewer.
-constexpr int kForwardLanes = 8;
-constexpr int kBackwardLanes = kNative<float> > 8 ? kNative<float> : 8;
+// Lanes of a group of channels. Of many channels: of the output as many as are transposed in
+// registers, of gradients a register of float, and no fewer than 8.
+template <class Real>
+constexpr int kForwardLanes = kNative<Real> > 8 ? kNative<Real> : 8;
+constexpr int kBackwardLanes = kForwardLanes<float>;
+template <class Real>
+using ForwardLanes =
+    std::conditional_t<(kForwardLanes<Real> > 8), Numbers<1, 4, 8, 16>, Numbers<1, 4, 8>>;
+using BackwardLanes = Numbers<1, 4, kBackwardLanes>;
 
-// Calls body(Lanes<n>{}) with the group's number of lanes.
-template <int kWide, class Body>
-void with_lanes(const Group& group, const Body& body) {
-  if (group.lanes == 1) body(Lanes<1>{});
-  if (group.lanes == 4) body(Lanes<4>{});
-  if (group.lanes == kWide) body(Lanes<kWide>{});
+// Calls body(Lanes<n>{}) with the group's number of lanes, one of those given.
+template <int... kLanes, class Body>
+void with_lanes(const Group& group, Numbers<kLanes...>, const Body& body) {
+  ((group.lanes == kLanes ? body(Lanes<kLanes>{}) : void()), ...);
 }
 
 template <int kLanes, class T, class Real>

@@ -96,22 +96,24 @@ void finish_run(const Places<T>& at, const Tile& tile, int r, int rows, Position
   const SamplingParams<T>& p = at.p;
   const bool projective = p.source == Source::kHomography;
   const int count = rows * tile.columns;
-  for (int a = 0; a < p.dims; ++a) {
-    const Real scale = projective ? Real(1) : at.scale(a).scale;
-    Real* x = by->at[a];
-#pragma omp simd
-    for (int k = 0; k < count; ++k) x[k] *= scale;
-  }
   if (p.has_matrix()) {
     if (projective) to_homogeneous(at, tile, r, rows, by);
     const int columns = p.dims + 1, matrix_rows = p.matrix_size() / columns;
     for (int a = 0; a < matrix_rows; ++a) {
       double moments[3] = {0, 0, 0};
       add_moments(by->at[a], rows, tile.columns, moments);
+      if (!projective)
+        for (double& moment : moments) moment *= at.frame.step[a].scale;
       add_matrix_row(at.frame, p.dims, moments, {tile.plane, tile.top + r, tile.left},
                      sums + a * columns);
     }
     return;
+  }
+  for (int a = 0; a < p.dims; ++a) {
+    const Real scale = at.scale(a).scale;
+    Real* x = by->at[a];
+#pragma omp simd
+    for (int k = 0; k < count; ++k) x[k] *= scale;
   }
   const auto& field = p.grad_field;
   const bool one_line = field.h == tile.columns * field.w;
@@ -172,7 +174,7 @@ void coordinates_planar(const Places<T>& at, const SamplingPlan& plan, const Til
   for (int64_t g = 0; g < plan.groups; ++g) {
     const Group group = plan.group(p.channels, g);
     const bool last = g + 1 == plan.groups;
-    with_lanes<kBackwardLanes>(group, [&](auto lanes) {
+    with_lanes(group, BackwardLanes{}, [&](auto lanes) {
       constexpr int kLanes = decltype(lanes)::value;
       if (box.dense) pack_dense<kLanes>(p, b, group, box, memory.box);
       for (int r = 0, rows; r < tile.rows; r += rows) {
