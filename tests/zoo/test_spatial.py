@@ -94,6 +94,13 @@ def test_fewer_classes_need_a_folder(name, count):
         model.dataset()
 
 
+@pytest.mark.parametrize(("name", "channels"), [("stn_cnn", 1), ("stn_svhn_single", 3)])
+def test_other_channels_need_a_folder(name, channels):
+    model = zoo.create_model(f"{name}.tiny", channels=4 - channels)
+    with pytest.raises(ValueError, match=f"expected channels={channels}, which the generated"):
+        model.dataset()
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

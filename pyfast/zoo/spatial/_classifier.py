@@ -145,7 +145,14 @@ class SpatialClassifier(System):
                     f"expected data, a folder: the generated images have {self.generated_classes} "
                     f"classes, got classes={config.classes}"
                 )
-            return self.generated(split)
+            pictures = self.generated(split)
+            channels = len(pictures[0][0])
+            if config.channels != channels:
+                raise ValueError(
+                    f"expected channels={channels}, which the generated images have, or data, a "
+                    f"folder, got channels={config.channels}"
+                )
+            return pictures
         folders = {
             part: ClassificationFolder(
                 config.data, part, config.size, config.channels, config.labels
