@@ -11,6 +11,7 @@
 #include "core/workspace.h"
 #include "ops/dense_crf/dense_crf_cpu.h"
 #include "ops/dense_crf/dense_crf_filter.h"
+#include "ops/dense_crf/dense_crf_lattice_links.h"
 
 namespace pyfast {
 namespace {
@@ -18,11 +19,6 @@ namespace {
 using baseline::hash;
 using baseline::key_step;
 using baseline::lattice_scale;
-using baseline::operator+;
-using baseline::operator<;
-using baseline::operator==;
-
-constexpr int64_t kGrain = 4096;  // points or vertices for one thread
 
 int bits_for(int64_t count) {
   int bits = 0;
@@ -31,24 +27,6 @@ int bits_for(int64_t count) {
 }
 
 int64_t power_of_two_from(int64_t count) { return int64_t{1} << bits_for(count); }
-
-// How many of `total` items each of a few tasks takes.
-struct Division {
-  int64_t total, tasks, each;
-  Division(int64_t total, int64_t grain)
-      : total(total),
-        tasks(std::clamp<int64_t>(total / grain, 1, num_threads())),
-        each((total + tasks - 1) / tasks) {}
-  int64_t begin(int64_t task) const { return std::min(total, task * each); }
-  int64_t end(int64_t task) const { return std::min(total, (task + 1) * each); }
-  // body(task, begin, end)
-  template <class Body>
-  void run(const Body& body) const {
-    parallel_for(0, tasks, 1, [&](int64_t first, int64_t last) {
-      for (int64_t t = first; t < last; ++t) body(t, begin(t), end(t));
-    });
-  }
-};
 
 // Between the arrays of a lattice lie a few words that nobody writes; in equal lattices they are
 // equal. Comes before the arrays are written.
@@ -289,7 +267,7 @@ class Builder {
       Scratch<Key<W>> keys(count + 1);
       for (int64_t i = 0; i < count; ++i) keys.data()[i] = sorted[i].key;
       std::memset(keys.data() + count, 0xff, sizeof(Key<W>));
-      link(keys.data(), view);
+      link_vertices(layout_, keys.data(), view);
     }
     if (sizes.is_numbered_apart()) number_apart(sorted, used, view);
     list_points(view);
@@ -324,126 +302,6 @@ class Builder {
       while (slab <= image * image_slabs + top) view.slab_starts[slab++] = static_cast<int32_t>(i);
     }
     while (slab <= view.slabs) view.slab_starts[slab++] = static_cast<int32_t>(count);
-  }
-
-  // The two axes that lead out of slabs, then the others in threes.
-  void link(const Key<W>* keys, const LatticeView<Real>& view) const {
-    const int64_t count = view.vertices;
-    Scratch<int32_t> next(3 * count);
-    const int across[] = {0, p_.dims};
-    find_next<2>(keys, count, across, next.data());
-    for (int a = 0; a < 2; ++a)
-      list_pairs(next.data() + a * count, count, view.neighbours + 2 * a * count);
-    const auto along = [&](auto axes, int first) {
-      constexpr int kAxes = decltype(axes)::value;
-      int inner[kAxes];
-      for (int a = 0; a < kAxes; ++a) inner[a] = first + a;
-      find_next<kAxes>(keys, count, inner, next.data());
-      list_chains<kAxes>(next.data(), view, view.chains + (first - 1) * (count + view.slabs));
-    };
-    int axis = 1;
-    for (; axis + 3 <= p_.dims; axis += 3) along(std::integral_constant<int, 3>{}, axis);
-    for (; axis < p_.dims; ++axis) along(std::integral_constant<int, 1>{}, axis);
-  }
-
-  // next: (axes, M), the neighbours of vertices along +axis. Along an axis keys differ by a
-  // constant, so a walk through the vertices meets their neighbours in order. The walks along a few
-  // axes go side by side, because each waits for its own memory.
-  template <int kAxes>
-  void find_next(const Key<W>* keys, int64_t count, const int* axes, int32_t* next) const {
-    Division(count, 4 * kGrain).run([&](int64_t, int64_t begin, int64_t end) {
-      find_next<kAxes>(keys, count, axes, begin, end, next);
-    });
-  }
-
-  template <int kAxes>
-  void find_next(const Key<W>* keys, int64_t count, const int* axes, int64_t begin, int64_t end,
-                 int32_t* next) const {
-    Key<W> step[kAxes];
-    int64_t here[kAxes], there[kAxes];
-    for (int a = 0; a < kAxes; ++a) {
-      step[a] = key_step<W>(layout_, axes[a], 1);
-      here[a] = begin;
-      const Key<W> first = keys[begin] + step[a];
-      there[a] = std::lower_bound(keys, keys + count, first,
-                                  [](const Key<W>& x, const Key<W>& y) { return x < y; }) -
-                 keys;
-    }
-    const auto advance = [&](int a) {
-      const Key<W> wanted = keys[here[a]] + step[a];
-      const bool found = keys[there[a]] == wanted, below = keys[there[a]] < wanted;
-      next[a * count + here[a]] = static_cast<int32_t>(chosen(found, there[a], count));
-      there[a] += below;
-      here[a] += !below;
-    };
-    bool all = begin < end;
-    while (all)
-      for (int a = 0; a < kAxes; ++a) {
-        advance(a);
-        all = all && here[a] < end;
-      }
-    for (int a = 0; a < kAxes; ++a)
-      while (here[a] < end) advance(a);
-  }
-
-  // Without a branch, which would be foreseen wrongly every other time.
-  static int64_t chosen(bool first, int64_t a, int64_t b) {
-    return b ^ ((a ^ b) & -static_cast<int64_t>(first));
-  }
-
-  // pairs: (M, 2)
-  static void list_pairs(const int32_t* next, int64_t count, int32_t* pairs) {
-    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t v = begin; v < end; ++v) {
-        pairs[2 * v] = static_cast<int32_t>(count);
-        pairs[2 * v + 1] = next[v];
-      }
-    });
-    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
-      int32_t unused;
-      int32_t* const from[2] = {&unused, pairs};
-      for (int64_t v = begin; v < end; ++v) {
-        const bool found = next[v] != count;
-        from[found][chosen(found, 2 * int64_t{next[v]}, 0)] = static_cast<int32_t>(v);
-      }
-    });
-  }
-
-  // Along an axis within a slab vertices have ever smaller numbers. So how far it is from each to
-  // the end of its chain is known once those before it are, and places are given from the last one
-  // on: to the first of each chain, and from one to the next. What stands alone takes no place.
-  // next: (axes, M); chains: (axes, M + S)
-  template <int kAxes>
-  static void list_chains(const int32_t* next, const LatticeView<Real>& view, int32_t* chains) {
-    const int64_t none = view.vertices;
-    Scratch<int32_t> lengths(kAxes * (none + 1)), places(kAxes * none);
-    for (int a = 0; a < kAxes; ++a) lengths.data()[a * (none + 1) + none] = 0;
-    parallel_for(0, view.slabs, 8, [&](int64_t first, int64_t last) {
-      for (int64_t slab = first; slab < last; ++slab) {
-        const int64_t begin = view.slab_starts[slab], end = view.slab_starts[slab + 1];
-        const int32_t* after[kAxes];
-        int32_t *length[kAxes], *place[kAxes], *list[kAxes], taken[kAxes] = {};
-        for (int a = 0; a < kAxes; ++a) {
-          after[a] = next + a * none;
-          length[a] = lengths.data() + a * (none + 1);
-          place[a] = places.data() + a * none;
-          list[a] = chains + a * (none + view.slabs) + begin + slab;
-          std::fill(place[a] + begin, place[a] + end, -1);
-        }
-        for (int64_t v = begin; v < end; ++v)
-          for (int a = 0; a < kAxes; ++a) length[a][v] = 1 + length[a][after[a][v]];
-        for (int64_t v = end - 1; v >= begin; --v)
-          for (int a = 0; a < kAxes; ++a) {
-            const bool is_last = after[a][v] == none, is_first = place[a][v] < 0;
-            const auto here = static_cast<int32_t>(chosen(is_first, taken[a], place[a][v]));
-            list[a][here] = static_cast<int32_t>(v) ^ -static_cast<int32_t>(is_last);
-            taken[a] += length[a][v] & -static_cast<int32_t>(is_first && !is_last);
-            place[a][chosen(is_last, v, after[a][v])] = here + 1;
-          }
-        for (int a = 0; a < kAxes; ++a)
-          std::fill(list[a] + taken[a], list[a] + (end - begin) + 1, static_cast<int32_t>(~none));
-      }
-    });
   }
 
   void list_points(const LatticeView<Real>& view) const {
