@@ -77,7 +77,8 @@ def differentiable(
             return output
 
         formulas = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        return type(name.replace("::", "_"), (torch.autograd.Function,), formulas).apply
+        recorder: Any = type(name.replace("::", "_"), (torch.autograd.Function,), formulas)
+        return recorder.apply
 
     torch.library.register_autograd(op, backward, setup_context=setup)
     if autocast is not None:
