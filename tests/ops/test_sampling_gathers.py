@@ -71,6 +71,13 @@ def test_a_large_image_is_read_from_a_copy(level, layout, padding, dtype):
             torch.testing.assert_close(b, a, rtol=0, atol=close * float(a.abs().max()))
 
 
+def test_what_follows_a_run_is_read_in_the_copy_too(level):
+    """Gigabytes before it lies where the image would begin: memory of nobody."""
+    x = torch.empty(1, 1, 2**23, 64)  # of which the system gives what is touched
+    theta = torch.tensor([[[0.3, 0.0, 0.0], [12e-6, 12e-6, 0.9]]])
+    assert pyfast.affine_grid_sample(x, theta, (37, 101)).shape == (1, 1, 37, 101)
+
+
 def test_what_lies_outside_spoils_nothing(level):
     """Infinite pixels at the edge and positions that are not numbers."""
     x = torch.full((1, 1, 9, 9), torch.inf)

@@ -194,7 +194,8 @@ inline int rows_of_run(const Tile& tile, int r) {
   return fit < left ? fit : left;
 }
 
-// For `rows` rows of a tile from its row `r` on, one behind the other; what follows them is 0.
+// For `rows` rows of a tile from its row `r` on, one behind the other; what follows them repeats the
+// last one, so that it lies where samples lie.
 template <class T, class Real>
 int tile_positions(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* out) {
   const int count = rows * tile.columns;
@@ -225,7 +226,7 @@ int tile_positions(const Places<T>& at, const Tile& tile, int r, int rows, Posit
     map_positions(at.affine_3d, tile, r, rows, out);
   }
   for (int a = 0; a < at.p.dims; ++a)
-    for (int k = count; k < round_up_to_slack(count); ++k) out->at[a][k] = 0;
+    for (int k = count; k < round_up_to_slack(count); ++k) out->at[a][k] = out->at[a][count - 1];
   return count;
 }
 
