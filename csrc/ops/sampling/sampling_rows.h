@@ -194,8 +194,8 @@ inline int rows_of_run(const Tile& tile, int r) {
   return fit < left ? fit : left;
 }
 
-// For `rows` rows of a tile from its row `r` on, one behind the other; what follows them repeats the
-// last one, so that it lies where samples lie.
+// For `rows` rows of a tile from its row `r` on, one behind the other; what follows them repeats
+// the last one, so that it lies where samples lie.
 template <class T, class Real>
 int tile_positions(const Places<T>& at, const Tile& tile, int r, int rows, Positions<Real>* out) {
   const int count = rows * tile.columns;
