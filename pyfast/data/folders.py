@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast._files import PICTURES, pictures_in, some_pictures_in
-from pyfast.data._folders import TEST_EVERY, listed, of_split
+from pyfast.data._folders import TEST_EVERY, by_stem, listed, of_split
 from pyfast.data.augmentation import generator
 from pyfast.data.image_files import read_image, squared
 from pyfast.ops._pictures import read_picture
@@ -372,9 +372,4 @@ def _part(root: Path, split: str) -> Path | None:
 
 def _named(folder: Path) -> dict[str, Path]:
     """The pictures of a folder by their names without suffixes."""
-    files = some_pictures_in(_folder(folder))
-    named = {file.stem: file for file in files}
-    twice = [file.name for file in files if named[file.stem] != file]
-    if twice:
-        raise ValueError(f"{folder}: other pictures have the names of {listed(twice)}")
-    return named
+    return by_stem(some_pictures_in(_folder(folder)))

@@ -29,6 +29,17 @@ def write_image(path: Path, image: Tensor) -> None:
     to_picture(image).save(path)
 
 
+def as_rgb(pixels: Tensor) -> Tensor:
+    """Pictures in red, green, blue, (B, 3, H, W).
+
+    Args:
+        pixels: grey, RGB or RGBA in [0, 1], (B, 1 or 3 or 4, H, W). Alpha is multiplied in.
+    """
+    if pixels.shape[1] == 4:
+        pixels = pixels[:, :3] * pixels[:, 3:]
+    return pixels.expand(-1, 3, -1, -1)
+
+
 def squared(pixels: Tensor, channels: int, size: int) -> Tensor:
     """Pictures as a classifier takes them, (B, channels, size, size).
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pyfast._files import pictures_in
-from pyfast.data._folders import TEST_EVERY, listed, of_split
-from pyfast.data.image_files import read_image
+from pyfast.data._folders import TEST_EVERY, by_stem, listed, of_split
+from pyfast.data.image_files import as_rgb, read_image
+from pyfast.ops._pictures import read_picture
 
 Sample = tuple[Tensor, Tensor]
 
@@ -23,6 +24,7 @@ class LabelledPictures(Dataset[Sample]):
     """Picture files with masks, whose pixels are label numbers.
 
     A sample is the picture, red, green, blue in [0, 1], (3, H, W), and its labels, int64 (H, W).
+    What is transparent counts as black.
 
     Args:
         files: (picture, mask), one pair for each sample. A mask is a PNG with a palette, or grey.
@@ -48,14 +50,15 @@ class LabelledPictures(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         picture, mask = self.files[index]
-        image = torch.from_numpy(np.array(read_image(picture).convert("RGB")))
+        pixels, _ = read_picture("LabelledPictures", str(picture), read_image(picture))
+        image = as_rgb(pixels.float())[0]
         labels = self.labels(index)
-        if labels.shape != image.shape[:2]:
+        if labels.shape != image.shape[1:]:
             raise ValueError(
-                f"{mask}: expected a mask of the picture's size, {image.shape[1]} x "
-                f"{image.shape[0]}, got {labels.shape[1]} x {labels.shape[0]}"
+                f"{mask}: expected a mask of the picture's size, {image.shape[2]} x "
+                f"{image.shape[1]}, got {labels.shape[1]} x {labels.shape[0]}"
             )
-        return image.permute(2, 0, 1).float() / 255, labels
+        return image, labels
 
     def labels(self, index: int) -> Tensor:
         """The labels of one mask, int64 (H, W)."""
@@ -67,8 +70,9 @@ class LabelledPictures(Dataset[Sample]):
                 f"got colours ({picture.mode}): which label each colour stands for is not known"
             )
         labels = torch.from_numpy(np.array(picture).astype(np.int64))
-        wrong = labels[(labels >= self.classes) & (labels != self.ignore_label)]
-        if wrong.numel() or labels.min() < 0:
+        outside = (labels < 0) | (labels >= self.classes)
+        wrong = labels[outside & (labels != self.ignore_label)]
+        if wrong.numel():
             found = listed(list(map(str, wrong.unique().tolist())))
             raise ValueError(
                 f"{mask}: expected labels from 0 to {self.classes - 1}, or {self.ignore_label} to "
@@ -129,7 +133,8 @@ def segmentation_folder(
 
     Raises:
         FileNotFoundError: no such folder, list or file.
-        ValueError: another split or form, no pictures, or some without a mask, which are named.
+        ValueError: another split or form, no pictures, or some without a mask or of one name, which
+            are named.
     """
     root = Path(root)
     if split not in ("train", "test"):
@@ -162,7 +167,7 @@ def _voc_files(root: Path, split: str) -> list[tuple[Path, Path]]:
     found = [lists / f"{name}.txt" for name in names if (lists / f"{name}.txt").is_file()]
     if not found:
         raise FileNotFoundError(f"{lists}: there is no {' or '.join(names)}.txt")
-    stems = found[0].read_text().split()
+    stems = [name for line in found[0].read_text().splitlines() if (name := line.strip())]
     pictures = _by_stem(root / "JPEGImages")
     return _pairs({stem: pictures.get(stem) for stem in stems}, _by_stem(masks), masks)
 
@@ -180,7 +185,7 @@ def _folder_files(root: Path, split: str) -> list[tuple[Path, Path]]:
 def _by_stem(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: there is no such folder")
-    return {picture.stem: picture for picture in pictures_in(folder)}
+    return by_stem(pictures_in(folder))
 
 
 def _pairs(

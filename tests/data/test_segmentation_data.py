@@ -70,6 +70,12 @@ def test_pascal_voc(tmp_path):
     train = segmentation_folder(tmp_path, classes=21)
     assert [picture.name for picture, _ in train.files] == ["c.jpg", "a.jpg"]
     assert train[0][1].tolist() == [[0, 20, 255]]
+    write_pair(tmp_path, "a b", [[0, 1]], images="JPEGImages", masks="SegmentationClass")
+    (lists / "train.txt").write_text("a b\n\nc \n")
+    assert [file.stem for file, _ in segmentation_folder(tmp_path, classes=21).files] == [
+        "a b",
+        "c",
+    ]
     (lists / "train.txt").write_text("c\nd\n")
     with pytest.raises(ValueError, match="no picture or no mask: d"):
         segmentation_folder(tmp_path, classes=21)
@@ -86,6 +92,31 @@ def test_masks_of_several_modes(tmp_path, mode):
     (mask.convert("P") if mode == "P" else mask).save(tmp_path / "masks" / "x.png")
     data = LabelledPictures([(tmp_path / "images" / "x.jpg", tmp_path / "masks" / "x.png")], 2)
     assert data[0][1].tolist() == [[0, 1], [1, 1]]
+
+
+def test_pictures_are_read_as_segment_reads_them(tmp_path):
+    write_pair(tmp_path, "x", [[0, 1], [1, 1]])
+    data = LabelledPictures([(tmp_path / "x.png", tmp_path / "masks" / "x.png")], 2)
+    Image.fromarray(np.full((2, 2), 32768, np.uint16)).save(tmp_path / "x.png")
+    torch.testing.assert_close(data[0][0], torch.full((3, 2, 2), 32768 / 65535))
+    Image.new("RGBA", (2, 2), (200, 100, 50, 0)).save(tmp_path / "x.png")
+    assert data[0][0].tolist() == torch.zeros(3, 2, 2).tolist()
+
+
+def test_two_pictures_of_one_name_are_refused(folder):
+    Image.new("RGB", (31, 21)).save(folder / "images" / "p1.png")
+    with pytest.raises(ValueError, match=r"images: other pictures have the names of p1\.jpg"):
+        segmentation_folder(folder, classes=3)
+
+
+def test_labels_below_zero(tmp_path):
+    write_pair(tmp_path, "x", [[0, 1]])
+    mask = tmp_path / "masks" / "x.tif"
+    Image.fromarray(np.array([[-1, 1]], np.int32)).save(mask)
+    files = [(tmp_path / "images" / "x.jpg", mask)]
+    with pytest.raises(ValueError, match="255 to ignore, got -1"):
+        LabelledPictures(files, 2)[0]
+    assert LabelledPictures(files, 2, ignore_label=-1)[0][1].tolist() == [[-1, 1]]
 
 
 def test_what_is_wrong_with_files_is_named(folder):

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from pyfast.data.image_files import as_rgb
 from pyfast.ops._pictures import Form, opened, read_picture
 
 if TYPE_CHECKING:
@@ -99,23 +100,19 @@ def segment(
 
     if not isinstance(model, Segmenter):
         raise TypeError(f"segment: expected a model for segmentation, got {type(model).__name__}")
+    if tile is not None and tile < 1:
+        raise ValueError(f"segment: expected a positive tile, got {tile}")
     overlap = (tile or 0) // 4 if overlap is None else overlap
     if tile is not None and not 0 <= overlap < tile:
         raise ValueError(f"segment: expected overlap from 0 to below {tile}, got {overlap}")
     pixels, form = read_picture("segment", "picture", opened(picture))
-    image = _as_rgb(pixels.float())
+    image = as_rgb(pixels.float())
     options: Any = {"crf": crf, "scales": scales, "flip": flip}
     results = []
     for one in image.split(1):
         found = _probabilities(model, one.to(model.device), tile, overlap, **options)
         results.append(_result(one, found, model.config, form, opacity, keep_probabilities))
     return results if form.batched else results[0]
-
-
-def _as_rgb(pixels: Tensor) -> Tensor:
-    if pixels.shape[1] == 4:
-        pixels = pixels[:, :3] * pixels[:, 3:]
-    return pixels.expand(-1, 3, -1, -1)
 
 
 def _probabilities(
