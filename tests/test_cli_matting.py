@@ -137,3 +137,13 @@ def test_progress_reaches_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         assert report is not None
         for iteration, residual in enumerate((1.0, 1e-3, 1e-8)):
             report(iteration, residual, 1e-7)
+
+
+def test_pictures_and_marks_are_not_written_over(files: Path) -> None:
+    image, trimap, folder = files / "image.png", files / "trimap.png", files / "trimaps"
+    before = trimap.read_bytes(), (folder / "a.png").read_bytes()
+    for output in (image, trimap):
+        assert "is read too" in call("matte", image, output, "--trimap", trimap)[1]
+    code, output = call("matte", files / "images", folder, "--trimap", folder)
+    assert (code, "is read too" in output) == (2, True)
+    assert (trimap.read_bytes(), (folder / "a.png").read_bytes()) == before

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyfast._files import pictures_in
 from pyfast._optional import require
-from pyfast.cli._outputs import outputs
+from pyfast.cli._outputs import expect_apart, outputs
 
 Image = Annotated[Path, typer.Argument(help="Picture, or folder of pictures.")]
 Output = Annotated[Path, typer.Argument(help="PNG file to write, or folder for them.")]
@@ -78,6 +78,7 @@ def jobs(image: Path, output: Path, trimap: Path | None, scribbles: Path | None)
         raise typer.BadParameter(f"{marks}: there is no such file or folder")
     found = outputs(image, output)
     if not image.is_dir():
+        expect_apart((image, marks), (output,))
         return [Job(image, marks, output)]
     if not marks.is_dir():
         raise typer.BadParameter(
@@ -87,6 +88,7 @@ def jobs(image: Path, output: Path, trimap: Path | None, scribbles: Path | None)
     missing = [path.name for path, _ in found if path.stem not in known]
     if missing:
         raise typer.BadParameter(f"{marks}: there are no marks for {', '.join(missing)}")
+    expect_apart((*(path for path, _ in found), *known.values()), (path for _, path in found))
     output.mkdir(parents=True, exist_ok=True)
     return [Job(path, known[path.stem], target) for path, target in found]
 

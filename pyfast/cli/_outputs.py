@@ -1,5 +1,6 @@
 """Which pictures a command reads and which files it writes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -30,3 +31,17 @@ def outputs(image: Path, output: Path) -> list[tuple[Path, Path]]:
     if twice:
         raise typer.BadParameter(f"{image}: {', '.join(twice)} would be written to one file")
     return [(path, output / f"{path.stem}.png") for path in pictures]
+
+
+def expect_apart(read: Iterable[Path], written: Iterable[Path]) -> None:
+    """Refuses to write over what is read, or two results to one file.
+
+    Raises:
+        typer.BadParameter: with the file.
+    """
+    taken = {path.resolve(): "is read too" for path in read}
+    for path in written:
+        place = path.resolve()
+        if place in taken:
+            raise typer.BadParameter(f"{path} would be written, but {taken[place]}")
+        taken[place] = "another result has the same name"

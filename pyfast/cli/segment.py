@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pyfast.cli._outputs import outputs
+from pyfast.cli._outputs import expect_apart, outputs
 
 
 def segment(
@@ -31,6 +31,10 @@ def segment(
     What fails in a folder is told at the end, after the others are done.
     """
     jobs = outputs(image, output)
+    overlays = {target: target.with_name(f"{target.stem}-overlay.png") for _, target in jobs}
+    expect_apart(
+        (source for source, _ in jobs), [*overlays, *(overlays.values() if overlay else ())]
+    )
     try:
         sizes = [float(scale) for scale in scales.split(",")]
     except ValueError as error:
@@ -52,7 +56,7 @@ def segment(
             result = zoo.segment(read_image(source), loaded, **options)
             _write(result.labels, target)
             if overlay:
-                _write(result.overlay, target.with_name(f"{target.stem}-overlay.png"))
+                _write(result.overlay, overlays[target])
         except (ValueError, OSError) as error:
             failures.append(f"{source}: {error}")
         else:

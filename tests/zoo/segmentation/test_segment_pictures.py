@@ -97,6 +97,10 @@ def test_what_does_not_fit_is_said(model, image, tmp_path):
         zoo.segment(image, zoo.create_model("vgg16.tiny"))
     with pytest.raises(ValueError, match="overlap from 0 to below 40, got 40"):
         zoo.segment(image, model, tile=40, overlap=40)
+    with pytest.raises(ValueError, match="positive tile, got 0"):
+        zoo.segment(image, model, tile=0)
+    with pytest.raises(ValueError, match="positive numbers, got"):
+        zoo.segment(image, model, scales=(float("inf"),))
     with pytest.raises(ValueError, match="picture"):
         zoo.segment(torch.rand(5, 40, 40), model)
     with pytest.raises(FileNotFoundError):
@@ -143,6 +147,8 @@ def test_a_folder_in_the_shell(shell, image, tmp_path):
         (["x.png", "no/y.png", "--model", "model"], "no such folder"),
         (["x.png", "y.png", "--model", "nothing"], "no model.safetensors"),
         (["x.png", "y.png", "--model", "model", "--scales", "a"], "--scales"),
+        (["x.png", "y.png", "--model", "model", "--scales", "inf"], "expected positive numbers"),
+        (["x.png", "x.png", "--model", "model"], "x.png would be written, but is read too"),
     ],
 )
 def test_mistakes_in_the_shell(shell, image, arguments, message):
@@ -150,3 +156,15 @@ def test_mistakes_in_the_shell(shell, image, arguments, message):
     run = shell(*arguments)
     assert run.exit_code == 2
     assert message in " ".join(run.output.replace("│", " ").split())
+
+
+def test_nothing_is_written_over(shell, image, tmp_path):
+    for name in ("a", "a-overlay"):
+        to_picture(image).save(f"in/{name}.png")
+    before = (tmp_path / "in" / "a.png").read_bytes()
+    over = shell("in", "in", "--model", "model")
+    assert (over.exit_code, "read too" in over.output) == (2, True)
+    assert (tmp_path / "in" / "a.png").read_bytes() == before
+    twice = shell("in", "out", "--model", "model", "--overlay")
+    assert (twice.exit_code, "the same name" in twice.output) == (2, True)
+    assert not (tmp_path / "out").exists()
