@@ -77,6 +77,17 @@ def test_preprocessing_travels_with_the_layout(tmp_path):
     assert again.origin == model.origin
 
 
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path):
+    state = reference_state("leongatys_vgg19_conv")
+    del state["conv1_1.bias"]
+    torch.save(state, tmp_path / "vgg_conv.pth")
+    model = zoo.create_model("vgg19", classes=0)
+    config = model.config
+    with pytest.raises(ValueError, match="1 missing"):
+        load_checkpoint(tmp_path / "vgg_conv.pth", model=model)
+    assert model.config is config
+
+
 def test_names_and_colours_of_classes_come_along_where_there_are_as_many():
     layout = LAYOUTS["fyu_dilation8_camvid"]
     config = layout.config({"final.weight": torch.empty(11, 4)})

@@ -54,8 +54,6 @@ def load_checkpoint(
     chosen = _layout(layout, state, model, file)
     if model is None:
         model = create_model(chosen.model, chosen.config(state))
-    elif "preprocess" in chosen.settings:
-        model.config = replace(model.config, preprocess=chosen.settings["preprocess"])
     state = chosen.rename(state)
     problems = _compare(state, model.state_dict())
     if problems:
@@ -63,6 +61,8 @@ def load_checkpoint(
         if strict:
             raise ValueError(message)
         warnings.warn(message, stacklevel=2)
+    if "preprocess" in chosen.settings:
+        model.config = replace(model.config, preprocess=chosen.settings["preprocess"])
     own = model.state_dict()
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     model.load_state_dict(fitting, strict=False)
