@@ -68,6 +68,7 @@ def test_from_a_name_to_an_exported_model(tmp_path):
     assert call("evaluate", run / "last.pt", "--json") == (code, output)
     measured = json.loads(output)["accuracy"]
     assert measured == pytest.approx(read_log(run)[-1]["test/accuracy"])
+    assert call("evaluate", run)[1] == f"accuracy  {measured:.4g}\n"
 
     write_png(tmp_path / "digit.png", torch.rand(1, 40, 30))
     code, output = call("infer", run, tmp_path / "digit.png", tmp_path, "--json")

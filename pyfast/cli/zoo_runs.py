@@ -244,8 +244,9 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps(found))
         return
+    width = max(map(len, found), default=0)
     for key, value in found.items():
-        typer.echo(f"{key:12}{value:.4g}")
+        typer.echo(f"{key:{width}}  {value:.4g}")
 
 
 def infer(
