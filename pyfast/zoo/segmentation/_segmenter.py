@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,7 @@ from pyfast.data.label_sets import LABEL_SETS
 from pyfast.nn import DenseCRF
 from pyfast.zoo.images import expect_images
 from pyfast.zoo.preprocess import PREPROCESS, Preprocess
-from pyfast.zoo.segmentation.losses import LOSSES
+from pyfast.zoo.segmentation.losses import LOSSES, expect_labels
 from pyfast.zoo.system import System, TrainingConfig, evaluating
 
 if TYPE_CHECKING:
@@ -127,6 +128,21 @@ class SegmenterConfig(TrainingConfig):
                     f"{name}: expected one of {', '.join(known)}, got {getattr(self, name)!r}"
                 )
 
+    def expect_batch(self, norms_learn: bool, otherwise: str) -> None:
+        """Raises where batch norms would learn from one picture at a time.
+
+        Args:
+            norms_learn: whether there are batch norms that learn.
+            otherwise: the setting without them, for the text.
+
+        Raises:
+            ValueError: with the setting.
+        """
+        if norms_learn and self.batch_size < 2:
+            raise ValueError(
+                f"expected batch_size >= 2 where batch norms learn, got 1: {otherwise}"
+            )
+
 
 class Segmenter(System):
     """A network that scores labels, what trains it, and `segment`.
@@ -181,7 +197,7 @@ class Segmenter(System):
                 one that is not positive.
         """
         expect_images(self, image, 3)
-        if not scales or min(scales) <= 0:
+        if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
         with evaluating(self):
             inputs = self.preprocess(image)
@@ -327,6 +343,8 @@ class Segmenter(System):
     def evaluate(self, batches: Iterable[Any], **options: Any) -> dict[str, float]:
         """Mean IoU over classes that occur, IoU of each, and the share of pixels that are right.
 
+        A class that is ignored has no IoU.
+
         Args:
             batches: pictures and labels, stacked or as a list of pairs of any sizes.
             options: as `probabilities` takes them.
@@ -342,19 +360,16 @@ class Segmenter(System):
             for image, labels in pairs:
                 found = self.segment(image.to(self.device), **options).cpu()
                 labelled = labels.cpu() != config.ignore_label
+                expect_labels(labels, count, config.ignore_label)
                 truth, found = labels.cpu()[labelled], found[labelled]
-                wrong = truth[(truth < 0) | (truth >= count)]
-                if wrong.numel():
-                    raise ValueError(
-                        f"expected labels from 0 to {count - 1}, or {config.ignore_label} to "
-                        f"ignore, got {wrong[0]}"
-                    )
                 total += (truth * count + found).bincount(minlength=count**2).view_as(total)
         right, union = total.diag(), total.sum(0) + total.sum(1) - total.diag()
         iou = right / union
+        if 0 <= config.ignore_label < count:
+            iou[config.ignore_label] = math.nan
         names = config.labels or [str(number) for number in range(config.classes)]
         return {
-            "miou": iou[union > 0].mean().item(),
+            "miou": iou.nanmean().item(),
             "accuracy": (right.sum() / total.sum()).item(),
             **{f"iou {n}": v.item() for n, v in zip(names, iou, strict=True) if v == v},
         }

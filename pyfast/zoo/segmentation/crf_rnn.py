@@ -79,6 +79,7 @@ class CRFRNN(Segmenter):
             classes=config.classes,
             ignore_label=config.ignore_label,
             head_rate=config.head_rate,
+            batch_size=config.batch_size,
         )
         self.crf = DenseCRF(
             config.classes,

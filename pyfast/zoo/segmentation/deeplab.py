@@ -44,6 +44,10 @@ class DeepLabVGGConfig(SegmenterConfig):
     norms: bool = False
     dropout: float = 0.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.expect_batch(self.norms, "norms=False has none")
+
     @classmethod
     def tiny(cls) -> DeepLabVGGConfig:
         return cls(
@@ -192,11 +196,9 @@ class DeepLabResNetConfig(SegmenterConfig):
         super().__post_init__()
         if min(self.image_scales, default=1) <= 0:
             raise ValueError(f"image_scales: expected positive numbers, got {self.image_scales}")
-        if not self.freeze_norms and self.batch_size < 2:
-            raise ValueError(
-                "expected batch_size >= 2 where batch norms learn, got 1: freeze_norms=True keeps "
-                "the statistics of pretrained weights"
-            )
+        self.expect_batch(
+            not self.freeze_norms, "freeze_norms=True keeps the statistics of pretrained weights"
+        )
 
     @classmethod
     def tiny(cls) -> DeepLabResNetConfig:

@@ -90,6 +90,7 @@ class DilatedNetConfig(SegmenterConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.expect_positive("depth", "context_accumulate")
+        self.expect_batch(self.norms, "norms=False has none")
         if self.upsampling not in ("zoom", "deconvolution"):
             raise ValueError(f"upsampling: expected zoom, deconvolution, got {self.upsampling!r}")
         if self.train_upsampling and self.upsampling == "zoom":

@@ -16,7 +16,11 @@ def cross_entropy(scores: Tensor, labels: Tensor, ignore_label: int = 255) -> Te
         scores: (B, L, H, W).
         labels: int64 (B, H, W).
         ignore_label: of pixels that do not count.
+
+    Raises:
+        ValueError: a label that is none of the classes and not ignored.
     """
+    expect_labels(labels, scores.shape[1], ignore_label)
     total = F.cross_entropy(scores, labels, ignore_index=ignore_label, reduction="sum")
     return total / (labels != ignore_label).sum().clamp(min=1)
 
@@ -60,8 +64,24 @@ LOSSES: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 }
 
 
+def expect_labels(labels: Tensor, classes: int, ignore_label: int) -> None:
+    """Raises for the first label that is none of the classes and not ignored.
+
+    Raises:
+        ValueError: with the label.
+    """
+    if labels.is_meta:  # there are no values to look at
+        return
+    wrong = labels[((labels < 0) | (labels >= classes)) & (labels != ignore_label)]
+    if wrong.numel():
+        raise ValueError(
+            f"expected labels from 0 to {classes - 1}, or {ignore_label} to ignore, got {wrong[0]}"
+        )
+
+
 def _labelled(scores: Tensor, labels: Tensor, ignore_label: int) -> tuple[Tensor, Tensor]:
     """Probabilities and truth of pixels that count, both (P, L), in float32 or wider."""
+    expect_labels(labels, scores.shape[1], ignore_label)
     dtype = torch.float64 if scores.dtype == torch.float64 else torch.float32
     pixels = scores.movedim(1, -1).flatten(0, -2)
     labels = labels.flatten()

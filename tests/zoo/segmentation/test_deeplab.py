@@ -63,6 +63,12 @@ def test_frozen_norms_stay_as_they_are():
         zoo.create_model("deeplabv2_resnet101", freeze_norms=False, batch_size=1)
 
 
+@pytest.mark.parametrize("name", ["deeplab_v1", "deeplabv2_vgg16", "dilatednet8", "crf_rnn"])
+def test_batch_norms_do_not_learn_from_one_picture(name):
+    with pytest.raises(ValueError, match="batch_size >= 2 where batch norms learn, got 1"):
+        zoo.create_model(f"{name}.tiny", batch_size=1)
+
+
 def test_dropout_is_that_of_the_config():
     for dropout in (0.0, 0.3):
         model = zoo.create_model("deeplabv2_vgg16.tiny", dropout=dropout)
@@ -219,6 +225,20 @@ def test_metrics():
     assert half["miou"] == pytest.approx(sum(ious) / len(ious))
     with pytest.raises(ValueError, match="from 0 to 3, or 255 to ignore, got 4"):
         model.evaluate([(image, torch.full_like(truth, 4))])
+
+
+def test_a_class_that_is_ignored_has_no_iou():
+    model = zoo.create_model("deeplabv2_vgg16.tiny")
+    image = torch.rand(1, 3, 40, 40)
+    found = model.segment(image)
+    ignored = int(found.flatten().mode().values)
+    model = zoo.create_model("deeplabv2_vgg16.tiny", ignore_label=ignored)
+    truth = torch.full_like(found, (ignored + 1) % 4)
+    model.segment = lambda image: found  # the ignored class where the truth is another
+    assert model.evaluate([(image, truth)]).keys().isdisjoint({f"iou {ignored}"})
+    found[:, :10] = ignored
+    found[:, 10:] = (ignored + 1) % 4
+    assert model.evaluate([(image, truth)])["miou"] == pytest.approx(0.75)
 
 
 def test_scenes():

@@ -36,6 +36,14 @@ def test_perfect_wrong_and_ignored(loss, scores, labels):
     assert torch.autograd.gradcheck(lambda s: loss(s, labels), scores)
 
 
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("label", [-1, 4])
+def test_labels_of_no_class_are_named(loss, scores, labels, label):
+    labels[1, 2, 3] = label
+    with pytest.raises(ValueError, match=f"from 0 to 3, or 255 to ignore, got {label}"):
+        loss(scores, labels)
+
+
 def test_cross_entropy_is_torch_s(scores, labels):
     expected = F.cross_entropy(scores, labels, ignore_index=255)
     torch.testing.assert_close(cross_entropy(scores, labels), expected)
