@@ -25,7 +25,8 @@ def export_onnx(model: Model, file: str | PathLike[str]) -> float:
     """Writes a model as ONNX, for any batch size, and holds it to the model in onnxruntime.
 
     The file computes on PyTorch's own operators (`backend="torch"`), since ONNX knows no others,
-    and in evaluation mode. Inputs have the sizes of `model.example_inputs()`.
+    and in evaluation mode. Inputs have the sizes of `model.example_inputs()`; the height and width
+    of pictures to segment are free.
 
     Args:
         model: a model of the zoo; left as it is.
@@ -46,6 +47,7 @@ def export_onnx(model: Model, file: str | PathLike[str]) -> float:
     plain.load_state_dict(model.state_dict())
     plain.eval()
     inputs = plain.example_inputs(2)
+    free = dict.fromkeys(plain.free_axes, torch.export.Dim.DYNAMIC)
     with _without_asides():
         program: Any = torch.onnx.export(
             plain,
@@ -53,7 +55,7 @@ def export_onnx(model: Model, file: str | PathLike[str]) -> float:
             dynamo=True,
             opset_version=OPSET,
             verbose=False,
-            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
+            dynamic_shapes=tuple({0: torch.export.Dim("batch"), **free} for _ in inputs),
         )
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,6 +86,8 @@ def _difference(model: Model, file: Path) -> float:
         file.read_bytes(), providers=["CPUExecutionProvider"]
     )
     inputs = model.example_inputs(3)  # another batch size than that of the export
+    for axis in model.free_axes:  # and another length
+        inputs = tuple(torch.cat([each, each.narrow(axis, 0, 10 + axis)], axis) for each in inputs)
     names = [entry.name for entry in session.get_inputs()]
     fed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
     got = session.run(None, fed)

@@ -138,6 +138,11 @@ class Model(nn.Module):
         """Why ONNX cannot hold it; empty where it can."""
         return ""
 
+    @property
+    def free_axes(self) -> tuple[int, ...]:
+        """Axes of the inputs, beside that of the batch, which may have any length in ONNX."""
+        return ()
+
 
 class System(Model):
     """A paper's networks with the losses, the schedule and the data that train them.

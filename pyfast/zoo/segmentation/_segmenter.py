@@ -170,6 +170,10 @@ class Segmenter(System):
     def example_inputs(self, batch: int = 2) -> tuple[Tensor, ...]:
         return (torch.randn(batch, 3, 65, 65, device=self.device),)
 
+    @property
+    def free_axes(self) -> tuple[int, ...]:
+        return (2, 3)
+
     def scores(self, image: Tensor) -> Tensor:
         """Scores of the image's size, (B, L, H, W), of what `forward` takes."""
         found: Tensor = F.interpolate(self(image), image.shape[-2:], mode="bilinear")

@@ -104,6 +104,10 @@ class CRFRNN(Segmenter):
             "'exact' can be written, for small pictures"
         )
 
+    @property
+    def free_axes(self) -> tuple[int, ...]:
+        return ()  # each pixel meets each other one
+
     def forward(self, image: Tensor) -> Tensor:
         """Marginals, (B, L, H, W), of a preprocessed image (B, 3, H, W)."""
         scores = self.scores(image)

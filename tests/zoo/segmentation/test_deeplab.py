@@ -263,3 +263,15 @@ def test_shapes_of_one_size_have_one_area():
     y, x = (rows - 50).numpy(), (columns - 50).numpy()
     areas = [_shape(label, y, x, 20.0, 0.3).sum() for label in (1, 2, 3)]
     assert areas == pytest.approx([math.pi * 400] * 3, rel=0.02)
+
+
+@pytest.mark.slow
+def test_an_exported_network_takes_pictures_of_any_size(tmp_path):
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model = zoo.create_model("deeplabv2_vgg16.tiny").eval()
+    zoo.export_onnx(model, tmp_path / "x.onnx")
+    session = runtime.InferenceSession(tmp_path / "x.onnx")
+    image = torch.randn(1, 3, 50, 83)
+    (found,) = session.run(None, {"image": image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), model(image), rtol=1e-4, atol=1e-4)
