@@ -74,7 +74,12 @@ class PictureFolder(Dataset[Any]):
 
     def read(self, file: Path) -> Tensor:
         """A picture as it is, (channels, H, W) in [0, 1]."""
-        pixels = np.array(read_image(file).convert(MODES[self.channels]), np.float32) / 255
+        picture = read_image(file)
+        if picture.mode.startswith("I"):  # 16 bits, of which Pillow's `convert` makes white
+            grey = read_picture(type(self).__name__, str(file), picture)[0][0].float()
+            image = grey.expand(min(self.channels, 3), -1, -1)
+            return torch.cat([image, torch.ones_like(grey)]) if self.channels == 4 else image
+        pixels = np.array(picture.convert(MODES[self.channels]), np.float32) / 255
         return torch.from_numpy(pixels).view(*pixels.shape[:2], -1).permute(2, 0, 1)
 
     def fitted(self, image: Tensor, file: Path, first: Path) -> Tensor:

@@ -53,7 +53,14 @@ def overlay_labels(
 
 
 def to_label_picture(labels: Tensor, palette: str = "voc") -> Image.Image:
-    """Labels from 0 to 255, (H, W), as a picture with a palette."""
+    """Labels from 0 to 255, (H, W), as a picture with a palette.
+
+    Raises:
+        ValueError: other labels, for which there is no room in such a picture.
+    """
+    wrong = labels[(labels < 0) | (labels > 255)]
+    if wrong.numel():
+        raise ValueError(f"labels: a palette has room for 0 to 255, got {wrong[0].item()}")
     picture = Image.fromarray(labels.cpu().numpy().astype(np.uint8), mode="P")
     picture.putpalette(label_colours(palette=palette).flatten().tolist())
     return picture

@@ -1,7 +1,9 @@
 """The user's own pictures: what a folder gives, and what is said of one that is wrong."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from pyfast.data import (
@@ -54,6 +56,18 @@ def test_pictures_are_what_was_written(tmp_path):
     torch.testing.assert_close(image, written, atol=0.5 / 255 + 1e-6, rtol=0)
     assert ImageFolder(tmp_path, size=5, channels=1)[0][0].shape == (1, 5, 5)
     assert ImageFolder(tmp_path, size=(4, 7), channels=4)[0][0].shape == (4, 4, 7)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_are_grey_and_not_white(channels, tmp_path):
+    grey = np.linspace(0, 65535, 48).astype(np.uint16).reshape(6, 8)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(grey).save(tmp_path / "a" / "x.png")
+    image, _ = ImageFolder(tmp_path, channels=channels)[0]
+    expected = torch.from_numpy(grey.astype(np.float32) / 65535).expand(min(channels, 3), 6, 8)
+    torch.testing.assert_close(image[:3], expected)
+    assert image.shape[0] == channels
+    assert bool((image[3:] == 1).all())
 
 
 def test_folders_that_are_none(tmp_path):

@@ -278,3 +278,10 @@ def test_a_system_learns_from_a_folder_and_is_measured_on_it(folder, tmp_path):
     assert found["accuracy"] >= 0
     with pytest.raises(ValueError, match="4 labels, got classes=3"):
         zoo.create_model("deeplabv2_vgg16.tiny", classes=3).dataset()
+
+
+@pytest.mark.parametrize("label", [-1, 256])
+def test_labels_without_room_in_a_palette_are_refused(label, tmp_path):
+    with pytest.raises(ValueError, match=f"0 to 255, got {label}"):
+        write_labels(tmp_path / "x.png", torch.tensor([[0, label]]))
+    assert not list(tmp_path.iterdir())
