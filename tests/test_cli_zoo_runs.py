@@ -49,6 +49,13 @@ def _little_test_data(monkeypatch):
     torch.set_num_threads(threads)
 
 
+def test_what_nothing_was_measured_on_is_null_in_json(monkeypatch):
+    found = {"accuracy": 0.5, "iou cat": float("nan")}
+    monkeypatch.setattr("pyfast.train.evaluate", lambda model: found)
+    code, output = call("evaluate", "stn_cnn.tiny", "--json")
+    assert (code, output) == (0, '{"accuracy": 0.5, "iou cat": null}\n')
+
+
 def test_from_a_name_to_an_exported_model(tmp_path):
     run = tmp_path / "run"
     code, output = call("train", "stn_cnn.tiny", *SMALL, "steps=4", "--out", run, "--seed", 3)

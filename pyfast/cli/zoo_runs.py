@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import shlex
 import sys
@@ -241,8 +242,9 @@ def evaluate(
         if not isinstance(model, System):
             raise TypeError(f"{source} is a network without data to measure it on")
         found = training.evaluate(model)
-    if as_json:
-        typer.echo(json.dumps(found))
+    if as_json:  # which has no NaN, what nothing was measured on
+        numbers = {key: value if math.isfinite(value) else None for key, value in found.items()}
+        typer.echo(json.dumps(numbers))
         return
     width = max(map(len, found), default=0)
     for key, value in found.items():
