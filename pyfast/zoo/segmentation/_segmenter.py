@@ -204,7 +204,7 @@ class Segmenter(System):
         if not scales or not all(0 < scale < math.inf for scale in scales):
             raise ValueError(f"scales: expected positive numbers, got {tuple(scales)}")
         with evaluating(self):
-            inputs = self.preprocess(image)
+            inputs = self.preprocess(image).to(next(self.parameters()).dtype)
             copies = [
                 self._copy_probabilities(inputs, scale, mirrored)
                 for scale in scales
@@ -227,8 +227,10 @@ class Segmenter(System):
             return probabilities
         with evaluating(self):
             layer = crf if isinstance(crf, DenseCRF) else self.post_processing()
-            refined: Tensor = layer(-probabilities.clamp(min=1e-8).log(), image * 255)
-        return refined
+            exact = torch.promote_types(probabilities.dtype, torch.float32)
+            energies = -probabilities.to(exact).clamp(min=1e-8).log()
+            refined: Tensor = layer(energies, image.to(exact) * 255)
+        return refined.to(probabilities.dtype)
 
     def segment(self, image: Tensor, **options: Any) -> Tensor:
         """The likeliest label of each pixel, int64 (B, H, W); arguments as of `probabilities`."""

@@ -156,6 +156,17 @@ def test_scales_flips_and_crf():
     torch.testing.assert_close(with_crf.probabilities(image, crf=False), plain)
 
 
+@pytest.mark.parametrize("model_dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("image_dtype", [torch.float16, torch.float32, torch.float64])
+def test_a_picture_need_not_have_the_dtype_of_the_model(model_dtype, image_dtype):
+    model = zoo.create_model("deeplab_v1.tiny")
+    image = torch.rand(1, 3, 33, 33)
+    expected = model.probabilities(image, crf=True)
+    found = model.to(model_dtype).probabilities(image.to(image_dtype), crf=True)
+    assert found.dtype == model_dtype
+    torch.testing.assert_close(found.float(), expected, rtol=0, atol=0.1)
+
+
 def test_numbers_of_the_crf():
     settings = {"crf_sigmas": (9.0, 20.0, 2.0), "crf_weights": (6.0, 1.5)}
     crf = zoo.create_model("deeplabv2_vgg16.tiny", **settings).post_processing()
