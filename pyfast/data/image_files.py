@@ -35,9 +35,11 @@ def as_rgb(pixels: Tensor) -> Tensor:
     Args:
         pixels: grey, RGB or RGBA in [0, 1], (B, 1 or 3 or 4, H, W). Alpha is multiplied in.
     """
-    if pixels.shape[1] == 4:
-        pixels = pixels[:, :3] * pixels[:, 3:]
-    return pixels.expand(-1, 3, -1, -1)
+    return _without_alpha(pixels).expand(-1, 3, -1, -1)
+
+
+def _without_alpha(pixels: Tensor) -> Tensor:
+    return pixels[:, :3] * pixels[:, 3:] if pixels.shape[1] == 4 else pixels
 
 
 def squared(pixels: Tensor, channels: int, size: int) -> Tensor:
@@ -51,8 +53,7 @@ def squared(pixels: Tensor, channels: int, size: int) -> Tensor:
         channels: 1 or 3.
         size: side of the result in pixels.
     """
-    if pixels.shape[1] == 4:
-        pixels = pixels[:, :3] * pixels[:, 3:]
+    pixels = _without_alpha(pixels)
     if channels == 1 and pixels.shape[1] == 3:
         pixels = (pixels * pixels.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True)
     height, width = pixels.shape[-2:]

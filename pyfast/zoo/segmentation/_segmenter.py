@@ -321,17 +321,18 @@ class Segmenter(System):
                     f"labels, got classes={config.classes}"
                 )
             return Scenes(split, config.crop)
-        folders = {
-            part: segmentation_folder(
-                config.data, part, classes=config.classes, ignore_label=config.ignore_label
-            )
-            for part in ("train", "test")
-        }
+        folder_of = partial(
+            segmentation_folder,
+            config.data,
+            classes=config.classes,
+            ignore_label=config.ignore_label,
+        )
+        folder = folder_of(split=split)
         if split == "test":
-            return folders[split]
-        for folder in folders.values():
-            folder.check()
-        return Augmented(folders["train"], self.transform())
+            return folder
+        for each in (folder, folder_of(split="test")):
+            each.check()
+        return Augmented(folder, self.transform())
 
     def transform(self, **options: Any) -> ScaleCropFlip:
         """What happens to a picture before it is learned from."""

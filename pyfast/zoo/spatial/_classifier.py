@@ -153,16 +153,12 @@ class SpatialClassifier(System):
                     f"folder, got channels={config.channels}"
                 )
             return pictures
-        folders = {
-            part: ClassificationFolder(
-                config.data, part, config.size, config.channels, config.labels
-            )
-            for part in ("train", "test")
-        }
+        form = config.size, config.channels, config.labels
+        folder = ClassificationFolder(config.data, split, *form)
         if split == "train":
-            for folder in folders.values():
-                folder.check()
-        return folders[split]
+            for each in (folder, ClassificationFolder(config.data, "test", *form)):
+                each.check()
+        return folder
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits, (B, classes) or (B, places, classes).
