@@ -62,11 +62,11 @@ struct LatticeView {
   // chain after another, the last of a chain as ~v, and ~M behind the last of a slab.
   int32_t* chains = nullptr;
   int32_t* slab_starts = nullptr;  // (S + 1,)
-  // Of a closed lattice on the CPU, else null:
   int32_t* used_starts = nullptr;  // (S + 1,), by used vertices
-  int32_t* vertex_of = nullptr;    // (U,), of used vertices
-  int32_t* used_of = nullptr;  // (M + 1,), of vertices; U for those that are not used, and for M
-  Real* mass = nullptr;        // (B * N,): K 1, of the raw kernel, see `raw_slice_scale`
+  // Of a closed lattice on the CPU, else null:
+  int32_t* vertex_of = nullptr;  // (U,), of used vertices
+  int32_t* used_of = nullptr;    // (M + 1,), of vertices; U for those that are not used, and for M
+  Real* mass = nullptr;          // (B * N,): K 1, of the raw kernel, see `raw_slice_scale`
 
   PF_HD int64_t corner_count() const { return batch * points * (dims + 1); }
 };
@@ -121,6 +121,7 @@ LatticeView<Real> lattice_view(int32_t* words, const LatticeSizes& s) {
   v.chains = take(s.chain_words());
   v.slab_starts = take(s.slabs + 1);
   v.mass = reinterpret_cast<Real*>(take(s.batch * s.points * width));
+  v.used_starts = v.slab_starts;
   if (s.is_numbered_apart()) {
     v.used_starts = take(s.slabs + 1);
     v.vertex_of = take(s.used);
@@ -262,8 +263,8 @@ void mean_field_cpu(const MeanFieldParams<Real>& params);
 // --- entry points, CUDA: dense_crf.cu, for float and double; each returns a cudaError_t ---
 
 // The header of a lattice on a GPU is on the GPU too: what works on it is told `sizes`, so that
-// nobody has to wait for it. Building it
-// waits twice, for the range of the features and for the number of vertices.
+// nobody has to wait for it. Building it waits twice, for the range of the features and for the
+// number of vertices.
 template <class Real>
 int build_lattice_cuda(const LatticeParams<Real>& params, LatticeMemory& result,
                        DeviceMemory memory, void* stream, LatticeError* failure);

@@ -206,8 +206,6 @@ void sweep(const Sweep<S>& w, const SweepRange& range) {
   const int32_t *of_first = lattice.neighbours, *of_last = of_first + 2 * lattice.vertices;
   const Crossing enter{w.transposed ? of_last : of_first, nullptr, lattice.used_of};
   const Crossing leave{w.transposed ? of_first : of_last, lattice.vertex_of, nullptr};
-  const bool apart = lattice.used_starts != nullptr;
-  const int32_t* const used_starts = apart ? lattice.used_starts : lattice.slab_starts;
   int64_t from = range.first[0], to = range.last[0];
   for (int j = 1; j < kSweepStages; ++j) {
     from = range.first[j] + j < from ? range.first[j] + j : from;
@@ -217,7 +215,7 @@ void sweep(const Sweep<S>& w, const SweepRange& range) {
     for (int stage = 0; stage < kSweepStages; ++stage) {
       const int64_t slab = time - stage;
       if (slab < range.first[stage] || slab >= range.last[stage]) continue;
-      const int32_t* const starts = stage == 1 ? lattice.slab_starts : used_starts;
+      const int32_t* const starts = stage == 1 ? lattice.slab_starts : lattice.used_starts;
       const int64_t begin = starts[slab], end = starts[slab + 1];
       if (begin == end) continue;
       if (stage == 0) {
