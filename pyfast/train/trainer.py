@@ -153,10 +153,20 @@ class Trainer:
             saved = read_checkpoint(self.out, self.settings) if resume else None
             if not resume and (self.out / CHECKPOINT).exists():
                 raise FileExistsError(f"{self.out} has a run: resume it or choose another folder")
+            order = Batches(
+                len(dataset),
+                self.system.config.batch_size,
+                self.seed,
+                self._rank,
+                self.fabric.world_size,
+            )
             self._write_description()
             for network in dict.fromkeys(networks(self.system)):
                 stack.enter_context(in_precision(network, self._precision))
-            self._prepare(saved, dataset)
+            self._prepare(saved)
+            self._batches = batches_from(
+                dataset, order, self._drawn, self._workers, self._device.type == "cuda"
+            )
             stack.enter_context(self._finishing_the_step())
             self._loop()
 
@@ -291,7 +301,7 @@ class Trainer:
             stack.enter_context(evaluating(self.system))
             yield
 
-    def _prepare(self, saved: dict[str, Any] | None, dataset: Any) -> None:
+    def _prepare(self, saved: dict[str, Any] | None) -> None:
         fabric, system = self.fabric, self.system
         if saved:
             system.load_state_dict(saved["weights"])
@@ -326,16 +336,6 @@ class Trainer:
         chance.seed(seed_of(self.seed, self._rank))
         if saved:
             self._restore(saved)
-        order = Batches(
-            len(dataset),
-            system.config.batch_size,
-            self.seed,
-            fabric.global_rank,
-            fabric.world_size,
-        )
-        self._batches = batches_from(
-            dataset, order, self._drawn, self._workers, fabric.device.type == "cuda"
-        )
 
     def save(self, name: str = CHECKPOINT) -> None:
         """Writes a checkpoint into the folder; one that is there stays until the new one is whole.

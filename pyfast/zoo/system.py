@@ -32,10 +32,17 @@ class Config:
 
     backend: Backend = "pyfast"
 
+    SIGNED: ClassVar[tuple[str, ...]] = ()  # settings that may be negative
+
     def __post_init__(self) -> None:
         known = get_args(Backend)
         if self.backend not in known:
             raise ValueError(f"backend: expected one of {', '.join(known)}, got {self.backend}")
+        for name, value in vars(self).items():
+            numbers = value if isinstance(value, tuple) else (value,)
+            negative = [n for n in numbers if isinstance(n, int | float) and not n >= 0]
+            if negative and name not in self.SIGNED:
+                raise ValueError(f"{name}: expected no negative number, got {value}")
 
     def expect_positive(self, *names: str) -> None:
         """Raises for the first of these settings, numbers or tuples of them, that is not positive.

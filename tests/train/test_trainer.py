@@ -131,6 +131,12 @@ def test_other_settings_are_refused(tmp_path):
         fit(Regression(), tmp_path)
 
 
+def test_a_batch_larger_than_the_data_leaves_no_folder(tmp_path):
+    with pytest.raises(ValueError, match="batch_size: expected 1 to 18"):
+        fit(Regression(Settings(batch_size=19)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_batch_that_leads_to_nan_is_kept(tmp_path):
     class Broken(Regression):
         def loss(self, batch):

@@ -1,6 +1,7 @@
 """Models by name."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -47,6 +48,10 @@ def test_config_survives_json(toy):
         ("stn_cnn", {"transform": 1}, TypeError, "transform of type .*affine"),
         ("stn_cnn", {"width": -3}, ValueError, "width: expected no negative number, got -3"),
         ("stn_svhn_multi", {"widths": (4, -1)}, ValueError, "widths: expected no negative number"),
+        ("deeplab_v1", {"learning_rate": -1.0}, ValueError, "learning_rate: expected no negative"),
+        ("deeplab_v1", {"learning_rate": math.nan}, ValueError, "learning_rate: .*, got nan"),
+        ("dilatednet8", {"front_end_steps": -1}, ValueError, "front_end_steps: expected no neg"),
+        ("crf_rnn", {"iterations": -1}, ValueError, "iterations: expected no negative number"),
         ("stn_cnn", {"width": 0}, ValueError, "width: expected a positive number, got 0"),
         ("stn_birds_2x", {"scale": 0.0}, ValueError, "scale: expected a positive number"),
         ("toy", {"backend": "jax"}, ValueError, "pyfast, torch"),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +99,8 @@ class SegmenterConfig(TrainingConfig):
     schedule: str = "poly"
     power: float = 0.9
     schedule_every: int = 10
+
+    SIGNED: ClassVar[tuple[str, ...]] = ("ignore_label", "crf_weights")
 
     def __post_init__(self) -> None:
         super().__post_init__()

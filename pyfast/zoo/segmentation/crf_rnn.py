@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pyfast.nn import DenseCRF
 from pyfast.zoo.preprocess import Preprocess
-from pyfast.zoo.registry import create_model, register
+from pyfast.zoo.registry import create_model, find, register
 from pyfast.zoo.segmentation._segmenter import (
     TINY_RECIPE,
     Preset,
@@ -72,6 +72,12 @@ class CRFRNN(Segmenter):
 
     def __init__(self, config: CRFRNNConfig) -> None:
         super().__init__(config)
+        base = find(config.base.partition(".")[0]).model
+        if not issubclass(base, Segmenter) or issubclass(base, CRFRNN):
+            raise ValueError(
+                "base: expected a system for segmentation without a CRF that learns, "
+                f"got {config.base!r}"
+            )
         self.network = create_model(
             config.base,
             device=torch.get_default_device(),

@@ -83,10 +83,6 @@ class SpatialConfig(TrainingConfig):
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name}: expected one of {known}, got {getattr(self, name)!r}")
-        for name, value in vars(self).items():
-            numbers = value if isinstance(value, tuple) else (value,)
-            if any(isinstance(number, int | float) and number < 0 for number in numbers):
-                raise ValueError(f"{name}: expected no negative number, got {value}")
         self.expect_positive("classes", "size")
         if len(self.labels) not in (0, self.classes) or (self.data and not self.labels):
             raise ValueError(

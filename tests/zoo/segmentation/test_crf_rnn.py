@@ -73,3 +73,9 @@ def test_backends_of_the_crf():
     torch.testing.assert_close(ours(unary, image), plain(unary, image))
     with pytest.raises(ValueError, match="backend"):
         DenseCRF(4, backend="jax")
+
+
+@pytest.mark.parametrize("base", ["crf_rnn.tiny", "stn_cnn.tiny", "vgg16"])
+def test_a_base_that_gives_no_scores_of_labels(base):
+    with pytest.raises(ValueError, match=f"base: expected .*, got '{base}'"):
+        zoo.create_model("crf_rnn.tiny", base=base)
