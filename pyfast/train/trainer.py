@@ -358,6 +358,7 @@ class Trainer:
                 "step": self.step,
                 "drawn": self._drawn,
                 "weights": self.system.state_dict(),
+                "origin": self.system.origins(),
                 "optimizers": {n: o.state_dict() for n, o in self.optimizers.items()},
                 "schedules": {n: s.state_dict() for n, s in self._schedules.items()},
                 "precision": self._precision.state_dict(),
@@ -373,6 +374,7 @@ class Trainer:
 
     def _restore(self, saved: dict[str, Any]) -> None:
         self.step, self._drawn = saved["step"], saved["drawn"]
+        self.system.origin = saved.get("origin", self.system.origin)
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(saved["optimizers"][name])
         for name, schedule in self._schedules.items():

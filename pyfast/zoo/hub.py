@@ -42,7 +42,7 @@ def save_pretrained(model: Model, path: str | PathLike[str]) -> Path:
     description = {
         "model": name_of(model),
         "config": model.config.to_json(),
-        "origin": model.origin,
+        "origin": model.origins(),
     }
     single = path.suffix == ".safetensors"
     weights = path if single else path / WEIGHTS
@@ -108,6 +108,7 @@ def _from_checkpoint(file: Path, device: torch.device | str, overrides: dict[str
     with _fitting(file, model, saved["settings"], overrides):
         # A run that keeps averages measures those.
         model.load_state_dict(saved["callbacks"].get("EMA", saved)["weights"])
+    model.origin = saved.get("origin", {})
     return model.eval()
 
 

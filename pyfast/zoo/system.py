@@ -136,6 +136,16 @@ class Model(nn.Module):
         """Inputs that `forward` takes, for tests and export; on the device of the weights."""
         raise _without(self, "example_inputs")
 
+    def origins(self) -> dict[str, str]:
+        """`origin` with that of parts that are models and were loaded on their own."""
+        parts = (
+            (f"{name} {key}", value)
+            for name, part in self.named_modules()
+            if name and isinstance(part, Model)
+            for key, value in part.origin.items()
+        )
+        return {**self.origin, **dict(parts)}
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

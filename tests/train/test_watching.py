@@ -151,6 +151,18 @@ def test_a_model_is_read_from_the_best_checkpoint(tmp_path):
         zoo.from_pretrained(tmp_path / "other.pt")
 
 
+def test_a_checkpoint_says_where_its_weights_came_from(tmp_path):
+    pytest.importorskip("sklearn")
+    small = {"size": 40, "crop": 16, "width": 4, "batch_size": 8}
+    system = zoo.create_model("stn_cnn.tiny", steps=1, **small)
+    system.origin = {"licence": "MIT"}
+    Trainer(system, tmp_path).fit()
+    assert zoo.from_pretrained(tmp_path / "last.pt").origin == system.origin
+    new = zoo.create_model("stn_cnn.tiny", steps=2, **small)
+    Trainer(new, tmp_path).fit(resume=True)
+    assert new.origin == system.origin
+
+
 def test_a_run_that_is_made_longer_gives_its_newest_weights(tmp_path):
     pytest.importorskip("sklearn")
     small = {"size": 40, "crop": 16, "width": 4, "batch_size": 8}

@@ -184,6 +184,11 @@ def test_weights_of_a_classifier_go_into_the_body(tmp_path):
         zoo.load_checkpoint(tmp_path / "vgg.pth", model=model.network.body[0], strict=False)
     got = model.network.body[0].features.conv5_3.weight
     assert torch.equal(got, classifier.features.conv5_3.weight)
+    model.origin = {"source": "pyfast"}
+    model.network.body[0].origin["licence"] = "MIT"  # goes with the whole
+    again = zoo.from_pretrained(zoo.save_pretrained(model, tmp_path))
+    assert again.origin["source"] == "pyfast"
+    assert again.origin["network.body.0 licence"] == "MIT"
 
 
 @pytest.mark.parametrize(
