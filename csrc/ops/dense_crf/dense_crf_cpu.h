@@ -35,9 +35,11 @@ struct CornerKernels {
   // they are inserted; false if it is full. `exact`: coordinates so large that float is too coarse.
   bool (*find_corners)(const LatticeParams<Real>&, const KeyLayout&, const KeyTable<W>&, bool exact,
                        int64_t image, int64_t begin, int64_t end, int32_t* slots, Real* weights);
-  // Inserts key + step of entries [begin, end); entry i becomes number first + i of table.keys.
-  bool (*insert_steps)(const KeyTable<W>&, const KeyEntry<W>* entries, int64_t begin, int64_t end,
+  // Inserts keys[i] + step for i in [begin, end); it becomes number first + i of table.keys.
+  bool (*insert_steps)(const KeyTable<W>&, const Key<W>* keys, int64_t begin, int64_t end,
                        const Key<W>& step, int64_t first);
+  // Leaves i in the low half of the word of keys[i], for i in [begin, end).
+  void (*number_keys)(const KeyTable<W>&, const Key<W>* keys, int64_t begin, int64_t end);
 };
 
 #define PF_DECLARE(level)                        \

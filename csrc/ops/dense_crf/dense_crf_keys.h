@@ -12,13 +12,6 @@ struct Key {
   uint64_t word[W];
 };
 
-// A vertex that was found, with its place in the hash table.
-template <int W>
-struct KeyEntry {
-  Key<W> key;
-  uint32_t slot;
-};
-
 namespace PF_ISA {
 
 template <int W>

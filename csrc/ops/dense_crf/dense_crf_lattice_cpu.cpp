@@ -1,6 +1,7 @@
 // Which simplex each point lies in, and the hash table of the vertices that are met; compiled once
 // for every instruction set.
 #include "ops/dense_crf/dense_crf_cpu.h"
+#include "ops/dense_crf/dense_crf_table.h"
 #include "ops/dense_crf/dense_crf_vector.h"
 
 namespace pyfast {
@@ -36,36 +37,6 @@ bool extent(const Real* values, int64_t count, Real* least, Real* largest) {
     finite = finite && wrong[l] == 0;
   }
   return finite;
-}
-
-constexpr int64_t kFull = -1;
-
-// Where a key is in the table after this; kFull where there was no place. Several threads at a
-// time: which of two keys comes first in a run of places differs, which keys there are does not.
-template <int W>
-inline int64_t insert(const KeyTable<W>& table, const Key<W>& key, uint64_t hashed, int64_t entry) {
-  uint64_t wanted = key.word[0];
-  if constexpr (W > 1) wanted = (hashed >> 33 << 32) | static_cast<uint64_t>(entry);
-  uint64_t slot = hashed & table.mask;
-  for (int probe = 0; probe < 1024; ++probe, slot = (slot + 1) & table.mask) {
-    uint64_t found = __atomic_load_n(&table.words[slot], __ATOMIC_ACQUIRE);
-    if (found == KeyTable<W>::kEmpty) {
-      if (!table.shared) {
-        table.words[slot] = wanted;
-        return static_cast<int64_t>(slot);
-      }
-      if (__atomic_compare_exchange_n(&table.words[slot], &found, wanted, false, __ATOMIC_ACQ_REL,
-                                      __ATOMIC_ACQUIRE))
-        return static_cast<int64_t>(slot);
-    }
-    if constexpr (W == 1) {
-      if (found == wanted) return static_cast<int64_t>(slot);
-    } else {
-      if (found >> 32 == wanted >> 32 && table.keys[found & 0xffffffffu] == key)
-        return static_cast<int64_t>(slot);
-    }
-  }
-  return kFull;
 }
 
 // The corners of kLanes points: keys by remainder, and hashes.
@@ -184,8 +155,7 @@ bool find_range(const LatticeParams<Real>& p, const KeyLayout& layout, const Key
           block.hashed[k][l] = hash(block.key_of(k, l));
         }
     for (int k = 0; k <= dims; ++k)
-      for (int l = 0; l < kLanes; ++l)
-        __builtin_prefetch(&table.words[block.hashed[k][l] & table.mask], 1);
+      for (int l = 0; l < kLanes; ++l) __builtin_prefetch(bucket_of(table, block.hashed[k][l]), 1);
     if (waiting >= 0 && !insert_block(blocks[turn ^ 1], waiting)) return false;
     waiting = at;
   }
@@ -203,18 +173,26 @@ bool find_corners(const LatticeParams<Real>& p, const KeyLayout& layout, const K
   return find_range<Real, float, W, 0>(p, layout, table, image, begin, end, slots, weights);
 }
 
+constexpr int64_t kAhead = 16;  // keys
+
 template <int W>
-bool insert_steps(const KeyTable<W>& table, const KeyEntry<W>* entries, int64_t begin, int64_t end,
+bool insert_steps(const KeyTable<W>& table, const Key<W>* keys, int64_t begin, int64_t end,
                   const Key<W>& step, int64_t first) {
-  constexpr int64_t kAhead = 16;
   for (int64_t i = begin; i < end; ++i) {
-    if (i + kAhead < end)
-      __builtin_prefetch(&table.words[hash(entries[i + kAhead].key + step) & table.mask], 1);
-    const Key<W> key = entries[i].key + step;
+    if (i + kAhead < end) __builtin_prefetch(bucket_of(table, hash(keys[i + kAhead] + step)), 1);
+    const Key<W> key = keys[i] + step;
     if constexpr (W > 1) table.keys[first + i] = key;
     if (insert(table, key, hash(key), first + i) == kFull) return false;
   }
   return true;
+}
+
+template <int W>
+void number_keys(const KeyTable<W>& table, const Key<W>* keys, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    if (i + kAhead < end) __builtin_prefetch(bucket_of(table, hash(keys[i + kAhead])), 1);
+    number(table, keys[i], hash(keys[i]), i);
+  }
 }
 
 template <class Real>
@@ -236,7 +214,8 @@ void adjoint(int dims, const Real* features, int64_t points, const Real* grad_we
 template <class Real>
 const LatticeKernels<Real> kLatticeKernels = {extent<Real>, adjoint<Real>};
 template <class Real, int W>
-const CornerKernels<Real, W> kCornerKernels = {find_corners<Real, W>, insert_steps<W>};
+const CornerKernels<Real, W> kCornerKernels = {find_corners<Real, W>, insert_steps<W>,
+                                               number_keys<W>};
 
 }  // namespace
 

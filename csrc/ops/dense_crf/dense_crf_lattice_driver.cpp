@@ -108,7 +108,6 @@ class Builder {
   }
 
  private:
-  using Entry = KeyEntry<W>;
   using Corners = CornerKernels<Real, W>;
   const Corners& kernels() { return PF_PICK_CPU(corner_kernels<Corners>); }
 
@@ -138,10 +137,12 @@ class Builder {
     });
     if (full) return false;
     const int64_t count = count_entries(table);
-    Scratch<Entry> entries(count), aside(count);
-    collect(table, entries.data());
-    const Entry* sorted = sort(entries.data(), aside.data(), count);
-    number_slots(table, sorted, count);
+    Scratch<Key<W>> found(count + 1), aside(count + 1);
+    collect(table, found.data());
+    Key<W>* sorted = sort(found.data(), aside.data(), count);
+    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
+      kernels().number_keys(table, sorted, begin, end);
+    });
     parallel_for(0, corners_, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t e = begin; e < end; ++e)
         slots_[e] = static_cast<int32_t>(words.data()[slots_[e]]);
@@ -156,7 +157,7 @@ class Builder {
   }
 
   // Adds all neighbours of the vertices in use.
-  bool close(const Entry* used, int64_t count, int64_t capacity) {
+  bool close(const Key<W>* used, int64_t count, int64_t capacity) {
     const int64_t steps = 2 * (p_.dims + 1) + 1;
     Scratch<uint64_t> words(capacity);
     Scratch<Key<W>> keys(W > 1 ? count * steps : 0);
@@ -174,9 +175,9 @@ class Builder {
     });
     if (full) return false;
     const int64_t total = count_entries(table);
-    Scratch<Entry> entries(total), aside(total);
-    collect(table, entries.data());
-    const Entry* sorted = sort(entries.data(), aside.data(), total);
+    Scratch<Key<W>> found(total + 1), aside(total + 1);
+    collect(table, found.data());
+    Key<W>* sorted = sort(found.data(), aside.data(), total);
     finish(sorted, total, used, count);
     return true;
   }
@@ -191,23 +192,20 @@ class Builder {
     return count;
   }
 
-  static void collect(const KeyTable<W>& table, Entry* entries) {
-    int64_t next = 0;
+  static void collect(const KeyTable<W>& table, Key<W>* keys) {
     for (uint64_t s = 0; s <= table.mask; ++s) {
       const uint64_t word = table.words[s];
       if (word == KeyTable<W>::kEmpty) continue;
-      Entry& entry = entries[next++];
       if constexpr (W == 1) {
-        entry.key.word[0] = word;
+        keys++->word[0] = word;
       } else {
-        entry.key = table.keys[word & 0xffffffffu];
+        *keys++ = table.keys[word & 0xffffffffu];
       }
-      entry.slot = static_cast<uint32_t>(s);
     }
   }
 
-  // By key, digit by digit from the last one on; returns one of the two.
-  Entry* sort(Entry* from, Entry* to, int64_t count) const {
+  // Digit by digit from the last one on; returns one of the two.
+  Key<W>* sort(Key<W>* from, Key<W>* to, int64_t count) const {
     constexpr int kDigit = 11, kValues = 1 << kDigit;
     const Division parts(count, 16 * kGrain);
     Scratch<int64_t> places(parts.tasks * kValues);
@@ -217,8 +215,7 @@ class Builder {
         std::fill_n(places.data(), parts.tasks * kValues, 0);
         parts.run([&](int64_t task, int64_t begin, int64_t end) {
           int64_t* mine = places.data() + task * kValues;
-          for (int64_t i = begin; i < end; ++i)
-            ++mine[from[i].key.word[w] >> shift & (kValues - 1)];
+          for (int64_t i = begin; i < end; ++i) ++mine[from[i].word[w] >> shift & (kValues - 1)];
         });
         int64_t next = 0;
         for (int value = 0; value < kValues; ++value)
@@ -231,7 +228,7 @@ class Builder {
         parts.run([&](int64_t task, int64_t begin, int64_t end) {
           int64_t* mine = places.data() + task * kValues;
           for (int64_t i = begin; i < end; ++i)
-            to[mine[from[i].key.word[w] >> shift & (kValues - 1)]++] = from[i];
+            to[mine[from[i].word[w] >> shift & (kValues - 1)]++] = from[i];
         });
         std::swap(from, to);
       }
@@ -239,14 +236,8 @@ class Builder {
     return from;
   }
 
-  static void number_slots(const KeyTable<W>& table, const Entry* sorted, int64_t count) {
-    parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) table.words[sorted[i].slot] = static_cast<uint64_t>(i);
-    });
-  }
-
-  // `slots_` are used vertices by now.
-  void finish(const Entry* sorted, int64_t count, const Entry* used, int64_t used_count) {
+  // `slots_` are used vertices by now. `sorted` has room for one more.
+  void finish(Key<W>* sorted, int64_t count, const Key<W>* used, int64_t used_count) {
     // Slabs of one value of the field, or more if there are very many values.
     int coarse = 0;
     while (p_.batch * ((slab_values_ >> coarse) + 1) > std::max<int64_t>(count, 1024)) ++coarse;
@@ -263,22 +254,19 @@ class Builder {
     clear_gaps(words, sizes, view);
     write_lattice_header(words, sizes);
     find_slabs(sorted, count, coarse, image_slabs, view);
-    {
-      Scratch<Key<W>> keys(count + 1);
-      for (int64_t i = 0; i < count; ++i) keys.data()[i] = sorted[i].key;
-      std::memset(keys.data() + count, 0xff, sizeof(Key<W>));
-      link_vertices(layout_, keys.data(), view);
-    }
+    std::memset(sorted + count, 0xff, sizeof(Key<W>));
+    link_vertices(layout_, sorted, view);
     if (sizes.is_numbered_apart()) number_apart(sorted, used, view);
     list_points(view);
     filter_ones(view);
   }
 
   // Both lists are sorted.
-  static void number_apart(const Entry* sorted, const Entry* used, const LatticeView<Real>& view) {
+  static void number_apart(const Key<W>* sorted, const Key<W>* used,
+                           const LatticeView<Real>& view) {
     int64_t u = 0;
     for (int64_t v = 0; v < view.vertices; ++v) {
-      const bool is_used = u < view.used && sorted[v].key == used[u].key;
+      const bool is_used = u < view.used && sorted[v] == used[u];
       view.used_of[v] = static_cast<int32_t>(is_used ? u : view.used);
       if (is_used) view.vertex_of[u++] = static_cast<int32_t>(v);
     }
@@ -289,13 +277,13 @@ class Builder {
           view.vertex_of);
   }
 
-  void find_slabs(const Entry* sorted, int64_t count, int coarse, int64_t image_slabs,
+  void find_slabs(const Key<W>* sorted, int64_t count, int coarse, int64_t image_slabs,
                   const LatticeView<Real>& view) const {
     const int word = layout_.field_word[p_.dims], shift = layout_.field_shift[p_.dims];
     const uint64_t values = (uint64_t{1} << bits_for(slab_values_)) - 1;
     int64_t slab = 0;
     for (int64_t i = 0; i < count; ++i) {
-      const Key<W>& key = sorted[i].key;
+      const Key<W>& key = sorted[i];
       const int64_t image =
           static_cast<int64_t>(key.word[layout_.image_word] >> layout_.image_shift);
       const int64_t top = static_cast<int64_t>(key.word[word] >> shift & values) >> coarse;

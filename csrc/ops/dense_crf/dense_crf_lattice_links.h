@@ -2,7 +2,6 @@
 #pragma once
 
 #include <algorithm>
-#include <type_traits>
 
 #include "core/parallel.h"
 #include "core/workspace.h"
@@ -137,25 +136,32 @@ void list_chains(const int32_t* next, const LatticeView<Real>& view, int32_t* ch
   });
 }
 
-// The two axes that lead out of slabs, then the others in threes.
+// Along kAxes axes, of which the first kAcross lead out of slabs.
+template <int kAxes, int kAcross, class Real, int W>
+void link_along(const KeyLayout& layout, const Key<W>* keys, const LatticeView<Real>& view,
+                const int* axes, int32_t* next) {
+  const int64_t count = view.vertices;
+  find_next<kAxes>(layout, keys, count, axes, next);
+  for (int a = 0; a < kAcross; ++a)
+    list_pairs(next + a * count, count, view.neighbours + 2 * a * count);
+  if constexpr (kAxes > kAcross)
+    list_chains<kAxes - kAcross>(next + kAcross * count, view,
+                                 view.chains + (axes[kAcross] - 1) * (count + view.slabs));
+}
+
+// In threes as far as they go.
 template <class Real, int W>
 void link_vertices(const KeyLayout& layout, const Key<W>* keys, const LatticeView<Real>& view) {
-  const int64_t count = view.vertices;
-  Scratch<int32_t> next(3 * count);
-  const int across[] = {0, view.dims};
-  find_next<2>(layout, keys, count, across, next.data());
-  for (int a = 0; a < 2; ++a)
-    list_pairs(next.data() + a * count, count, view.neighbours + 2 * a * count);
-  const auto along = [&](auto axes, int first) {
-    constexpr int kAxes = decltype(axes)::value;
-    int inner[kAxes];
-    for (int a = 0; a < kAxes; ++a) inner[a] = first + a;
-    find_next<kAxes>(layout, keys, count, inner, next.data());
-    list_chains<kAxes>(next.data(), view, view.chains + (first - 1) * (count + view.slabs));
-  };
-  int axis = 1;
-  for (; axis + 3 <= view.dims; axis += 3) along(std::integral_constant<int, 3>{}, axis);
-  for (; axis < view.dims; ++axis) along(std::integral_constant<int, 1>{}, axis);
+  Scratch<int32_t> next(3 * view.vertices);
+  const int dims = view.dims, first[] = {0, dims, 1};
+  if (dims == 1) return link_along<2, 2>(layout, keys, view, first, next.data());
+  link_along<3, 2>(layout, keys, view, first, next.data());
+  int axis = 2;
+  for (; axis + 3 <= dims; axis += 3) {
+    const int axes[] = {axis, axis + 1, axis + 2};
+    link_along<3, 0>(layout, keys, view, axes, next.data());
+  }
+  for (; axis < dims; ++axis) link_along<1, 0>(layout, keys, view, &axis, next.data());
 }
 
 }  // namespace
