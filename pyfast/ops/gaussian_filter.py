@@ -126,7 +126,7 @@ def bilateral_features_of(
     y = torch.arange(image.shape[2], dtype=real.dtype, device=real.device)[:, None]
     x = torch.arange(image.shape[3], dtype=real.dtype, device=real.device)
     size = image.shape[2:]
-    where = torch.stack([x.expand(size), y.expand(size)]).flatten(1) / sigma_xy
+    where = torch.stack([(axis / sigma_xy).expand(size) for axis in (x, y)]).flatten(1)
     return torch.cat([where.expand(image.shape[0], -1, -1), real.flatten(2) / sigma_rgb], 1)
 
 
