@@ -1,7 +1,8 @@
 // Depthwise convolution on the CPU, compiled once for every instruction set.
 //
-// Planes: a plane is copied between frames of zeros, so that no column needs a comparison; rows of
-// taps outside the image are skipped, or zeros where rows of the output share rows of the image.
+// Planes: a plane is copied between frames of zeros, so that no column needs a comparison, and rows
+// of taps outside the image are skipped; where rows of the output share rows of the image, these
+// are read as they lie, and the lanes at their ends that lie outside are left out.
 // Channels last: lanes run over channels, and the taps of each pixel that lie outside the image are
 // skipped; pixels that meet the same taps share their weights. Sums for the weights are kept in
 // registers over a row and in double over the images.
@@ -117,23 +118,25 @@ void blend_some(int64_t steps, const Row<Real>& r, int64_t x, int64_t width, Rea
 // few of a kind, and many taps outside the image to be skipped.
 template <class Real>
 bool rows_share(const DepthwiseConvParams<Real>& p) {
-  return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.out_w >= kNative<Real> &&
-         p.out_h >= 2 * kSharingRows * p.dilation_h;
+  return p.kernel_h == 3 && p.kernel_w == 3 && p.stride_h == 1 && p.stride_w == 1 &&
+         p.out_w >= kNative<Real> && p.out_h >= 2 * kSharingRows * p.dilation_h;
 }
 
-// Calls shared(y) for rows y, y + dilation_h, ..., kSharingRows of them, and single(y) for others.
-template <class Shared, class Single>
-void for_each_group(int64_t rows, int64_t dilation, const Shared& shared, const Single& single) {
-  for (int64_t first = 0; first < dilation; ++first) {
-    int64_t y = first;
-    for (; y + (kSharingRows - 1) * dilation < rows; y += kSharingRows * dilation) shared(y);
-    for (; y < rows; y += dilation) single(y);
+template <class Real>
+void sharing_planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real* zeros) {
+  std::memset(zeros, 0, sizeof(Real) * p.in_w);
+  for (int64_t plane = begin; plane < end; ++plane) {
+    const int64_t c = plane % p.channels;
+    blend_sharing_plane(p, p.input + plane * p.in_h * p.in_w, zeros, p.weight + c * p.taps(),
+                        p.bias != nullptr ? p.bias[c] : Real(0),
+                        p.output + plane * p.out_h * p.out_w);
   }
 }
 
 template <class Real>
 void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real* framed,
             int64_t* columns) {
+  if (rows_share(p)) return sharing_planes(p, begin, end, framed);
   const int64_t width = p.framed_width(), out_w = p.out_w;
   const int64_t steps = (out_w + kNative<Real> - 1) / kNative<Real>;
   const int64_t blocks = (steps + kMostSteps - 1) / kMostSteps;
@@ -145,7 +148,7 @@ void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real
     frame_plane(p, plane, framed);
     const Real *rows[kMostTapRows], *weights[kMostTapRows];
     Row<Real> row{rows, weights, 0, columns, p.kernel_w, p.bias != nullptr ? p.bias[c] : Real(0)};
-    const auto single = [&](int64_t y) {
+    for (int64_t y = 0; y < p.out_h; ++y) {
       int64_t first, last;
       p.tap_rows(y, &first, &last);
       for (int64_t i = first; i < last; ++i) {
@@ -158,19 +161,6 @@ void planes(const DepthwiseConvParams<Real>& p, int64_t begin, int64_t end, Real
         const int64_t from = steps * b / blocks, to = steps * (b + 1) / blocks;
         blend_some<kMostSteps>(to - from, row, from * kNative<Real>, out_w, out);
       }
-    };
-    const auto shared = [&](int64_t y) {
-      for (int64_t i = 0; i < kSharingRows + 2; ++i) {
-        const int64_t from = y + i * p.dilation_h - p.padding_h;
-        rows[i] = framed + (from >= 0 && from < p.in_h ? from : p.in_h) * width;
-      }
-      blend_sharing_rows(rows, columns, weight, row.bias, out_w, p.dilation_h * out_w,
-                         p.output + (plane * p.out_h + y) * out_w);
-    };
-    if (rows_share(p)) {
-      for_each_group(p.out_h, p.dilation_h, shared, single);
-    } else {
-      for (int64_t y = 0; y < p.out_h; ++y) single(y);
     }
   }
 }
