@@ -23,6 +23,7 @@ from pyfast.ops._autograd import convolves_in_tf32, is_in_transform, multiplies_
 from pyfast.ops._checks import HALVES
 from pyfast.ops._convolution import (
     Convolution,
+    Geometry,
     can_depthwise,
     can_direct,
     can_implicit,
@@ -198,15 +199,15 @@ def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
     return input.numel() * weight.numel() < _FEWEST_PRODUCTS * input.shape[-1 - spatial]
 
 
-def remembered(signature: Hashable) -> str | None:
+def remembered(signature: Hashable) -> tuple[str, Geometry] | None:
     """What was chosen for a call that looked the same, where choosing would take long."""
     return None if _recordings else _remembered.get(signature)
 
 
-def remember(signature: Hashable, algorithm: str) -> None:
+def remember(signature: Hashable, algorithm: str, geometry: Geometry) -> None:
     if len(_remembered) >= _MOST_REMEMBERED:
         _remembered.clear()
-    _remembered[signature] = algorithm
+    _remembered[signature] = algorithm, geometry
 
 
 def put_in_force(routes: Mapping[str, str]) -> None:
@@ -271,7 +272,7 @@ if LEVEL == "avx512" and torch.cpu._is_amx_tile_supported():
     LEVEL = "avx512_amx"
 _FEWEST_PRODUCTS = 2**20
 _MOST_REMEMBERED = 4096
-_remembered: dict[Hashable, str] = {}
+_remembered: dict[Hashable, tuple[str, Geometry]] = {}
 
 # Weights transformed for tiles of 2 are 16 / 9 as many: with these they take 24 MB.
 MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16

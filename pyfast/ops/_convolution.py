@@ -24,6 +24,9 @@ _FARTHEST = 2**24  # that taps reach: rows between frames of zeros have to fit i
 _DTYPES = (*FLOATS, *HALVES)
 
 
+Geometry = tuple[Pair, Pair, Pair, int]  # stride, padding, dilation, groups
+
+
 class Convolution(NamedTuple):
     """Images (B, C, H, W), a weight (O, C / groups, KH, KW) of their dtype, pairs for the rest.
 
@@ -37,6 +40,10 @@ class Convolution(NamedTuple):
     padding: Pair
     dilation: Pair
     groups: int
+
+    @property
+    def geometry(self) -> Geometry:
+        return self.stride, self.padding, self.dilation, self.groups
 
     @property
     def kernel(self) -> Pair:
@@ -103,20 +110,16 @@ def convolution_of(
         or input.shape[-1 - spatial] != groups * weight.shape[1]
         or input.dtype not in _DTYPES
         or input.device.type not in ("cpu", "cuda")
-        or not _goes_with(input, weight)
-        or not (bias is None or (_goes_with(input, bias) and bias.shape == weight.shape[:1]))
+        or not _go_together(input, weight, bias)
         or 0 in input.shape[-1 - spatial :]
         or 0 in weight.shape
-        or is_autocast_on(input.device.type)
     ):
         return None
     step, by = _of_axes(stride, spatial), _of_axes(dilation, spatial)
     if step is None or by is None or min(step) < 1 or min(by) < 1:
         return None
-    images = input if input.dim() == spatial + 2 else input[None]
-    if spatial == 1:
-        images, weight = images[:, :, None], weight[:, :, None]
-    spans = [d * (k - 1) for d, k in zip(by, weight.shape[2:], strict=True)]
+    images, kernel = _as_images(spatial, input, weight)
+    spans = [d * (k - 1) for d, k in zip(by, kernel.shape[2:], strict=True)]
     if padding == "valid":
         around: Pair | None = (0, 0)
     elif padding == "same":
@@ -133,11 +136,35 @@ def convolution_of(
         or any(n + 2 * p <= s for n, p, s in zip(images.shape[2:], around, spans, strict=True))
     ):
         return None
-    return Convolution(images, weight, bias, step, around, by, groups)
+    return Convolution(images, kernel, bias, step, around, by, groups)
 
 
-def _goes_with(input: Tensor, other: Any) -> bool:
-    return isinstance(other, Tensor) and other.dtype == input.dtype and other.device == input.device
+def convolution_again(
+    spatial: int, geometry: Geometry, input: Tensor, weight: Tensor, bias: Tensor | None
+) -> Convolution | None:
+    """The call whose shapes and options have gone through `convolution_of` before."""
+    if not _go_together(input, weight, bias):
+        return None
+    return Convolution(*_as_images(spatial, input, weight), bias, *geometry)
+
+
+def _go_together(input: Tensor, weight: Tensor, bias: Any) -> bool:
+    """In one dtype on one device, which autocast will not change."""
+    others = (weight,) if bias is None else (weight, bias)
+    for other in others:
+        if (
+            not isinstance(other, Tensor)
+            or other.dtype != input.dtype
+            or other.device != input.device
+            or other.shape[:1] != weight.shape[:1]
+        ):
+            return False
+    return (bias is None or bias.dim() == 1) and not is_autocast_on(input.device.type)
+
+
+def _as_images(spatial: int, input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    images = input if input.dim() == spatial + 2 else input[None]
+    return (images[:, :, None], weight[:, :, None]) if spatial == 1 else (images, weight)
 
 
 def _of_axes(value: Size, spatial: int, of_one_row: int = 1) -> Pair | None:

@@ -13,7 +13,13 @@ from torch import Tensor
 
 from pyfast.ops._autograd import multiplies_in_bf16
 from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small, remember, remembered
-from pyfast.ops._convolution import Convolution, Padding, Size, convolution_of
+from pyfast.ops._convolution import (
+    Convolution,
+    Padding,
+    Size,
+    convolution_again,
+    convolution_of,
+)
 
 
 def dilated_conv2d(
@@ -150,14 +156,18 @@ def _chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution |
     if is_too_small(spatial, input, rest[0]):
         return "torch", None
     signature = None if torch.compiler.is_compiling() else _signature(spatial, input, *rest)
-    algorithm = remembered(signature)
-    c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
+    if (known := remembered(signature)) is not None:
+        algorithm, geometry = known
+        again = None
+        if algorithm != "torch":
+            again = convolution_again(spatial, geometry, input, *rest[:2])
+        return ("torch" if again is None else algorithm), again
+    c = convolution_of(spatial, input, *rest)
     if c is None:
         return "torch", None
-    if algorithm is None:
-        algorithm = choose(c)
-        if signature is not None:
-            remember(signature, algorithm)
+    algorithm = choose(c)
+    if signature is not None:
+        remember(signature, algorithm, c.geometry)
     return algorithm, c
 
 
