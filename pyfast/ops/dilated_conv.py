@@ -132,19 +132,19 @@ def _dilated_conv(
 ) -> Tensor:
     if algorithm is None:
         algorithm, c = _chosen(spatial, input, *rest)
-    elif algorithm in ALGORITHMS:
-        c = None if algorithm == "torch" else convolution_of(spatial, input, *rest)
-    else:
+    elif algorithm not in ALGORITHMS:
         raise ValueError(
             f"{op}: expected algorithm None or one of {tuple(ALGORITHMS)}, got {algorithm!r}"
         )
-    if algorithm == "torch":
+    elif algorithm != "torch":
+        c = convolution_of(spatial, input, *rest)
+        if c is None or not ALGORITHMS[algorithm].can(c):
+            raise ValueError(
+                f'{op}: expected for algorithm "{algorithm}" {ALGORITHMS[algorithm].takes}, and no '
+                "autocast, got another convolution"
+            )
+    if algorithm == "torch" or c is None:
         return torchs(input, *rest)  # which also says what is wrong with a call
-    if c is None or not ALGORITHMS[algorithm].can(c):
-        raise ValueError(
-            f'{op}: expected for algorithm "{algorithm}" {ALGORITHMS[algorithm].takes}, and no '
-            "autocast, got another convolution"
-        )
     result = convolve(c, algorithm)
     if spatial == 1:
         result = result[:, :, 0]
@@ -152,18 +152,16 @@ def _dilated_conv(
 
 
 def _chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:
-    """The algorithm of the table, and the call in one form, which torch's does without."""
+    """The algorithm of the table, and the call in one form, or None where torch takes it."""
     if is_too_small(spatial, input, rest[0]):
         return "torch", None
     signature = None if torch.compiler.is_compiling() else _signature(spatial, input, *rest)
     if (known := remembered(signature)) is not None:
         algorithm, geometry = known
-        again = None
-        if algorithm != "torch":
-            again = convolution_again(spatial, geometry, input, *rest[:2])
-        return ("torch" if again is None else algorithm), again
-    c = convolution_of(spatial, input, *rest)
-    if c is None:
+        if algorithm == "torch":
+            return algorithm, None
+        return algorithm, convolution_again(spatial, geometry, input, *rest[:2])
+    if (c := convolution_of(spatial, input, *rest)) is None:
         return "torch", None
     algorithm = choose(c)
     if signature is not None:
