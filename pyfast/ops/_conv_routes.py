@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pyfast._native import _C
 from pyfast.ops._autograd import convolves_in_tf32, is_in_transform, multiplies_in_bf16
-from pyfast.ops._checks import HALVES
+from pyfast.ops._checks import FLOATS, HALVES
 from pyfast.ops._convolution import (
     Convolution,
     Geometry,
@@ -185,18 +185,23 @@ def _detached(c: Convolution) -> Convolution:
     return c._replace(input=c.input.detach(), weight=c.weight.detach(), bias=bias)
 
 
-def is_too_small(spatial: int, input: Any, weight: Any) -> bool:
-    """Whether a choice would take as long as the convolution: some tens of microseconds.
+def is_torchs(spatial: int, input: Any, weight: Any) -> bool:
+    """Whether torch's is best without a look at the table.
 
-    Not where somebody measures, or has measured, the very call, nor where torch may err.
+    One tap without groups is a product of matrices; and a choice would take as long as a small
+    convolution, some tens of microseconds. Not where somebody measures, or has measured, the very
+    call, nor where torch may err.
     """
     if in_force or _recordings or not isinstance(input, Tensor) or not isinstance(weight, Tensor):
         return False
-    if not input.is_cpu or input.dim() <= spatial:
+    if not input.is_cpu or min(input.dim(), weight.dim()) <= spatial:
         return False
     if input.dtype == torch.bfloat16 and weight.shape[1:2] == (1,):
         return False
-    return input.numel() * weight.numel() < _FEWEST_PRODUCTS * input.shape[-1 - spatial]
+    channels, weights = input.shape[-1 - spatial], weight.numel()
+    if weights == channels * weight.shape[0] and input.dtype in FLOATS:
+        return True
+    return input.numel() * weights < _FEWEST_PRODUCTS * channels
 
 
 def remembered(signature: Hashable) -> tuple[str, Geometry] | None:
@@ -234,7 +239,7 @@ def shape_class(c: Convolution) -> str | None:
         return None
     if c.groups > 1:
         return f"grouped, dilation {_bucket(max(c.dilation), 1, 2)}"
-    if not can_direct(c):
+    if not can_direct(c) or c.kernel == (1, 1):
         return None
     dilation = f"dilation {_bucket(max(c.dilation), 1, 2)}"
     kind, most = ("signals", 64) if c.input.shape[2] == 1 else ("images", 32)

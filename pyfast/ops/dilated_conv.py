@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast.ops._autograd import multiplies_in_bf16
-from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_too_small, remember, remembered
+from pyfast.ops._conv_routes import ALGORITHMS, choose, convolve, is_torchs, remember, remembered
 from pyfast.ops._convolution import (
     Convolution,
     Padding,
@@ -153,7 +153,7 @@ def _dilated_conv(
 
 def _chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:
     """The algorithm of the table, and the call in one form, or None where torch takes it."""
-    if is_too_small(spatial, input, rest[0]):
+    if is_torchs(spatial, input, rest[0]):
         return "torch", None
     signature = None if torch.compiler.is_compiling() else _signature(spatial, input, *rest)
     if (known := remembered(signature)) is not None:

@@ -417,6 +417,12 @@ def test_vmap_over_nothing_gives_nothing(algorithm, dim):
     assert torch.vmap(convolve, dim)(torch.randn(shape)).shape == (0, 1, 4, 8, 8)
 
 
+def test_a_kernel_of_one_tap_is_torchs():
+    for shape in ((4, 8, 1, 4096), (4, 8, 64, 64)):
+        c = convolution_of(2, torch.randn(shape), torch.randn(8, 8, 1, 1), None, 1, 0, 1, 1)
+        assert _conv_routes.choose(c) == "torch"
+
+
 def test_a_bias_is_part_of_what_is_remembered():
     call = (2, INPUT, WEIGHT)
     options = (1, 0, 1, 4)
