@@ -65,6 +65,9 @@ class Trainer:
         workers: processes that read data, for each device; default: 0, the training process.
         sync_batch_norm: whether batch normalisation spans all processes, default: true.
 
+    Raises:
+        ValueError: a negative count; a device that is not here or does not fit `devices`.
+
     Attributes:
         step: number of steps done.
         batch: the first batch of the last step.
@@ -97,6 +100,9 @@ class Trainer:
         workers: int = 0,
         sync_batch_norm: bool = True,
     ) -> None:
+        for name, count in (("save_every", save_every), ("workers", workers)):
+            if count < 0:
+                raise ValueError(f"{name}: expected no negative number, got {count}")
         self.fabric = make_fabric(device, devices, precision)
         self._precision = self.fabric.strategy.precision
         self.system, self.out, self.seed = system, Path(out), seed

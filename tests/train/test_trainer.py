@@ -244,6 +244,13 @@ def test_a_schedule_that_ends_with_the_run_ends_later(tmp_path):
     assert rates.seen == pytest.approx([3 / 8, 2 / 8, 1 / 8, 0])  # after steps 5 to 8
 
 
+@pytest.mark.parametrize("name", ["save_every", "workers"])
+def test_negative_counts_are_named_before_anything_is_written(name, tmp_path):
+    with pytest.raises(ValueError, match=f"{name}: expected no negative number, got -1"):
+        Trainer(Regression(), tmp_path / "run", **{name: -1}).fit()
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(("device", "match"), [("cpu:0", "no number"), ("abacus", "one of cpu")])
 def test_devices_that_cannot_be(device, match, tmp_path):
     with pytest.raises(ValueError, match=match):

@@ -15,7 +15,7 @@ from pyfast._threads import one_thread
 from pyfast.data import Scenes
 from pyfast.nn import ContextModule, DenseCRF
 from pyfast.zoo.claims import Measured, claim, seeded, trained
-from pyfast.zoo.registry import find
+from pyfast.zoo.registry import create_model, find
 from pyfast.zoo.segmentation import crf_rnn, deeplab, dilatednet  # noqa: F401  (claims need names)
 
 # Halves of objects' sides over the picture's, which together are those of `Scenes`.
@@ -122,6 +122,20 @@ def _end_to_end(seed: int) -> Measured:
 def _first(seed: int) -> Measured:
     pooled = trained("deeplab_v1.tiny", seed, atrous=False)
     return Measured(mean_iou(trained("deeplab_v1.tiny", seed)), mean_iou(pooled))
+
+
+@claim(
+    "deeplabv2_resnet101",
+    "learns to segment scenes without pretrained weights (mean IoU; baseline: before training)",
+    target=0.55,
+    margin=0.3,
+    seconds=40,
+)
+def _from_scratch(seed: int) -> Measured:
+    name = "deeplabv2_resnet101.tiny"
+    with seeded(seed):
+        new = create_model(name)
+    return Measured(mean_iou(trained(name, seed)), mean_iou(new))
 
 
 @claim(
