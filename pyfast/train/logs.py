@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from math import isfinite, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ class Log(Callback):
         # A killed run has lines of steps that its successor takes again.
         kept = [line for line in read_log(trainer.out) if line["step"] <= trainer.step]
         with atomic_write(trainer.out / LOG) as part:
-            part.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            part.write_text("".join(_as_json(line) for line in kept))
         self._file = (trainer.out / LOG).open("a")
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -63,7 +64,7 @@ class Log(Callback):
         line: dict[str, Any] = {"step": trainer.step, **numbers}
         if trainer.warnings:
             line[WARNING] = "; ".join(trainer.warnings)
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(_as_json(line))
         self._file.flush()
         if self._writer:
             for name, value in numbers.items():
@@ -87,11 +88,21 @@ class Log(Callback):
 def read_log(run: str | Path) -> list[dict[str, Any]]:
     """The lines of a run's log; a last line that a kill cut short is left out.
 
-    All values are numbers but for that of "warning", which few lines have.
+    All values are numbers but for that of "warning", which few lines have. What is null in the file
+    is NaN.
     """
     file = Path(run) / LOG
     lines = file.read_text().split("\n")[:-1] if file.exists() else []
-    return [json.loads(line) for line in lines]
+    return [
+        {name: nan if value is None else value for name, value in json.loads(line).items()}
+        for line in lines
+    ]
+
+
+def _as_json(line: dict[str, Any]) -> str:
+    """A line; JSON has no NaN and no infinity."""
+    extreme = {k: None for k, v in line.items() if isinstance(v, float) and not isfinite(v)}
+    return json.dumps(line | extreme) + "\n"
 
 
 def _write_table(run: Path) -> None:

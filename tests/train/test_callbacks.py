@@ -88,11 +88,25 @@ def test_what_cannot_be_trained_or_measured_is_said_before(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_curve_leaves_out_what_is_no_number(tmp_path):
-    class Undefined(Callback):
-        def on_step(self, trainer):
-            trainer.metrics |= {"late": (math.nan, 1.0, math.inf, 3.0, 2.0, 2.0)[trainer.step - 1]}
+class Undefined(Callback):
+    def on_step(self, trainer):
+        trainer.metrics |= {"late": (math.nan, 1.0, math.inf, 3.0, 2.0, 2.0)[trainer.step - 1]}
 
+
+def test_the_log_is_json_where_there_is_no_number(tmp_path):
+    def never(constant):
+        raise AssertionError(f"{constant} is not of JSON")
+
+    for resume in (False, True):  # which writes the lines anew
+        Trainer(Normalised(), tmp_path, callbacks=[Undefined(), Log(1)]).fit(resume)
+        lines = (tmp_path / "log.jsonl").read_text().splitlines()
+        lates = [json.loads(line, parse_constant=never)["late"] for line in lines]
+        assert lates == [None, 1, None, 3, 2, 2]
+        late = read_log(tmp_path)[0]["late"]
+        assert math.isnan(late)
+
+
+def test_a_curve_leaves_out_what_is_no_number(tmp_path):
     Trainer(Normalised(), tmp_path, callbacks=[Undefined(), Log(1), RunPage()]).fit()
     text = (tmp_path / "index.html").read_text()
     for extreme in ("1", "3"):
