@@ -49,6 +49,9 @@ void read_unary(const Update<S>& u, const Run& run, int64_t channels, Accumulato
     for (int64_t c = 0; c < channels; c += 8) {
       V rows[8];
       const int left = static_cast<int>(u.labels - c);
+      if (i % 16 == 0)  // a cache line of floats; the planes lie far apart
+        for (int l = 0; l < 8 && l < left; ++l)
+          __builtin_prefetch(planes + (c + l) * points + i + kTile);
       read_planes(planes + c * points + i, points, left, count, rows);
       V fill = {};
       for (int l = left < 0 ? 0 : left; l < 8; ++l) fill[l] = -4 * kHuge;
