@@ -124,6 +124,8 @@ void blur_chains(const int32_t* chain, int32_t end, S* rows) {
 
 // --- one channel ---
 
+constexpr int kEntriesAhead = 256;  // of lists that are read in order
+
 // Most vertices have few points, and how many is hard to foretell: eight are taken at once, and
 // those that belong to the vertices after count 0 times.
 template <class S>
@@ -138,6 +140,8 @@ void splat_alone(const Sweep<S>& w, int64_t begin, int64_t end) {
   for (int64_t v = begin; v < end; ++v) {
     V sums = {};
     int64_t e = starts[v];
+    __builtin_prefetch(list + e + kEntriesAhead);
+    __builtin_prefetch(w.list_weights + e + kEntriesAhead);
     for (; e < starts[v + 1] && e + 8 <= entries; e += 8) {
       V values = V{} + 1;
       if (w.points != nullptr)
@@ -264,6 +268,8 @@ void slice(const S* lattice, const int32_t* corners, const Accumulator<S>* weigh
   if (blocks == 0) {
     for (int64_t n = begin; n < end; ++n) {
       Accumulator<S> sum = 0;
+      __builtin_prefetch(corners + n * corner_count + kEntriesAhead);
+      __builtin_prefetch(weights + n * corner_count + kEntriesAhead);
       for (int64_t e = n * corner_count; e < (n + 1) * corner_count; ++e)
         sum += weights[e] * widen(lattice[corners[e]]);
       planes[n] = factor * sum;

@@ -470,8 +470,10 @@ void update_pair(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>*
       }
       for (int64_t x = 0; x < u.width; ++x) {
         Real sum = 0;
-        for (int64_t e = (first + x) * t.corner_count; e < (first + x + 1) * t.corner_count; ++e)
-          sum += t.weights[e] * widen(t.lattice[t.corners[e]]);
+        const int64_t from = (first + x) * t.corner_count, to = from + t.corner_count;
+        __builtin_prefetch(t.corners + from + kStreamAhead * t.corner_count);
+        __builtin_prefetch(t.weights + from + kStreamAhead * t.corner_count);
+        for (int64_t e = from; e < to; ++e) sum += t.weights[e] * widen(t.lattice[t.corners[e]]);
         logits[x] += t.post[first + x] * sum;
       }
     }
