@@ -145,7 +145,8 @@ def convolution_again(
     """The call whose shapes and options have gone through `convolution_of` before."""
     if not _go_together(input, weight, bias):
         return None
-    return Convolution(*_as_images(spatial, input, weight), bias, *geometry)
+    images, kernel = _as_images(spatial, input, weight)
+    return Convolution(images, kernel, bias, *geometry)
 
 
 def _go_together(input: Tensor, weight: Tensor, bias: Any) -> bool:
