@@ -105,6 +105,8 @@ def segment(
     overlap = (tile or 0) // 4 if overlap is None else overlap
     if tile is not None and not 0 <= overlap < tile:
         raise ValueError(f"segment: expected overlap from 0 to below {tile}, got {overlap}")
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"segment: expected opacity from 0 to 1, got {opacity}")
     pixels, form = read_picture("segment", "picture", opened(picture))
     image = as_rgb(pixels.float())
     options: Any = {"crf": crf, "scales": scales, "flip": flip}

@@ -198,7 +198,7 @@ class Segmenter(System):
             flip: whether mirrored copies take part too.
 
         Raises:
-            TypeError: no tensor of floats.
+            TypeError: no tensor of floats; `crf` is neither.
             ValueError: no images of three channels, or smaller than the network takes; no scale, or
                 one that is not positive.
         """
@@ -223,8 +223,13 @@ class Segmenter(System):
             probabilities: (B, L, H, W).
             image: red, green, blue in [0, 1], (B, 3, H, W).
             crf: as for `probabilities`.
+
+        Raises:
+            TypeError: `crf` is neither.
         """
         crf = self.config.crf if crf is None else crf
+        if not isinstance(crf, bool | DenseCRF):
+            raise TypeError(f"crf: expected a bool or an nn.DenseCRF, got {crf!r}")
         if not crf:
             return probabilities
         with evaluating(self):

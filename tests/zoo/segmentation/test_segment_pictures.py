@@ -97,6 +97,10 @@ def test_what_does_not_fit_is_said(model, image, tmp_path):
         zoo.segment(image, zoo.create_model("vgg16.tiny"))
     with pytest.raises(ValueError, match="overlap from 0 to below 40, got 40"):
         zoo.segment(image, model, tile=40, overlap=40)
+    with pytest.raises(ValueError, match="opacity from 0 to 1, got 3"):
+        zoo.segment(image, model, opacity=3)
+    with pytest.raises(TypeError, match="crf: expected a bool or an nn.DenseCRF, got 'no'"):
+        zoo.segment(image, model, crf="no")
     with pytest.raises(ValueError, match="positive tile, got 0"):
         zoo.segment(image, model, tile=0)
     with pytest.raises(ValueError, match="positive numbers, got"):
