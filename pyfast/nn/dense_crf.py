@@ -156,15 +156,20 @@ class DenseCRF(nn.Module):
 
         Args:
             unary: energies, (B, L, H, W): -log p, or the logits of a network with their sign
-                turned, which differ from it by a number for each pixel.
+                turned, which differ from it by a number for each pixel. float32 or float64; halves
+                are widened under autocast, and in a module of halves.
             image: (B, C, H, W), uint8 or float in the units of the sigma of colours: the presets'
                 mean values of 0 to 255.
         """
         expect_tensor("DenseCRF", "unary", unary)
         if unary.dim() != 4 or unary.shape[1] != self.num_labels:
             raise shape_error("DenseCRF", "unary", f"(B, {self.num_labels}, H, W)", unary)
-        if unary.dtype in HALVES and is_autocast_on(unary.device.type):
+        # A mean field takes float32, in a model of halves too.
+        is_half = self.weights.dtype in HALVES or is_autocast_on(unary.device.type)
+        if is_half and unary.dtype in HALVES:
             unary = unary.float()
+        if is_half and isinstance(image, Tensor) and image.dtype in HALVES:
+            image = image.float()
         places, colours, gaussian = self.sigmas.to(unary.dtype).unbind()
         bilateral_weight, gaussian_weight = self.weights.to(unary.dtype).unbind()
         matrix = self.compatibility

@@ -191,3 +191,15 @@ def test_it_follows_a_network_under_autocast() -> None:
 
 def test_one_thing_to_learn_may_be_a_word() -> None:
     assert [name for name, _ in DenseCRF(3, "sigmas").named_parameters()] == ["log_sigmas"]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_module_of_halves_widens(dtype):
+    layer = DenseCRF(3, ("weights",)).to(dtype)
+    unary, image = torch.rand(1, 3, 8, 9), 255 * torch.rand(1, 3, 8, 9)
+    found = layer(unary.to(dtype), image.to(dtype))
+    expected = layer.float()(unary.to(dtype).float(), image.to(dtype).float())
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(TypeError, match="expected unary of float32 or float64"):
+        layer(unary.to(dtype), image)
