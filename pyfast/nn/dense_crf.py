@@ -149,7 +149,8 @@ class DenseCRF(nn.Module):
     @property
     def sigmas(self) -> Tensor:
         """Sigma of places and of colours of the bilateral kernel, and the Gaussian's, (3,)."""
-        return self.log_sigmas.exp()
+        logarithms = self.log_sigmas
+        return (logarithms.float() if logarithms.dtype in HALVES else logarithms).exp()
 
     def forward(self, unary: Tensor, image: Tensor) -> Tensor:
         """Marginals, (B, L, H, W).
