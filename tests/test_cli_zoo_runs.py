@@ -257,6 +257,7 @@ def test_mistakes_are_said_in_a_sentence(arguments, message, tmp_path):
     assert code == 2, output
     assert message in output
     assert "Traceback" not in output
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_not_overwritten_or_changed(tmp_path):

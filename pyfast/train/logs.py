@@ -45,6 +45,7 @@ class Log(Callback):
         if not trainer.fabric.is_global_zero:
             return
         # A killed run has lines of steps that its successor takes again.
+        trainer.out.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(trainer.out) if line["step"] <= trainer.step]
         with atomic_write(trainer.out / LOG) as part:
             part.write_text("".join(_as_json(line) for line in kept))

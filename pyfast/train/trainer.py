@@ -166,7 +166,6 @@ class Trainer:
                 self._rank,
                 self.fabric.world_size,
             )
-            self._write_description()
             for network in dict.fromkeys(networks(self.system)):
                 stack.enter_context(in_precision(network, self._precision))
             self._prepare(saved)
@@ -180,6 +179,7 @@ class Trainer:
         try:
             for callback in self.callbacks:
                 callback.on_start(self)
+            self._write_description()
             stop = False
             while not (self.finished or stop):
                 self._one_step()
