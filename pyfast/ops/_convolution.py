@@ -151,16 +151,15 @@ def convolution_again(
 
 def _go_together(input: Tensor, weight: Tensor, bias: Any) -> bool:
     """In one dtype on one device, which autocast will not change."""
-    others = (weight,) if bias is None else (weight, bias)
-    for other in others:
-        if (
-            not isinstance(other, Tensor)
-            or other.dtype != input.dtype
-            or other.device != input.device
-            or other.shape[:1] != weight.shape[:1]
-        ):
-            return False
-    return (bias is None or bias.dim() == 1) and not is_autocast_on(input.device.type)
+    return (
+        _goes_with(input, weight)
+        and (bias is None or (_goes_with(input, bias) and bias.shape == weight.shape[:1]))
+        and not is_autocast_on(input.device.type)
+    )
+
+
+def _goes_with(input: Tensor, other: Any) -> bool:
+    return isinstance(other, Tensor) and other.dtype == input.dtype and other.device == input.device
 
 
 def _as_images(spatial: int, input: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
