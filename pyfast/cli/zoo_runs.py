@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import json
-import math
 import os
 import shlex
 import sys
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from pyfast._files import some_pictures_in
+from pyfast._json import strict_json
 from pyfast.cli.zoo import AsJson, Import, mistakes
 
 VERBS = {"classification": "classify", "segmentation": "segment"}  # by task
@@ -242,9 +242,8 @@ def evaluate(
         if not isinstance(model, System):
             raise TypeError(f"{source} is a network without data to measure it on")
         found = training.evaluate(model)
-    if as_json:  # which has no NaN, what nothing was measured on
-        numbers = {key: value if math.isfinite(value) else None for key, value in found.items()}
-        typer.echo(json.dumps(numbers))
+    if as_json:
+        typer.echo(strict_json(found))
         return
     width = max(map(len, found), default=0)
     for key, value in found.items():

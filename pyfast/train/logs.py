@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-from math import isfinite, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyfast._files import atomic_write
+from pyfast._json import strict_json
 from pyfast._optional import require
 from pyfast.train.callbacks import Callback
 
@@ -45,10 +46,9 @@ class Log(Callback):
         if not trainer.fabric.is_global_zero:
             return
         # A killed run has lines of steps that its successor takes again.
-        trainer.out.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_log(trainer.out) if line["step"] <= trainer.step]
         with atomic_write(trainer.out / LOG) as part:
-            part.write_text("".join(_as_json(line) for line in kept))
+            part.write_text("".join(strict_json(line) + "\n" for line in kept))
         self._file = (trainer.out / LOG).open("a")
         if self._tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -65,7 +65,7 @@ class Log(Callback):
         line: dict[str, Any] = {"step": trainer.step, **numbers}
         if trainer.warnings:
             line[WARNING] = "; ".join(trainer.warnings)
-        self._file.write(_as_json(line))
+        self._file.write(strict_json(line) + "\n")
         self._file.flush()
         if self._writer:
             for name, value in numbers.items():
@@ -98,12 +98,6 @@ def read_log(run: str | Path) -> list[dict[str, Any]]:
         {name: nan if value is None else value for name, value in json.loads(line).items()}
         for line in lines
     ]
-
-
-def _as_json(line: dict[str, Any]) -> str:
-    """A line; JSON has no NaN and no infinity."""
-    extreme = {k: None for k, v in line.items() if isinstance(v, float) and not isfinite(v)}
-    return json.dumps(line | extreme) + "\n"
 
 
 def _write_table(run: Path) -> None:
