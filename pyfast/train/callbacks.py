@@ -25,8 +25,11 @@ SAMPLES = "samples"
 class Callback:
     """Is called by a trainer, in every process; all methods may be left out."""
 
+    def check(self, trainer: Trainer) -> None:
+        """Raises, before anything is written, where it cannot do what it is there for."""
+
     def on_start(self, trainer: Trainer) -> None:
-        """Before the first step of this call, when a checkpoint is loaded."""
+        """Before the first step of this call, when a checkpoint is loaded; the folder is there."""
 
     def measures(self, trainer: Trainer) -> Iterable[str]:
         """Names of what it will put into `trainer.metrics`, for `KeepBest` to know them before."""
@@ -221,7 +224,7 @@ class KeepBest(Callback):
         self.metric, self.mode = metric, mode
         self.value: float | None = None
 
-    def on_start(self, trainer: Trainer) -> None:
+    def check(self, trainer: Trainer) -> None:
         from pyfast.zoo.registry import nearest
 
         if trainer.step:

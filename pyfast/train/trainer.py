@@ -173,13 +173,15 @@ class Trainer:
                 dataset, order, self._drawn, self._workers, self._device.type == "cuda"
             )
             stack.enter_context(self._finishing_the_step())
+            for callback in self.callbacks:
+                callback.check(self)
+            self._write_description()
             self._loop()
 
     def _loop(self) -> None:
         try:
             for callback in self.callbacks:
                 callback.on_start(self)
-            self._write_description()
             stop = False
             while not (self.finished or stop):
                 self._one_step()
