@@ -124,8 +124,6 @@ void blur_chains(const int32_t* chain, int32_t end, S* rows) {
 
 // --- one channel ---
 
-constexpr int kEntriesAhead = 256;  // of lists that are read in order
-
 // Most vertices have few points, and how many is hard to foretell: eight are taken at once, and
 // those that belong to the vertices after count 0 times.
 template <class S>
@@ -266,14 +264,8 @@ void slice(const S* lattice, const int32_t* corners, const Accumulator<S>* weigh
            int corner_count, int channels, int blocks, int64_t begin, int64_t end,
            Accumulator<S> factor, Accumulator<S>* planes, int64_t plane) {
   if (blocks == 0) {
-    for (int64_t n = begin; n < end; ++n) {
-      Accumulator<S> sum = 0;
-      __builtin_prefetch(corners + n * corner_count + kEntriesAhead);
-      __builtin_prefetch(weights + n * corner_count + kEntriesAhead);
-      for (int64_t e = n * corner_count; e < (n + 1) * corner_count; ++e)
-        sum += weights[e] * widen(lattice[corners[e]]);
-      planes[n] = factor * sum;
-    }
+    for (int64_t n = begin; n < end; ++n)
+      planes[n] = factor * sum_of_corners<S>(lattice, corners, weights, corner_count, n);
     return;
   }
   with_blocks(blocks, [&](auto count) {

@@ -46,6 +46,20 @@ inline void write_planes(Vec<T, 8>* tile, T* planes, int64_t plane, int channels
   }
 }
 
+constexpr int kEntriesAhead = 256;  // of lists that are read in order
+
+// Of one channel: what the vertices at the corners of point n hold, weighted.
+template <class S>
+inline Accumulator<S> sum_of_corners(const S* lattice, const int32_t* corners,
+                                     const Accumulator<S>* weights, int corner_count, int64_t n) {
+  const int64_t begin = n * corner_count, end = begin + corner_count;
+  __builtin_prefetch(corners + begin + kEntriesAhead);
+  __builtin_prefetch(weights + begin + kEntriesAhead);
+  Accumulator<S> sum = 0;
+  for (int64_t e = begin; e < end; ++e) sum += weights[e] * widen(lattice[corners[e]]);
+  return sum;
+}
+
 // body(integral_constant<int, blocks>), 1 to 4.
 template <class Body>
 inline void with_blocks(int blocks, const Body& body) {

@@ -468,14 +468,9 @@ void update_pair(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>*
         sum_line(t, u.width, y, line, logits);
         continue;
       }
-      for (int64_t x = 0; x < u.width; ++x) {
-        Real sum = 0;
-        const int64_t from = (first + x) * t.corner_count, to = from + t.corner_count;
-        __builtin_prefetch(t.corners + from + kStreamAhead * t.corner_count);
-        __builtin_prefetch(t.weights + from + kStreamAhead * t.corner_count);
-        for (int64_t e = from; e < to; ++e) sum += t.weights[e] * widen(t.lattice[t.corners[e]]);
-        logits[x] += t.post[first + x] * sum;
-      }
+      for (int64_t x = 0; x < u.width; ++x)
+        logits[x] += t.post[first + x] *
+                     sum_of_corners<S>(t.lattice, t.corners, t.weights, t.corner_count, first + x);
     }
     Real* planes = u.planes == nullptr ? nullptr : u.planes + image * 2 * points + y * u.width;
     for (int64_t x = 0; x < u.width; x += 8) {
