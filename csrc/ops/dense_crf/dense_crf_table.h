@@ -58,12 +58,19 @@ inline uint64_t word_of(const Key<W>& key, uint64_t hashed, int64_t entry) {
 template <int W>
 inline unsigned places_of_key(const KeyTable<W>& table, const uint64_t* bucket, const Key<W>& key,
                               uint64_t wanted) {
-  if constexpr (W == 1) return places_of<0>(bucket, wanted);
-  unsigned same = places_of<32>(bucket, wanted >> 32);
-  if (table.shared) __atomic_thread_fence(__ATOMIC_ACQUIRE);
-  while (same != 0 && !(table.keys[bucket[__builtin_ctz(same)] & 0xffffffffu] == key))
-    same &= same - 1;
-  return same;
+  if constexpr (W == 1) {
+    return places_of<0>(bucket, wanted);
+  } else {
+    unsigned same = places_of<32>(bucket, wanted >> 32);
+    if (table.shared) __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    const auto is_same = [&](int place) {
+      // Read again: another thread may have put a number there since, which is no entry.
+      const uint64_t word = __atomic_load_n(bucket + place, __ATOMIC_RELAXED);
+      return word >> 32 == wanted >> 32 && table.keys[word & 0xffffffffu] == key;
+    };
+    while (same != 0 && !is_same(__builtin_ctz(same))) same &= same - 1;
+    return same;
+  }
 }
 
 constexpr int64_t kFull = -1;
