@@ -113,10 +113,10 @@ void blend_sharing_plane(const DepthwiseConvParams<Real>& p, const Real* image, 
       for (int64_t x = 0; x < out_w; x += kStep) {
         const int64_t at = x + kStep <= out_w ? x : out_w - kStep, first = at - padding_w;
         const int64_t second = first + dilation_w, third = second + dilation_w;
-      // What the next block meets, perhaps in the next plane: the processor does not see that
-      // rows go on.
 #pragma GCC unroll 4
         for (int r = kSharingRows; r < 2 * kSharingRows; ++r) {
+          // What the next block meets, perhaps in the next plane: the processor does not see that
+          // rows go on.
           const int64_t next = top + r * dilation_h;
           __builtin_prefetch(image + next * in_w + at);
           __builtin_prefetch(out + next * out_w + at, 1);
