@@ -89,6 +89,21 @@ def test_what_lies_outside_spoils_nothing(level):
     assert with_gathers[0][0, 0, 0, 2] == 1
 
 
+@pytest.mark.parametrize("align", [False, True])
+def test_a_border_clips_at_the_centres_of_the_outermost_pixels(level, align):
+    """There as beyond a derivative is 0, also where all samples around lie in the image."""
+    size = 513 if align else 512
+    edge = 1.0 if align else 1 - 1 / size
+    grid = torch.full((1, 6, 64, 2), 0.1)
+    for row, place in enumerate([(-edge, 0.1), (0.1, -edge), (edge, 0.1), (0.1, edge)]):
+        grid[0, row] = torch.tensor(place)
+    without, with_gathers = results(torch.randn(1, 2, size, size), grid, "border", align)
+    torch.testing.assert_close(with_gathers[2], without[2], rtol=1e-4, atol=1e-3)
+    clipped = with_gathers[2][0] == 0
+    assert clipped[:4].any(-1).all()
+    assert not clipped[4:].any()
+
+
 def test_threads_agree(level):
     x, grid = torch.randn(1, 3, 520, 510), random_grid(1, 300, 500)
     _C.set_gathers(True)

@@ -123,13 +123,17 @@ inline bool all_inside(const Gathered& x, const GatheredBounds& width, const Gat
 #endif
 }
 
-// Samples that lie in the image on one axis.
+// Samples that lie in the image on one axis. At the centre of the first pixel a border clips
+// already.
+template <Padding P>
 struct InnerAxis {
   static constexpr bool kInside = true;
   Gathered from, fraction, slope;
 
   InnerAxis(const Gathered& position, const GatheredBounds& of)
-      : from(floor_of<kGathered>(position)), fraction(position - from), slope(of.zero + 1) {}
+      : from(floor_of<kGathered>(position)), fraction(position - from), slope(of.zero + 1) {
+    if (P == Padding::kBorder) slope = position > 0 ? slope : of.zero;
+  }
 };
 
 // Samples on one axis: where their pair is read, within the image; `beyond`, how far from where it
@@ -167,7 +171,7 @@ inline void with_axes(const float* position_x, const float* position_y, const Ga
   const Gathered x = load<kGathered>(position_x), y = load<kGathered>(position_y);
   // Reflection rounds positions inside of the image too.
   if (P != Padding::kReflection && all_inside(x, width, y, height)) {
-    body(InnerAxis(x, width), InnerAxis(y, height));
+    body(InnerAxis<P>(x, width), InnerAxis<P>(y, height));
   } else {
     body(GatheredAxis<P>(x, width), GatheredAxis<P>(y, height));
   }
