@@ -217,6 +217,8 @@ inline void read_squares(const T* image, int64_t row, const GatheredOffset& offs
 // An input that is read in squares: where it lies, or from a copy of what a tile reads.
 template <int kPixel, class T>
 struct SquareReader {
+  static constexpr int64_t kRowsAhead = 4;  // that later samples are likely to read
+
   const T* image;
   int64_t plane, row;
   int32_t channels;
@@ -237,10 +239,14 @@ struct SquareReader {
     const GatheredOffset offset =
         __builtin_convertvector(y.from, GatheredOffset) * static_cast<int32_t>(row) +
         __builtin_convertvector(x.from, GatheredOffset) * kPixel;
-    for (int first = 0; first < channels; first += kPixel)
-      read_squares<kPixel>(image + first * plane, row, offset, [&](int c, const Square& square) {
+    for (int first = 0; first < channels; first += kPixel) {
+      const T* here = image + first * plane;
+      for (int l = 0; l < kGathered; l += kGathered / 2)
+        __builtin_prefetch(here + offset[l] + kRowsAhead * row);
+      read_squares<kPixel>(here, row, offset, [&](int c, const Square& square) {
         body(first + c, at_edge(x, y, square));
       });
+    }
   }
 
  private:

@@ -161,6 +161,7 @@ class GroupReader {
     for (int k = 0; k < count_; k += kGroup) {
       switch (group_[k / kGroup]) {
         case kInside:
+          __builtin_prefetch(plane + places_.offset[k] + kRowsAhead * view_.h);
           body(k, Patches<T>{plane, places_.offset + k, view_.h, view_.d});
           break;
         case kPartly:
@@ -200,6 +201,8 @@ class GroupReader {
       }
     }
   }
+
+  static constexpr int64_t kRowsAhead = 2 * S::kTaps;  // that later samples are likely to read
 
   const ImageView<const T>& view_;
   const TapPlaces<S>& places_;
