@@ -41,7 +41,7 @@ expected = [work(*p) for p in problems]
 """
 
 
-def run(script):
+def run(script, **environment):
     """Runs COMMON and `script` in a child process, which prints "done" at its end."""
     source = COMMON + textwrap.dedent(script)
     child = subprocess.run(
@@ -49,6 +49,7 @@ def run(script):
         capture_output=True,
         text=True,
         timeout=LIMIT,
+        env=os.environ | environment,
     )
     assert child.returncode == 0, child.stderr[-2000:]
     assert child.stdout.endswith("done\n")
@@ -98,6 +99,23 @@ def test_the_thread_count_can_change_meanwhile():
             assert [work(*p) for p in problems] == expected
         print("done")
     """)
+
+
+def test_threads_that_meet_a_vertex_at_once_make_one_of_it():
+    """Each thread has the same points; a window of a few instructions needs many builds. It is
+    widest without vector instructions, and keys here take more than a word."""
+    run(
+        """
+        random = torch.Generator().manual_seed(0)
+        features = 60 * torch.rand(1, 12, 6000, generator=random).repeat(1, 1, 8)
+        expected = pyfast.GaussianFilter(features[..., :6000]).num_vertices
+        torch.set_num_threads(8)
+        for _ in range(30):
+            assert pyfast.GaussianFilter(features).num_vertices == expected
+        print("done")
+        """,
+        PYFAST_CPU_CAPABILITY="baseline",
+    )
 
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

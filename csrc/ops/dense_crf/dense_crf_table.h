@@ -82,8 +82,11 @@ inline int64_t insert(const KeyTable<W>& table, const Key<W>& key, uint64_t hash
   const uint64_t wanted = word_of<W>(key, hashed, entry);
   uint64_t* bucket = bucket_of(table, hashed);
   for (int probe = 0; probe < 128;) {
-    const unsigned same = places_of_key(table, bucket, key, wanted);
+    // In this order: a place that another thread fills meanwhile then counts as empty, and is seen
+    // to be taken below. The other way round a key that it put there would be missed.
     const unsigned empty = places_of<0>(bucket, KeyTable<W>::kEmpty);
+    if (table.shared) __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    const unsigned same = places_of_key(table, bucket, key, wanted);
     if ((same | empty) == 0) {
       bucket = bucket_after(table, bucket);
       ++probe;
