@@ -552,3 +552,17 @@ def test_mean_field_is_the_same_with_and_without_a_gradient(normalization, weigh
     followed = pyfast.mean_field(unary.requires_grad_(), kernels, **options)
     torch.testing.assert_close(alone, followed.detach(), atol=2e-3, rtol=0)
     assert not alone.isnan().any()
+
+
+@pytest.mark.parametrize("dims", [5, 16, 24, 32])
+@pytest.mark.parametrize("normalization", ["before", "after", "symmetric"])
+def test_lonely_points_keep_their_messages_beside_a_crowd(dims, normalization):
+    """Half precision, where float32 keeps messages in it, has no room for both unscaled."""
+    torch.manual_seed(0)
+    features = 0.02 * torch.randn(1, dims, 3000)
+    features[:, :, :100] *= 150
+    unary = 0.1 * torch.randn(1, 4, 3000)
+    options = {"iterations": 3, "normalization": normalization}
+    found = pyfast.mean_field(unary, [(features, 3.0)], **options)
+    exact = pyfast.mean_field(unary.double(), [(features.double(), 3.0)], **options)
+    torch.testing.assert_close(found.double(), exact, atol=2e-3, rtol=0)

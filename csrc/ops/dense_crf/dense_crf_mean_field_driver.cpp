@@ -26,6 +26,9 @@ constexpr double kTapReach = 3.8, kTapReachDouble = 9;
 constexpr double kShrunkSigma = 1.4;
 constexpr double kRootOfPi = 1.7724538509055160;
 
+// Powers of two that a lonely point can lose in half precision and still count.
+constexpr int kQuickShift = 8;
+
 // The part of K~ that comes before K, or after it.
 template <class Real>
 Real normalizer(Normalization kind, bool before, Real mass) {
@@ -138,11 +141,14 @@ class Term {
         most.data()[part] = best;
       }
     });
-    // Each blur at most doubles what a vertex holds; half precision ends at 65504.
-    const Real bound =
-        largest * std::ldexp(*std::max_element(most.data(), most.data() + parts), view_.dims + 1);
     int shift = 0;
-    if (std::is_same_v<S, Half> && bound > 32768) shift = std::ilogb(bound / 32768) + 1;
+    if constexpr (std::is_same_v<S, Half>) {
+      // Each blur at most doubles what a vertex holds.
+      const Real sum = *std::max_element(most.data(), most.data() + parts);
+      shift = shift_for(largest * std::ldexp(sum, view_.dims + 1));
+      // Along many axes that is far from the truth, and nothing would be left of lonely points.
+      if (shift > kQuickShift) shift = shift_for(largest * largest_of_ones());
+    }
     const Real down = std::ldexp(Real(1), -shift);
     const Real up =
         std::ldexp(factor(), shift) * static_cast<Real>(baseline::raw_slice_scale(view_.dims));
@@ -159,6 +165,19 @@ class Term {
     term_.corner_count = view_.dims + 1;
     term_.corners = view_.corners, term_.weights = view_.weights;
     term_.post = post_->data();
+  }
+
+  // By how many powers of two values up to `bound` have to be scaled down for half precision, which
+  // ends at 65504.
+  static int shift_for(Real bound) { return bound > 32768 ? std::ilogb(bound / 32768) + 1 : 0; }
+
+  // What no value of a sweep exceeds where every point has 1.
+  Real largest_of_ones() const {
+    Scratch<Real> used(view_.used + 1), all(view_.vertices + 1);
+    run_sweep(
+        Sweep<Real>{view_, list_weights_->data(), false, 0, nullptr, used.data(), all.data()});
+    return std::max(*std::max_element(used.data(), used.data() + view_.used),
+                    *std::max_element(all.data(), all.data() + view_.vertices));
   }
 
   void prepare_grid() {
@@ -373,7 +392,11 @@ void mean_field_cpu(const MeanFieldParams<Real>& p) {
     const bool normalised = std::all_of(p.kernels, p.kernels + p.kernel_count, [](const auto& k) {
       return k.normalization != Normalization::kNone;
     });
-    if (normalised && cpu_level() != CpuLevel::kBaseline && !is_pair(p))
+    // What a caller starts from may be anything.
+    const bool starts_small =
+        p.start == nullptr || std::all_of(p.start, p.start + p.batch * p.points() * p.labels,
+                                          [](Real x) { return std::abs(x) <= 2; });
+    if (normalised && starts_small && cpu_level() != CpuLevel::kBaseline && !is_pair(p))
       return MeanField<Half>(p).run();
   }
   MeanField<Real>(p).run();
