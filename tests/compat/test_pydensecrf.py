@@ -321,3 +321,24 @@ def test_sizes_at_the_edge(width: int, height: int, labels: int) -> None:
     found = np.array(crf.inference(4))
     assert found.shape == (labels, width * height)
     np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
+def test_what_a_step_starts_from_may_be_large() -> None:
+    """Beyond what half precision, which marginals are kept in, can hold."""
+    crfs, starts = (densecrf.DenseCRF2D(W, H, L) for _ in range(2)), (U.copy(), 1e6 * U)
+    for crf, start, weight in zip(crfs, starts, (3, 3e-6), strict=True):
+        crf.setUnaryEnergy(U)
+        crf.addPairwiseBilateral(5, 30, IMAGE, weight)
+        crf.stepInference(start, None, None)
+    np.testing.assert_allclose(starts[1], starts[0], **ROUNDING)
+
+
+def test_sigmas_beyond_float32_are_as_good_as_infinite() -> None:
+    found = []
+    for width in (1e30, 1e300):
+        crf = densecrf.DenseCRF2D(W, H, L)
+        crf.setUnaryEnergy(U)
+        crf.addPairwiseGaussian(width, 3)
+        crf.addPairwiseBilateral(width, width, IMAGE, 4)
+        found.append(np.array(crf.inference(5)))
+    np.testing.assert_array_equal(*found)

@@ -54,6 +54,14 @@ def whole(function: str, name: str, value: Any, least: int) -> int:
     return int(value)
 
 
+def real(function: str, name: str, value: Any) -> float:
+    """`value`, a number or an array of one, as a float; raises TypeError where it is neither."""
+    array = real_array(function, name, value)
+    if array.size != 1:
+        raise TypeError(f"{function}: expected {name} to be a number, got {value!r}")
+    return float(array.item())
+
+
 def scales(function: str, name: str, value: Any, count: int) -> tuple[float, ...]:
     """`count` positive numbers: one for all, or one for each; what comes after them is ignored.
 
@@ -68,9 +76,10 @@ def scales(function: str, name: str, value: Any, count: int) -> tuple[float, ...
         )
     found = (float(array),) * count if array.ndim == 0 else tuple(map(float, array[:count]))
     # A float32 feature is a coordinate divided by this.
-    if not all(np.finfo(np.float32).tiny <= scale < math.inf for scale in found):
+    range = np.finfo(np.float32)
+    if not all(float(range.tiny) <= scale < math.inf for scale in found):
         raise error(function, name, "to be positive and finite", value)
-    return found
+    return tuple(min(scale, float(range.max)) for scale in found)
 
 
 def choice(function: str, name: str, value: Any, choices: type[_Choice]) -> _Choice:

@@ -1,6 +1,6 @@
 """Energies of single pixels, and features of pairwise kernels, in any number of dimensions."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from warnings import warn
 
 import numpy as np
@@ -10,6 +10,7 @@ from pyfast.compat.pydensecrf._checks import (
     error,
     finite_array,
     first_of,
+    real,
     real_array,
     scales,
     whole,
@@ -50,7 +51,7 @@ def unary_from_labels(
     """
     function = "unary_from_labels"
     count = whole(function, "n_labels", n_labels, 1)
-    if not 0 < gt_prob < 1:
+    if not 0 < real(function, "gt_prob", gt_prob) < 1:
         raise error(function, "gt_prob", "between 0 and 1", gt_prob)
     given = finite_array(function, "labels", labels).ravel()
     found = given.astype(np.int64)
@@ -94,11 +95,15 @@ def unary_from_softmax(
     if probabilities.ndim == 0:
         raise error(function, "sm", "of shape (L, ...)", "a number")
     count = len(probabilities)
+    if count == 0:
+        raise error(function, "sm", "of one label or more", f"the shape {probabilities.shape}")
     if scale is not None:
-        if not 0 < scale <= 1:
+        if not 0 < real(function, "scale", scale) <= 1:
             raise error(function, "scale", "above 0 and up to 1", scale)
-        probabilities = scale * probabilities + (1 - scale) / max(count, 1)
+        probabilities = scale * probabilities + (1 - scale) / count
     if clip is not None:
+        if np.isnan(real(function, "clip", clip)):
+            raise error(function, "clip", "to be a number or None", clip)
         probabilities = np.clip(probabilities, clip, 1)
     elif (probabilities < 0).any():
         raise error(function, "sm", "not to be negative", probabilities.min())
@@ -126,7 +131,10 @@ def create_pairwise_gaussian(
     array([[0.  , 0.  , 0.  ],
            [0.  , 0.25, 0.5 ]], dtype=float32)
     """
-    return _places("create_pairwise_gaussian", sdims, tuple(shape))
+    function = "create_pairwise_gaussian"
+    if not isinstance(shape, Iterable):
+        raise TypeError(f"{function}: expected shape to be a sequence of integers, got {shape!r}")
+    return _places(function, sdims, tuple(shape))
 
 
 def create_pairwise_bilateral(
@@ -158,7 +166,8 @@ def create_pairwise_bilateral(
     """
     function = "create_pairwise_bilateral"
     values = real_array(function, "img", img).astype(np.float32)
-    if not -values.ndim <= chdim < values.ndim:
+    chdim = whole(function, "chdim", chdim, -values.ndim)
+    if chdim >= values.ndim:
         raise error(function, "chdim", f"to be an axis of img {values.shape}", chdim)
     channels = values[None] if chdim == -1 else np.moveaxis(values, chdim, 0)
     deviations = np.array(scales(function, "schan", schan, len(channels)), np.float32)
