@@ -89,6 +89,30 @@ def test_what_lies_outside_spoils_nothing(level):
     assert with_gathers[0][0, 0, 0, 2] == 1
 
 
+def test_the_copy_of_an_image_that_repeats_one_row_is_near_too(level):
+    """Offsets in the image are 0 then, and those in the copy must not count its far away rows."""
+    _C.set_gathers(True)
+    x = torch.rand(520).expand(1, 1, 2**24, 520)
+    theta = torch.tensor([[[0.6, -0.6, 200.0], [0.6, 0.6, 2**24 - 400.0]]])
+    found = pyfast.warp_affine(x, theta, (99, 130), inverse=True)
+    theta[0, 1, 2] = 100.0
+    assert torch.equal(found, pyfast.warp_affine(x[:, :, :520], theta, (99, 130), inverse=True))
+
+
+def test_positions_that_float32_rounds_far_away_are_read_in_the_copy(level):
+    """Steps of four million pixels, whose rounding is 32; the other map makes a copy worth it."""
+    step = 990000000 / 255
+    far = [[step, 1.0, -255 * step], [0.0, 0.1, 20.0]]
+    maps = torch.tensor([far, [[0.3, -0.9, 300.0], [0.9, 0.3, 20.0]]])
+    x = torch.arange(520.0).expand(1, 1, 510, 520).contiguous()
+    found = []
+    for use in (False, True):
+        _C.set_gathers(use)
+        found.append(pyfast.warp_affine(x, maps, (226, 256), padding_mode="border", inverse=True))
+    torch.testing.assert_close(*found)
+    assert found[0][0, 0, :, 255].max() - found[0][0, 0, :, 255].min() > 200
+
+
 @pytest.mark.parametrize("align", [False, True])
 def test_a_border_clips_at_the_centres_of_the_outermost_pixels(level, align):
     """There as beyond a derivative is 0, also where all samples around lie in the image."""

@@ -219,16 +219,21 @@ template <int kPixel, class T>
 struct SquareReader {
   static constexpr int64_t kRowsAhead = 4;  // that later samples are likely to read
 
-  const T* image;
+  const T* image;  // its pixel at `left`, `top`
   int64_t plane, row;
   int32_t channels;
+  // The pairs that can be read. A position that float32 rounds out of its tile's box is read at the
+  // edge of the box, as `place` has it.
+  Gathered left{}, right, top{}, bottom;
 
   SquareReader(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
                const TaskMemory<float>& memory)
       : image(at.p.input.at(input_of(at.p, at.n), 0, 0, 0)),
         plane(at.p.input.c),
         row(at.p.input.h),
-        channels(static_cast<int32_t>(at.p.channels)) {
+        channels(static_cast<int32_t>(at.p.channels)),
+        right(left + static_cast<float>(at.p.in_w - 2)),
+        bottom(top + static_cast<float>(at.p.in_h - 2)) {
     if (plan.brings_near)
       bring_near(at.p, box_of(at, plan, tile), reinterpret_cast<T*>(memory.box));
   }
@@ -236,9 +241,11 @@ struct SquareReader {
   // Calls body(c, square) for all channels.
   template <class Axis, class Body>
   void read(const Axis& x, const Axis& y, const Body& body) const {
+    const Gathered from_x = smaller(larger(x.from, left), right) - left;
+    const Gathered from_y = smaller(larger(y.from, top), bottom) - top;
     const GatheredOffset offset =
-        __builtin_convertvector(y.from, GatheredOffset) * static_cast<int32_t>(row) +
-        __builtin_convertvector(x.from, GatheredOffset) * kPixel;
+        __builtin_convertvector(from_y, GatheredOffset) * static_cast<int32_t>(row) +
+        __builtin_convertvector(from_x, GatheredOffset) * kPixel;
     for (int first = 0; first < channels; first += kPixel) {
       const T* here = image + first * plane;
       for (int l = 0; l < kGathered; l += kGathered / 2)
@@ -253,20 +260,24 @@ struct SquareReader {
   // Copies what the samples of a box read, wherever they lie, and reads it there.
   void bring_near(const SamplingParams<T>& p, const Box& box, T* near) {
     if (!box.dense) return;
-    const int32_t left = clamp_index(box.left, 0, p.in_w - 2);
-    const int32_t top = clamp_index(box.top, 0, p.in_h - 2);
-    const int64_t columns = clamp_index(box.left + box.columns, left + 2, p.in_w) - left;
-    const int64_t rows = clamp_index(box.top + box.rows, top + 2, p.in_h) - top;
+    const int32_t first_x = clamp_index(box.left, 0, p.in_w - 2);
+    const int32_t first_y = clamp_index(box.top, 0, p.in_h - 2);
+    const int64_t columns = clamp_index(box.left + box.columns, first_x + 2, p.in_w) - first_x;
+    const int64_t rows = clamp_index(box.top + box.rows, first_y + 2, p.in_h) - first_y;
     const int64_t length = columns * kPixel;
     T* to = near;
     for (int first = 0; first < channels; first += kPixel) {
-      const T* from = image + first * plane + top * row + left * kPixel;
+      const T* from = image + first * plane + first_y * row + first_x * kPixel;
       for (int64_t y = 0; y < rows; ++y, from += row, to += length)
         std::memcpy(to, from, sizeof(T) * length);
     }
     row = length;
     plane = rows * length;
-    image = near - top * row - left * kPixel;
+    image = near;
+    left = Gathered{} + static_cast<float>(first_x);
+    right = left + static_cast<float>(columns - 2);
+    top = Gathered{} + static_cast<float>(first_y);
+    bottom = top + static_cast<float>(rows - 2);
   }
 };
 
