@@ -156,6 +156,10 @@ def shape_error(op: str, name: str, wanted: str, value: torch.Tensor) -> ValueEr
     return ValueError(f"{op}: expected {name} of shape {wanted}, got {tuple(value.shape)}")
 
 
+# What torch's allocator, its stable ABI and our own glue say.
+_WITHOUT_MEMORY = "can't allocate memory", "aoti_torch_empty", "a size that memory cannot hold"
+
+
 def explained(
     op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
 ) -> Exception:
@@ -168,6 +172,6 @@ def explained(
         return type(error)(f"{op}: {error}")
     if without := re.search(r"a matrix has no inverse[\w ]*", str(error)):
         return LinAlgError(f"{op}: {without[0]}")
-    if "aoti_torch_empty" in str(error):
+    if any(words in str(error) for words in _WITHOUT_MEMORY):
         return torch.OutOfMemoryError(f"{op}: there is no memory for a result of this size")
     return error

@@ -71,6 +71,9 @@ def thin_plate_spline_grid(
         batch, count, _ = target.shape
         raise shape_error(op, "source", f"({count}, 2) or ({batch}, {count}, 2)", source)
     sides = expect_size(op, size)
+    if len(size) > 2 and size[0] != target.shape[0]:
+        wanted = f"(H, W) or ({target.shape[0]}, C, H, W)"
+        raise ValueError(f"{op}: expected size {wanted}, got {tuple(size)}")
     corners = expect_flag(op, "align_corners", align_corners)
     return spline_grid(thin_plate_spline_basis(op, source, sides, corners), target, sides)
 

@@ -110,3 +110,11 @@ def test_a_result_that_memory_cannot_hold_is_said_in_words():
     image, theta = torch.rand(1, 1, 4, 4), torch.eye(2, 3)[None]
     with pytest.raises(torch.OutOfMemoryError, match="affine_grid_sample: there is no memory"):
         pyfast.affine_grid_sample(image, theta, (10**6, 10**6))
+
+
+def test_more_elements_than_a_tensor_has_are_said_in_words_too():
+    flow = torch.zeros(1).expand(2, 2, 2**30, 2**30)
+    with pytest.raises(torch.OutOfMemoryError, match=r"^warp: there is no memory for a result"):
+        pyfast.warp(torch.rand(2, 3, 4, 5), flow)
+    with pytest.raises(torch.OutOfMemoryError, match=r"^warp_affine: there is no memory"):
+        pyfast.warp_affine(torch.rand(1, 1, 4, 5), torch.eye(2, 3).expand(2**40, 2, 3))

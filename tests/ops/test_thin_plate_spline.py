@@ -83,6 +83,12 @@ def bad_calls():
         ("two dtypes", lambda: call(source.double()), TypeError, "source of the dtype of target"),
         ("integers", lambda: call(target=target.int()), TypeError, "target of float16"),
         ("a size of floats", lambda: call(size=(4.0, 5)), TypeError, "size to hold integers"),
+        (
+            "the size of another batch",
+            lambda: call(size=(3, 1, 4, 5)),
+            ValueError,
+            r"size \(H, W\) or \(2, C, H, W\), got \(3, 1, 4, 5\)",
+        ),
         ("an empty size", lambda: call(size=(0, 5)), ValueError, "positive sizes"),
         ("a word", lambda: call(align_corners="no"), TypeError, "align_corners to be True"),
     ]
