@@ -25,6 +25,8 @@ def expect_natural(op: str, name: str, value: Any) -> None:
         raise TypeError(f"{op}: expected {name} to be an integer, got {value!r}")
     if value < 0:
         raise ValueError(f"{op}: expected {name} not to be negative, got {value}")
+    if not value < 2**63:
+        raise ValueError(f"{op}: expected {name} below 2**63, got {value}")
 
 
 def expect_number(
@@ -42,7 +44,10 @@ def expect_number(
         value = value.item()
     elif isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{op}: expected {name} to be a number, got {value!r}")
-    if not math.isfinite(value) or (positive and value <= 0):
+    if isinstance(value, int) and abs(value) >= 2**1024:  # beyond any float
+        value = math.inf
+    # Comparisons are what torch.compile knows of a float that is an input.
+    if not -math.inf < value < math.inf or (positive and value <= 0):
         kind = "positive and finite" if positive else "finite"
         raise ValueError(f"{op}: expected {name} to be {kind}, got {value}")
     if dtype is not None:
@@ -50,6 +55,13 @@ def expect_number(
         if abs(value) > range.max or (positive and value < range.tiny):
             size = "small" if abs(value) < 1 else "large"
             raise ValueError(f"{op}: expected {name} not to be too {size} for {dtype}, got {value}")
+
+
+def expect_values(op: str, like: Tensor, **numbers: Any) -> None:
+    """Raises where a number is a tensor on meta, and what it goes with is not."""
+    for name, value in numbers.items():
+        if isinstance(value, Tensor) and value.is_meta and not like.is_meta:
+            raise ValueError(f"{op}: expected {name} to have a value, got a tensor on meta")
 
 
 def as_list(op: str, name: str, value: Any) -> list[Any]:
@@ -102,23 +114,24 @@ def check_point_count(op: str, points: int, dims: int) -> None:
         )
 
 
-def check_spread(op: str, features: Tensor) -> None:
-    """What only the values of features tell."""
-    wrong = int((~torch.isfinite(features)).sum())
+def check_spread(op: str, features: Tensor, error: Exception | None = None) -> None:
+    """What only the values of features tell, where a lattice of them ended with `error`."""
+    wrong = 0 if is_hidden(features) else int((~torch.isfinite(features)).sum())
     if wrong:
         raise ValueError(f"{op}: expected finite features, got {wrong} NaN or infinite values")
-    raise ValueError(
-        f"{op}: expected features within 2**28 lattice cells of 0, got up to "
-        f"{features.abs().max().item():.3g}; is a sigma too small?"
-    )
+    if "lattice cells" in str(error):
+        raise ValueError(
+            f"{op}: expected features within 2**28 lattice cells of 0, got up to "
+            f"{features.abs().max().item():.3g}; is a sigma too small?"
+        )
 
 
-def check_pixels(op: str, image: Tensor, features: Tensor) -> None:
+def check_pixels(op: str, image: Tensor, features: Tensor, error: Exception | None = None) -> None:
     """What only the values of an image tell, and of features made of it."""
-    wrong = int((~torch.isfinite(image)).sum())
+    wrong = 0 if is_hidden(image) else int((~torch.isfinite(image)).sum())
     if wrong:
         raise ValueError(f"{op}: expected a finite image, got {wrong} NaN or infinite values")
-    check_spread(op, features)
+    check_spread(op, features, error)
 
 
 def check_values(op: str, values: Any, features: Tensor, normalization: Any) -> None:
@@ -194,12 +207,14 @@ def check_size(op: str, size: Any) -> None:
         raise ValueError(f"{op}: expected positive sizes, got {tuple(size)}")
 
 
-def check_sigmas(op: str, sigmas: Sequence[Any], count: int, name: str = "sigma") -> None:
-    """As many positive numbers as there are features."""
+def check_sigmas(
+    op: str, sigmas: Sequence[Any], count: int, dtype: torch.dtype, name: str = "sigma"
+) -> None:
+    """As many positive numbers as there are features; so in `dtype`."""
     if len(sigmas) != count:
         raise ValueError(f"{op}: expected {name} of {count} numbers, got {len(sigmas)}")
     for sigma in sigmas:
-        expect_number(op, name, sigma, positive=True)
+        expect_number(op, name, sigma, positive=True, dtype=dtype)
 
 
 def is_hidden(tensor: Tensor) -> bool:
@@ -247,6 +262,7 @@ def check_dense_crf(
     check_image(op, image, unary)
     for name, value in numbers.items():
         expect_number(op, name, value, positive=name.find("sigma") >= 0, dtype=unary.dtype)
+    expect_values(op, unary, **numbers)
     check_compatibility(op, compatibility, unary)
     weights = {name: value for name, value in numbers.items() if name.endswith("weight")}
     check_costs(op, weights, compatibility)

@@ -50,6 +50,7 @@ def built(
     expect_choice(op, "normalization", normalization, NORMALIZATIONS)
     found = []
     for i, (kernel, weight) in enumerate(kernels):
+        checks.expect_values(op, like, **{f"kernels[{i}][1]": weight})
         if not isinstance(kernel, GaussianFilter):
             checks.check_features(op, kernel, "lattice", None)
             kernel = GaussianFilter(kernel)
@@ -76,14 +77,18 @@ def symmetric(compatibility: Tensor) -> Tensor:
     return (compatibility + compatibility.mT) / 2
 
 
+def unknown_points(unary: Tensor) -> Tensor:
+    """Which points have a NaN, or nothing but +inf, for an energy: (B, 1, N)."""
+    return torch.isnan(unary).any(1, keepdim=True) | (unary == math.inf).all(1, keepdim=True)
+
+
 def iterate(
     unary: Tensor,
     filters: Sequence[tuple[Filter, float | Tensor]],
     compatibility: Tensor | None,
     iterations: int,
 ) -> Tensor:
-    unknown = (torch.isnan(unary).any(1) | (unary == math.inf).all(1))[:, None]
-    logits = -unary.masked_fill(unknown, 0).clamp(-1e30, 1e30)
+    logits = -unary.masked_fill(unknown_points(unary), 0).clamp(-1e30, 1e30)
     marginals = torch.softmax(logits, 1)
     for _ in range(iterations):
         marginals = torch.softmax(logits - pairwise(marginals, filters, compatibility), 1)

@@ -145,7 +145,7 @@ def _dense_crf(
         bilateral = GaussianFilter(features, method, cutoff=cutoff)
     except ValueError as error:
         raise explained(
-            "dense_crf", error, checks.check_pixels, "dense_crf", image, features
+            "dense_crf", error, checks.check_pixels, "dense_crf", image, features, error
         ) from None
     spatial = _pixel_grid(unary, numbers["gaussian_sigma"], normalization)
     filters = [
@@ -189,7 +189,7 @@ def _fused(
         if isinstance(error, NotImplementedError):
             raise
         features = bilateral_features_of(image, xy, rgb)
-        check = checks.check_pixels, "dense_crf", image, features
+        check = checks.check_pixels, "dense_crf", image, features, error
         raise explained("dense_crf", error, *check) from None
 
 

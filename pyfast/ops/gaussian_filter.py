@@ -72,7 +72,7 @@ def spatial_features(
 
     Raises:
         TypeError: `size` holds no integers, or `sigma` is no number.
-        ValueError: a size or a sigma is not positive.
+        ValueError: a size or a sigma is not positive, or a sigma beyond `dtype`.
 
     Example:
         >>> spatial_features((1, 3), 2.0)
@@ -83,7 +83,8 @@ def spatial_features(
     checks.check_size(op, size)
     is_one = isinstance(sigma, (Real, Tensor))
     sigmas = [sigma] * len(size) if is_one else checks.as_list(op, "sigma", sigma)
-    checks.check_sigmas(op, sigmas, len(size))
+    real = dtype if dtype.is_floating_point else torch.get_default_dtype()
+    checks.check_sigmas(op, sigmas, len(size), real)
     axes = [torch.arange(n, dtype=dtype, device=device) for n in size]
     grid = reversed(torch.meshgrid(*axes, indexing="ij"))
     return torch.stack([axis.flatten() / s for axis, s in zip(grid, sigmas, strict=True)])[None]
@@ -104,7 +105,7 @@ def bilateral_features(
 
     Raises:
         TypeError: `image` is no dense tensor of uint8 or floats, or a sigma no number.
-        ValueError: `image` has the wrong shape, or a sigma is not positive.
+        ValueError: `image` has the wrong shape, or a sigma is not positive, or beyond the dtype.
 
     Example:
         >>> bilateral_features(torch.full((1, 1, 1, 2), 6.0), 2.0, 3.0)
@@ -114,8 +115,10 @@ def bilateral_features(
     """
     op = "bilateral_features"
     checks.check_image(op, image)
-    checks.check_sigmas(op, [sigma_xy], 1, "sigma_xy")
-    checks.check_sigmas(op, [sigma_rgb], 1, "sigma_rgb")
+    dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
+    checks.check_sigmas(op, [sigma_xy], 1, dtype, "sigma_xy")
+    checks.check_sigmas(op, [sigma_rgb], 1, dtype, "sigma_rgb")
+    checks.expect_values(op, image, sigma_xy=sigma_xy, sigma_rgb=sigma_rgb)
     return bilateral_features_of(image, sigma_xy, sigma_rgb)
 
 
@@ -137,7 +140,8 @@ class GaussianFilter:
     differentiable in what it filters and in the features.
 
     Args:
-        features: (B, d, N), each over its sigma; d from 1 to 32. Finite.
+        features: (B, d, N), each over its sigma; d from 1 to 32. Finite. They are kept, and not to
+            be changed in place as long as the filter is used.
         method: "lattice", "closed" or "exact"; see the module.
         cutoff: with "exact", a distance in features beyond which pairs may be left out. Points are
             sorted into blocks for that; None: all pairs.
@@ -170,10 +174,12 @@ class GaussianFilter:
         if method == "exact":
             checks.check_finite(op, features)
             return
+        if features.is_meta:
+            raise ValueError(f"{op}: expected features with values, got a tensor on meta")
         try:
             self._lattice = operators.build_lattice(features, method == "closed")
         except RuntimeError as error:
-            raise explained(op, error, checks.check_spread, op, features) from None
+            raise explained(op, error, checks.check_spread, op, features, error) from None
 
     @property
     def num_vertices(self) -> int:

@@ -29,6 +29,7 @@ from pyfast.ops._mean_field import (
     pairwise,
     symmetric,
     symmetric_or_none,
+    unknown_points,
 )
 from pyfast.ops.gaussian_filter import GaussianFilter
 
@@ -155,7 +156,8 @@ def crf_free_energy(
 
     Args:
         marginals: Q, (B, L, N).
-        unary: energies, (B, L, N).
+        unary: energies, (B, L, N). Those of a point that `mean_field` takes for unknown count
+            nothing, and neither does +inf where Q is 0.
         kernels: as for `mean_field`.
         compatibility: as for `mean_field`.
         normalization: as for `mean_field`.
@@ -184,4 +186,6 @@ def crf_free_energy(
         message = pairwise(marginals, filters, symmetric_or_none(compatibility))
     except NotImplementedError as error:
         raise NotImplementedError(f"{op}: {error}") from None
-    return (torch.xlogy(marginals, marginals) + marginals * (unary + 0.5 * message)).sum((1, 2))
+    # An unknown point costs nothing, and neither does an impossible label of no probability.
+    costs = unary.masked_fill(unknown_points(unary) | ((marginals == 0) & unary.isinf()), 0)
+    return (torch.xlogy(marginals, marginals) + marginals * (costs + 0.5 * message)).sum((1, 2))

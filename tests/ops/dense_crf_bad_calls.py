@@ -79,6 +79,22 @@ def of_crf():
         ValueError,
         "dense_crf: expected iterations not to be negative, got -1",
     )
+    match = "dense_crf: expected iterations below 2"
+    yield BadCall("iterations of 2 ** 63", crf(iterations=2**63), ValueError, match)
+    kept = UNARY.clone().requires_grad_()
+    match = "dense_crf: there is no memory for a result of this size"
+    yield BadCall("iterations to keep", crf(kept, iterations=2**50), RuntimeError, match)
+    match = "dense_crf: expected gaussian_weight to be finite"
+    yield BadCall("weight of 10 ** 400", crf(gaussian_weight=10**400), ValueError, match)
+    nowhere = torch.tensor(1.0, device="meta")
+    match = "dense_crf: expected gaussian_sigma to have a value, got a tensor on meta"
+    yield BadCall("sigma on meta", crf(gaussian_sigma=nowhere), ValueError, match)
+    yield BadCall(
+        "meta, not normalised",
+        crf(UNARY.to("meta"), IMAGE.to("meta"), normalization="none"),
+        ValueError,
+        "expected features with values, got a tensor on meta",
+    )
     yield BadCall(
         "half an iteration", crf(iterations=0.5), TypeError, "iterations to be an integer, got 0.5"
     )
@@ -113,6 +129,8 @@ def of_filters():
         yield BadCall(
             f"NaN, {method}", call, ValueError, f"{name}: expected finite features, got 1"
         )
+    meta = made(FEATURES.to("meta"))
+    yield BadCall("meta", meta, ValueError, f"{name}: expected features with values")
     yield BadCall("far", made(FEATURES * 1e12), ValueError, "is a sigma too small")
     yield BadCall("method", made(FEATURES, "latice"), ValueError, "did you mean 'lattice'")
     yield BadCall("cutoff of a lattice", made(cutoff=4.0), ValueError, "cutoff with method")
@@ -159,6 +177,12 @@ def of_the_rest():
         "mean_field: expected kernels to be a sequence of pairs",
     )
     yield BadCall(
+        "weight on meta",
+        lambda: pyfast.mean_field(flat, [(kernel, torch.tensor(1.0, device="meta"))]),
+        ValueError,
+        r"mean_field: expected kernels\[0\]\[1\] to have a value",
+    )
+    yield BadCall(
         "unary without labels",
         lambda: pyfast.mean_field(flat[:, :0], [(kernel, 1.0)]),
         ValueError,
@@ -175,6 +199,18 @@ def of_the_rest():
         lambda: pyfast.spatial_features((3, 4), 0),
         ValueError,
         "spatial_features: expected sigma to be positive and finite",
+    )
+    yield BadCall(
+        "sigma too small for positions",
+        lambda: pyfast.spatial_features((3, 4), 1e-300),
+        ValueError,
+        "spatial_features: expected sigma not to be too small for torch.float32",
+    )
+    yield BadCall(
+        "sigma too small for colours",
+        lambda: pyfast.bilateral_features(IMAGE, 1.0, 1e-300),
+        ValueError,
+        "bilateral_features: expected sigma_rgb not to be too small for torch.float32",
     )
     yield BadCall(
         "no size",

@@ -566,3 +566,25 @@ def test_lonely_points_keep_their_messages_beside_a_crowd(dims, normalization):
     found = pyfast.mean_field(unary, [(features, 3.0)], **options)
     exact = pyfast.mean_field(unary.double(), [(features.double(), 3.0)], **options)
     torch.testing.assert_close(found.double(), exact, atol=2e-3, rtol=0)
+
+
+def test_the_free_energy_of_impossible_labels_and_unknown_points_is_a_number():
+    torch.manual_seed(0)
+    unary, features = torch.rand(1, 3, 20), torch.rand(1, 2, 20)
+    unary[:, 1, 4] = math.inf
+    unary[:, :, 9] = math.nan
+    kernels = [(features, 2.0)]
+    marginals = pyfast.mean_field(unary, kernels)
+    found = pyfast.crf_free_energy(marginals, unary, kernels)
+    unary[:, 1, 4] = unary[:, :, 9] = 0
+    torch.testing.assert_close(found, pyfast.crf_free_energy(marginals, unary, kernels))
+
+
+def test_numbers_may_be_symbols_of_the_compiler():
+    compiled = torch.compile(pyfast.dense_crf, fullgraph=True, dynamic=True, backend="aot_eager")
+    for height in (5, 6):
+        unary, image = torch.rand(1, 3, height, 7), 255 * torch.rand(1, 3, height, 7)
+        for weight in (2.0, 2.5):
+            options = {"bilateral_weight": weight, "iterations": 2}
+            found = compiled(unary, image, **options)
+            assert torch.equal(found, pyfast.dense_crf(unary, image, **options))
