@@ -2,7 +2,8 @@
 
 Methods and normalisations are those of `pyfast.ops.gaussian_filter`. Tensors are of float32 or
 float64 and may have any strides; under autocast energies may be in half precision and all is
-computed in float32. Results are the same bits in every run, for any number of threads.
+computed in float32. Results are the same bits in every run with as many threads; those of a lattice
+that is normalised for any number of threads.
 
 Reference: Krähenbühl, Koltun 2011, Efficient Inference in Fully Connected CRFs with Gaussian Edge
 Potentials.
