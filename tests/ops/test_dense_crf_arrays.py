@@ -118,6 +118,7 @@ def wrong(name, value):
         ("lengths", (-1,), "lengths of at most"),
         ("grids", np.ones((1, 2)), "grids of shape"),
         ("costs", np.eye(4)[None], "costs of shape"),
+        ("costs", np.full((1, 3, 3), np.nan), "finite costs"),
         ("normalizations", (4,), "normalizations from 0 to 3"),
         ("normalizations", (), "as many normalizations"),
         ("size", (9, 9), "size"),
@@ -131,12 +132,14 @@ def test_wrong_calls_say_what_is_wrong(name, value, match):
 
 
 def test_features_that_make_no_lattice():
-    _, features = arrays()
+    values, features = arrays()
     with pytest.raises(ValueError, match="within"):
         _C.gaussian_lattice(features * 1e12)
     features[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="finite features"):
         _C.gaussian_lattice(features)
+    with pytest.raises(ValueError, match="gaussian_exact: expected finite features"):
+        _C.gaussian_exact(values, features)
     with pytest.raises(ValueError, match="of shape"):
         _C.gaussian_lattice(features[0])
     with pytest.raises(ValueError, match="below 2"):

@@ -23,6 +23,15 @@ void expect_features(const ArrayView& features) {
   expect_cpu(features);
 }
 
+// `values` are all of the array.
+template <class Real>
+void expect_finite(const ArrayView& array, const Real* values) {
+  int64_t count = 1;
+  for (const int64_t side : array.shape) count *= side;
+  if (!std::all_of(values, values + count, [](Real x) { return std::isfinite(x); }))
+    throw std::invalid_argument("expected finite " + array.name + ", got NaN or infinite values");
+}
+
 void expect_built(const ArrayView& features, LatticeError error) {
   if (error == LatticeError::kNotFinite)
     throw std::invalid_argument("expected finite " + features.name +
@@ -136,6 +145,7 @@ void gaussian_exact(ArrayCall& call, const ArrayView& values, const ArrayView& f
     p.dims = static_cast<int>(features.shape[1]);
     p.values = contiguous(values, values_copy);
     p.features = contiguous(features, features_copy);
+    expect_finite(features, p.features);
     p.output = output.as<Real>();
     exact_filter_cpu(p);
   });
@@ -155,6 +165,7 @@ void gaussian_grid(ArrayCall& call, const ArrayView& values, const ArrayView& gr
     std::vector<Real> values_copy, grid_copy;
     const Real* numbers = contiguous(grid, grid_copy);
     expect_sigmas(numbers[0], numbers[1], grid.name);
+    expect_finite(grid, numbers);
     GridParams<Real> p;
     p.planes = values.shape[0] * values.shape[1], p.height = size[0], p.width = size[1];
     p.sigma_x = numbers[0], p.sigma_y = numbers[1], p.factor = numbers[2];
@@ -204,6 +215,9 @@ void mean_field(ArrayCall& call, const ArrayView& unary, const ArrayView& start,
     p.kernel_count = static_cast<int>(count);
     const Real* grid = contiguous(grids, grids_copy);
     const Real* cost = contiguous(costs, costs_copy);
+    if (has_start) expect_finite(start, p.start);
+    expect_finite(grids, grid);
+    expect_finite(costs, cost);
     int64_t first = 0;
     for (int64_t m = 0; m < count; ++m) {
       CrfKernel<Real>& kernel = p.kernels[m];
