@@ -113,7 +113,11 @@ def _fake_backward(
 
 
 def _setup_grid(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.align_corners = inputs[4]
+    ctx.sides, ctx.align_corners = inputs[1:4], inputs[4]
+
+
+def _grid_jvp(ctx: Any, theta: Tensor, *_: Any) -> Tensor:
+    return affine_grid(theta, *ctx.sides, ctx.align_corners)
 
 
 def _grid_backward(ctx: Any, grad_grid: Tensor) -> tuple[Any, ...]:
@@ -131,11 +135,18 @@ def _grid_backward_backward(ctx: Any, grad_theta: Tensor) -> tuple[Any, ...]:
     return affine_grid(grad_theta, *ctx.sides, ctx.align_corners), None
 
 
+def _grid_backward_jvp(ctx: Any, grad_grid: Tensor, *_: Any) -> Tensor:
+    return _affine_grid_backward(grad_grid, ctx.align_corners)
+
+
 _affine_grid_backward = differentiable(
-    _ops.affine_grid_backward.default, _setup_grid_backward, _grid_backward_backward
+    _ops.affine_grid_backward.default,
+    _setup_grid_backward,
+    _grid_backward_backward,
+    _grid_backward_jvp,
 )
 affine_grid = differentiable(
-    _ops.affine_grid.default, _setup_grid, _grid_backward, autocast=torch.float32
+    _ops.affine_grid.default, _setup_grid, _grid_backward, _grid_jvp, autocast=torch.float32
 )
 fold_vmap(_ops.affine_grid.default)
 fold_vmap(_ops.affine_grid_backward.default)

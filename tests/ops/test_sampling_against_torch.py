@@ -184,6 +184,22 @@ def test_many_channels_are_transposed_whole_and_in_parts(channels, dtype):
         assert error < (2e-4 if dtype == torch.float32 else 2e-2)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # torch's, in its own vmap
+@pytest.mark.parametrize("size", [(2, 1, 3, 4), (2, 1, 2, 3, 4)], ids=str)
+def test_affine_grid_has_forward_derivatives(size):
+    dims = len(size) - 2
+    theta, tangent = torch.randn(2, 2, dims, dims + 1, dtype=torch.float64)
+    found, expected = [], []
+    for results, module in ((found, pyfast), (expected, F)):
+
+        def grid(theta, module=module):
+            return module.affine_grid(theta, size, align_corners=False)
+
+        results.append(torch.func.jvp(grid, (theta,), (tangent,))[1])
+        results.append(torch.func.hessian(lambda theta: grid(theta).pow(3).sum())(theta))
+    assert_close(found, expected)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_affine_grid(dtype, align_corners):

@@ -99,7 +99,7 @@ def section(folder: Path, console: Console) -> tuple[Section, Fact]:
     )
     text = Text(
         "One call warps an image, or a batch of them, by affine maps: no coordinate grid in "
-        "memory, every padding, bilinear or nearest, and gradients for image and map."
+        "memory, every mode and padding, and gradients for image and map."
     )
     return (
         Section("Photographs, warped", [text, picture, table]),
