@@ -219,21 +219,20 @@ template <int kPixel, class T>
 struct SquareReader {
   static constexpr int64_t kRowsAhead = 4;  // that later samples are likely to read
 
-  const T* image;  // its pixel at `left`, `top`
+  const T* image;
   int64_t plane, row;
   int32_t channels;
-  // The pairs that can be read. A position that float32 rounds out of its tile's box is read at the
-  // edge of the box, as `place` has it.
-  Gathered left{}, right, top{}, bottom;
+  // Of a copy, the pairs that it has; `image` is the pixel at `left`, `top`. A position that
+  // float32 rounds out of its tile's box is read at the edge of the box, as `place` has it.
+  bool is_copy = false;
+  Gathered left, right, top, bottom;
 
   SquareReader(const Places<T>& at, const SamplingPlan& plan, const Tile& tile,
                const TaskMemory<float>& memory)
       : image(at.p.input.at(input_of(at.p, at.n), 0, 0, 0)),
         plane(at.p.input.c),
         row(at.p.input.h),
-        channels(static_cast<int32_t>(at.p.channels)),
-        right(left + static_cast<float>(at.p.in_w - 2)),
-        bottom(top + static_cast<float>(at.p.in_h - 2)) {
+        channels(static_cast<int32_t>(at.p.channels)) {
     if (plan.brings_near)
       bring_near(at.p, box_of(at, plan, tile), reinterpret_cast<T*>(memory.box));
   }
@@ -241,8 +240,11 @@ struct SquareReader {
   // Calls body(c, square) for all channels.
   template <class Axis, class Body>
   void read(const Axis& x, const Axis& y, const Body& body) const {
-    const Gathered from_x = smaller(larger(x.from, left), right) - left;
-    const Gathered from_y = smaller(larger(y.from, top), bottom) - top;
+    Gathered from_x = x.from, from_y = y.from;
+    if (is_copy) {
+      from_x = smaller(larger(from_x, left), right) - left;
+      from_y = smaller(larger(from_y, top), bottom) - top;
+    }
     const GatheredOffset offset =
         __builtin_convertvector(from_y, GatheredOffset) * static_cast<int32_t>(row) +
         __builtin_convertvector(from_x, GatheredOffset) * kPixel;
@@ -274,6 +276,7 @@ struct SquareReader {
     row = length;
     plane = rows * length;
     image = near;
+    is_copy = true;
     left = Gathered{} + static_cast<float>(first_x);
     right = left + static_cast<float>(columns - 2);
     top = Gathered{} + static_cast<float>(first_y);
