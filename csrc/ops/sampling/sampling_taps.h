@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "ops/sampling/sampling_pixels.h"
 #include "ops/sampling/sampling_stencil.h"
@@ -26,13 +27,13 @@ struct Blender;
 
 template <class Real>
 struct Blender<Stencil<3, 2>, Real> {
-  static constexpr int kGroup = kSamples<Real>;
+  static constexpr int kGroup = kSamples<Real>, kMany = kGroup;
   using V = Vec<Real, kGroup>;
   const Run<Real>& run;
 
   Blender(const Run<Real>& run, bool) : run(run) {}
 
-  template <class T>
+  template <int, class T>
   V blend(const Patches<T>& patches, int k) const {
     const V fx = load<kGroup>(run.fraction[0] + k), fy = load<kGroup>(run.fraction[1] + k);
     const V fz = load<kGroup>(run.fraction[2] + k);
@@ -48,7 +49,7 @@ struct Blender<Stencil<3, 2>, Real> {
     return plane[0] * (1 - fz) + plane[1] * fz;
   }
 
-  template <class T>
+  template <int, class T>
   void slopes(const Patches<T>& patches, int k, V by[3]) const {
     const V fx = load<kGroup>(run.fraction[0] + k), fy = load<kGroup>(run.fraction[1] + k);
     const V fz = load<kGroup>(run.fraction[2] + k);
@@ -69,67 +70,124 @@ struct Blender<Stencil<3, 2>, Real> {
   }
 };
 
+// Many samples' rows of four taps fill registers side by side: the i-th of four has those of the
+// samples i, 4 + i, 8 + i and so on, which come out in order when the registers are transposed.
 template <class Real>
 struct Blender<Stencil<2, 4>, Real> {
-  static constexpr int kGroup = 4;
-  using V = Vec<Real, 4>;
-  alignas(64) Real weight[2][4][kRoom], slope[2][4][kRoom];
+  static constexpr int kGroup = 4, kMany = kNative<Real> > 4 ? kNative<Real> : 4;
+  alignas(64) Real row[4][kRoom], row_slope[4][kRoom];
+  alignas(64) Real column[4 * kRoom], column_slope[4 * kRoom];  // as they lie in those registers
 
   Blender(const Run<Real>& run, bool with_slopes) {
-    constexpr int kStep = kNative<Real>;
-    for (int a = 0; a < 2; ++a)
-      for (int k = 0; k < run.count; k += kStep) {
-        const Vec<Real, kStep> t = load<kStep>(run.fraction[a] + k);
-        const Vec<Real, kStep> distance[4] = {t + 1, t, 1 - t, 2 - t};
-        store(weight[a][0] + k, cubic_far(distance[0]));
-        store(weight[a][1] + k, cubic_near(distance[1]));
-        store(weight[a][2] + k, cubic_near(distance[2]));
-        store(weight[a][3] + k, cubic_far(distance[3]));
-        if (!with_slopes) continue;
-        store(slope[a][0] + k, cubic_far_slope(distance[0]));
-        store(slope[a][1] + k, cubic_near_slope(distance[1]));
-        store(slope[a][2] + k, -cubic_near_slope(distance[2]));
-        store(slope[a][3] + k, -cubic_far_slope(distance[3]));
-      }
-  }
-
-  // Columns of the four samples' patches, summed with a weight for each row.
-  template <class T>
-  void columns(const Patches<T>& patches, const Real (&of_row)[4][kRoom], int k, V out[4]) const {
-    for (int l = 0; l < 4; ++l) {
-      const T* at = patches.base + patches.offset[l];
-      out[l] = load<4>(at) * of_row[0][k + l];
-      for (int r = 1; r < 4; ++r) out[l] += load<4>(at + r * patches.row) * of_row[r][k + l];
+    for (int k = 0; k < run.count; k += kMany) {
+      const auto x = load<kMany>(run.fraction[0] + k), y = load<kMany>(run.fraction[1] + k);
+      Vec<Real, kMany> of_column[4], of_row[4];
+      cubic_weights(x, of_column);
+      cubic_weights(y, of_row);
+      put(of_column, of_row, k, column, row);
+      if (!with_slopes) continue;
+      cubic_slopes(x, of_column);
+      cubic_slopes(y, of_row);
+      put(of_column, of_row, k, column_slope, row_slope);
     }
-    transpose4<Real>(out[0], out[1], out[2], out[3]);
   }
 
-  static V sum(const V column[4], const Real (&of_column)[4][kRoom], int k) {
-    V total = column[0] * load<4>(of_column[0] + k);
-    for (int t = 1; t < 4; ++t) total += column[t] * load<4>(of_column[t] + k);
-    return total;
+  template <int kCount, class T>
+  Vec<Real, kCount> blend(const Patches<T>& patches, int k) const {
+    Vec<Real, kCount> sum[4] = {};
+    for_each_row<kCount>(patches, [&](auto i, int r, const auto& taps) {
+      sum[i.value] += taps * weight<kCount, i.value>(row[r] + k);
+    });
+    return add_columns<kCount>(sum, k, column);
   }
 
-  template <class T>
-  V blend(const Patches<T>& patches, int k) const {
-    V column[4];
-    columns(patches, weight[1], k, column);
-    return sum(column, weight[0], k);
+  template <int kCount, class T>
+  void slopes(const Patches<T>& patches, int k, Vec<Real, kCount> by[2]) const {
+    Vec<Real, kCount> sum[4] = {}, difference[4] = {};
+    for_each_row<kCount>(patches, [&](auto i, int r, const auto& taps) {
+      sum[i.value] += taps * weight<kCount, i.value>(row[r] + k);
+      difference[i.value] += taps * weight<kCount, i.value>(row_slope[r] + k);
+    });
+    by[0] = add_columns<kCount>(sum, k, column_slope);
+    by[1] = add_columns<kCount>(difference, k, column);
   }
 
-  template <class T>
-  void slopes(const Patches<T>& patches, int k, V by[2]) const {
-    V column[4];
-    columns(patches, weight[1], k, column);
-    by[0] = sum(column, slope[0], k);
-    columns(patches, slope[1], k, column);
-    by[1] = sum(column, weight[0], k);
+ private:
+  using V = Vec<Real, kMany>;
+
+  static void put(V (&of_column)[4], const V (&of_row)[4], int k, Real* columns,
+                  Real (&rows)[4][kRoom]) {
+    transpose4<Real, kMany>(of_column[0], of_column[1], of_column[2], of_column[3]);
+    for (int i = 0; i < 4; ++i) {
+      store(columns + 4 * k + i * kMany, of_column[i]);
+      store(rows[i] + k, of_row[i]);
+    }
+  }
+
+  // Calls body(i, r, taps) with row r of the taps of the samples in register i.
+  template <int kCount, class T, class Body>
+  static void for_each_row(const Patches<T>& patches, const Body& body) {
+    with_each(FirstNumbers<4>{}, [&](auto i) {
+      const T* from = patches.base;
+      for (int r = 0; r < 4; ++r, from += patches.row)
+        body(i, r, beside<kCount / 4>(from, patches.offset + i.value));
+    });
+  }
+
+  // Sums of the rows of kCount samples, weighed by columns and added up.
+  template <int kCount>
+  static Vec<Real, kCount> add_columns(Vec<Real, kCount> (&sum)[4], int k, const Real* columns) {
+    // Samples [k, k + kCount) of registers that have kMany.
+    const Real* from = columns + k / kMany * 4 * kMany + k % kMany;
+    for (int i = 0; i < 4; ++i) sum[i] *= load<kCount>(from + i * kMany);
+    transpose4<Real, kCount>(sum[0], sum[1], sum[2], sum[3]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+  }
+
+  template <int... I, class Body>
+  static void with_each(Numbers<I...>, const Body& body) {
+    (body(std::integral_constant<int, I>{}), ...);
+  }
+
+  // Of kCount values those of the samples in register i, each for its four taps.
+  template <int kCount, int i>
+  static auto weight(const Real* values) {
+    if constexpr (kCount == 4) {
+      return values[i];
+    } else {
+      return repeat<i>(load<kCount>(values), FirstNumbers<kCount>{});
+    }
+  }
+  template <int i, class W, int... I>
+  static W repeat(const W& v, Numbers<I...>) {
+    return __builtin_shufflevector(v, v, (I / 4 * 4 + i)...);
+  }
+
+  // One row of taps of each of kCount samples, every fourth of a group.
+  template <int kCount, class T>
+  static Vec<Real, 4 * kCount> beside(const T* row, const int64_t* offset) {
+    if constexpr (kCount == 1) {
+      return load<4>(row + offset[0]);
+    } else if constexpr (kCount == 2) {
+      return __builtin_shufflevector(load<4>(row + offset[0]), load<4>(row + offset[4]), 0, 1, 2, 3,
+                                     4, 5, 6, 7);
+    } else {
+#if defined(__AVX512F__)  // read from memory, unlike what is shuffled
+      __m512 v = _mm512_castps128_ps512(load<4>(row + offset[0]));
+      v = _mm512_insertf32x4(v, load<4>(row + offset[4]), 1);
+      v = _mm512_insertf32x4(v, load<4>(row + offset[8]), 2);
+      return _mm512_insertf32x4(v, load<4>(row + offset[12]), 3);
+#endif
+    }
   }
 };
 
-// What groups of samples read in one channel after another.
-template <class S, int kGroup, class T>
+// What groups of samples read in one channel after another. Where all taps of kMany samples lie in
+// the image, these make a group; elsewhere kGroup do.
+template <class S, class Blend, class T>
 class GroupReader {
+  static constexpr int kGroup = Blend::kGroup, kMany = Blend::kMany;
+
  public:
   template <class Real>
   GroupReader(const Places<T>& at, const Run<Real>& run, const TapPlaces<S>& places)
@@ -153,20 +211,27 @@ class GroupReader {
     for (int l = 0; l < kGroup; ++l) in_copy_[l] = l * S::kCount;
   }
 
-  // Calls body(k, patches) for every group that has taps in the image, and outside(k) for others.
+  // Calls body(Lanes<size>{}, k, patches) for every group that has taps in the image, and
+  // outside(k) for others.
   template <class Body, class Outside>
   void read(const T* plane, const Body& body, const Outside& outside) const {
     constexpr int64_t slice = S::kTaps * S::kTaps;
     T copy[kGroup * S::kCount];
     for (int k = 0; k < count_; k += kGroup) {
+      const Patches<T> here{plane, places_.offset + k, view_.h, view_.d};
       switch (group_[k / kGroup]) {
         case kInside:
           __builtin_prefetch(plane + places_.offset[k] + kRowsAhead * view_.h);
-          body(k, Patches<T>{plane, places_.offset + k, view_.h, view_.d});
+          if (are_many_inside(k)) {
+            body(Lanes<kMany>{}, k, here);
+            k += kMany - kGroup;
+          } else {
+            body(Lanes<kGroup>{}, k, here);
+          }
           break;
         case kPartly:
           for (int l = 0; l < kGroup; ++l) copy_taps(k + l, plane, copy + l * S::kCount);
-          body(k, Patches<T>{copy, in_copy_, S::kTaps, slice});
+          body(Lanes<kGroup>{}, k, Patches<T>{copy, in_copy_, S::kTaps, slice});
           break;
         case kOutside:
           outside(k);
@@ -178,6 +243,13 @@ class GroupReader {
   // Pixels that do not lie side by side are read one by one.
   int32_t state(int k) const {
     return view_.w != 1 && places_.state[k] == kInside ? kPartly : places_.state[k];
+  }
+
+  bool are_many_inside(int k) const {
+    if (kMany == kGroup || k % kMany != 0 || k + kMany > count_) return false;
+    int32_t sum = 0;
+    for (int g = k / kGroup; g < (k + kMany) / kGroup; ++g) sum += group_[g];
+    return sum == 0;
   }
 
   void copy_taps(int k, const T* plane, T* out) const {
@@ -221,12 +293,14 @@ void forward_taps(const SamplingParams<T>& p, int64_t n, const Tile& tile) {
   for_each_run<false>(at, tile, [&](int r, int rows, const Run<Real>& run) {
     const Blend blender(run, false);
     const TapPlaces<S> places(at, run, p.input);
-    const GroupReader<S, Blend::kGroup, T> reader(at, run, places);
+    const GroupReader<S, Blend, T> reader(at, run, places);
     alignas(64) Real line[kRoom];
     for (int64_t c = 0; c < p.channels; ++c) {
       reader.read(
           p.input.at(input_of(p, n), c, 0, 0),
-          [&](int k, const Patches<T>& patches) { store(line + k, blender.blend(patches, k)); },
+          [&](auto size, int k, const Patches<T>& patches) {
+            store(line + k, blender.template blend<decltype(size)::value>(patches, k));
+          },
           [&](int k) { store(line + k, Vec<Real, Blend::kGroup>{}); });
       for (int row = 0; row < rows; ++row)
         scatter_pixels<1, false>(line + row * tile.columns, 0, p.output.w, 1, tile.columns,
@@ -306,22 +380,22 @@ template <class S, class T, class Real>
 void slopes_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
                      const TapPlaces<S>& places, Positions<Real>* by) {
   using Blend = Blender<S, Real>;
-  constexpr int kGroup = Blend::kGroup;
   const auto& p = at.p;
   const Blend blender(run, true);
-  const GroupReader<S, kGroup, T> reader(at, run, places);
+  const GroupReader<S, Blend, T> reader(at, run, places);
   for (int a = 0; a < S::kDims; ++a) std::memset(by->at[a], 0, sizeof(by->at[a]));
   alignas(64) Real line[kRoom];
   for (int64_t c = 0; c < p.channels; ++c) {
     gradient_run(p, at.n, c, tile, r, rows, line);
     reader.read(
         p.input.at(input_of(p, at.n), c, 0, 0),
-        [&](int k, const Patches<T>& patches) {
-          Vec<Real, kGroup> slope[S::kDims];
-          blender.slopes(patches, k, slope);
-          const auto g = load<kGroup>(line + k);
+        [&](auto size, int k, const Patches<T>& patches) {
+          constexpr int n = decltype(size)::value;
+          Vec<Real, n> slope[S::kDims];
+          blender.template slopes<n>(patches, k, slope);
+          const auto g = load<n>(line + k);
           for (int a = 0; a < S::kDims; ++a)
-            store(by->at[a] + k, load<kGroup>(by->at[a] + k) + g * slope[a]);
+            store(by->at[a] + k, load<n>(by->at[a] + k) + g * slope[a]);
         },
         [](int) {});
   }
