@@ -36,6 +36,15 @@ struct PixelBlock {
     const int64_t index = *level.table.at(row, block_of_row);
     return load<kPixels>(values + (index * level.half + offset) * kPixels);
   }
+
+  // The weights of a block that is soon to come.
+  template <class T>
+  void fetch_ahead(const T* values) const {
+    constexpr int64_t kAhead = 4, kLine = 64 / sizeof(T);
+    const int64_t size = level.half * kPixels;
+    const T* from = values + (index + kAhead) * size;
+    for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(from + i);
+  }
 };
 
 // An offset that the compiler knows: the kIndex-th of those of radius 1.

@@ -120,6 +120,7 @@ inline Floats rounded_product(const PixelBlock& b, int64_t index, const float* z
   const Floats here = load<kPixels>(from);
   const double* excess = b.level.excess + index * kPixels;
   Floats sum = __builtin_convertvector(load<kPixels>(excess), Floats) * here;
+  b.fetch_ahead(b.level.weight);
   for_offsets<kRadius>(b.level, [&](const auto& offset) {
     const float* weight = b.level.weight;
     sum += offset.own(b, weight) * (here - load<kPixels>(from + offset.distance));
@@ -133,6 +134,7 @@ inline Doubles16 exact_product(const PixelBlock& b, int64_t index, const double*
   const double* from = p + b.at;
   const Doubles16 here = load<kPixels>(from);
   Doubles16 sum = load<kPixels>(b.level.excess + index * kPixels) * here;
+  b.fetch_ahead(b.level.exact);
   for_offsets<kRadius>(b.level, [&](const auto& offset) {
     const double* weight = b.level.exact;
     sum += offset.own(b, weight) * (here - load<kPixels>(from + offset.distance));

@@ -14,12 +14,15 @@ namespace {
 template <class M>
 inline void product(const NodeLevel& level, const M& m, const NodeBlock& b, const float* v,
                     Lanes8* sum) {
-  const float* matrix = level.matrix + b.index * kNeighbours * m() * m() * kNodes;
+  const int64_t size = m() * m() * kNodes;
+  const float* matrix = level.matrix + b.index * kNeighbours * size;
   const int64_t stride = level.stride();
   for (int64_t a = 0; a < m(); ++a) sum[a] = Lanes8{};
   for (int ey = -1; ey <= 1; ++ey)
     for (int ex = -1; ex <= 1; ++ex) {
       const float* from = v + level.at(m(), 0, b.y + ey, b.x + ex);
+      for (int64_t k = 0; k < size; k += 16)
+        __builtin_prefetch(matrix + kNeighbours * size + k);  // of the next block
       Lanes8 value[M::kMost];
       for (int64_t c = 0; c < m(); ++c) value[c] = load<kNodes>(from + c * stride);
       for (int64_t a = 0; a < m(); ++a)
