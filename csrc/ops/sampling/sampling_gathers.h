@@ -76,13 +76,17 @@ inline Neighbourhood<float, kGathered> gather_pairs(const T* image, const Gather
     pairs[l] = pair;
   }
 #endif
-  const auto widened = [](const Vec<uint32_t, kGathered>& bits) {
-    const auto low = __builtin_convertvector(bits, Vec<uint16_t, kGathered>);
-    T values[kGathered];
-    std::memcpy(values, &low, sizeof(values));
-    return load<kGathered>(values);
-  };
-  return {widened(pairs & 0xffffu), widened(pairs >> 16)};
+  if constexpr (std::is_same_v<T, BFloat16>) {  // the upper half of a float
+    return {reinterpret_cast<Gathered>(pairs << 16), reinterpret_cast<Gathered>(pairs & ~0xffffu)};
+  } else {
+    const auto widened = [](const Vec<uint32_t, kGathered>& bits) {
+      const auto low = __builtin_convertvector(bits, Vec<uint16_t, kGathered>);
+      T values[kGathered];
+      std::memcpy(values, &low, sizeof(values));
+      return load<kGathered>(values);
+    };
+    return {widened(pairs & 0xffffu), widened(pairs >> 16)};
+  }
 }
 
 // The neighbours of kGathered samples, one channel.
