@@ -96,7 +96,8 @@ def test_the_copy_of_an_image_that_repeats_one_row_is_near_too(level):
     theta = torch.tensor([[[0.6, -0.6, 200.0], [0.6, 0.6, 2**24 - 400.0]]])
     found = pyfast.warp_affine(x, theta, (99, 130), inverse=True)
     theta[0, 1, 2] = 100.0
-    assert torch.equal(found, pyfast.warp_affine(x[:, :, :520], theta, (99, 130), inverse=True))
+    near = pyfast.warp_affine(x[:, :, :520], theta, (99, 130), inverse=True)
+    torch.testing.assert_close(found, near, rtol=1e-6, atol=0)  # fractions of y round differently
 
 
 def test_positions_that_float32_rounds_far_away_are_read_in_the_copy(level):
