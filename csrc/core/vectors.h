@@ -1,6 +1,7 @@
 // Vectors of numbers in registers; operators and shuffles are the compiler's own.
 #pragma once
 
+#include <cstdint>
 #include <cstring>
 #include <type_traits>
 
@@ -105,6 +106,14 @@ inline Vec<float, N> floor_of(const Vec<float, N>& v) {
   using V = Vec<float, N>;
   const V truncated = __builtin_convertvector(__builtin_convertvector(v, Vec<int32_t, N>), V);
   return truncated - (v < truncated ? V{} + 1 : V{});
+}
+
+// Fetches the cache lines of `count` values that are soon to be met. Inlined, as the compiler drops
+// calls that have no effect but this.
+template <bool kWrite = false, class T>
+[[gnu::always_inline]] inline void fetch_lines(const T* from, int64_t count) {
+  constexpr int64_t kLine = 64 / sizeof(T);
+  for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(from + i, kWrite);
 }
 
 // Stores a register's worth past the caches, which would otherwise read what is overwritten; `to`

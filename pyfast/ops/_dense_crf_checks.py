@@ -126,7 +126,7 @@ def check_spread(op: str, features: Tensor, error: Exception | None = None) -> N
         )
 
 
-def check_pixels(op: str, image: Tensor, features: Tensor, error: Exception | None = None) -> None:
+def check_pixels(op: str, image: Tensor, features: Tensor, error: Exception) -> None:
     """What only the values of an image tell, and of features made of it."""
     wrong = 0 if is_hidden(image) else int((~torch.isfinite(image)).sum())
     if wrong:

@@ -39,11 +39,10 @@ struct PixelBlock {
 
   // The weights of a block that is soon to come.
   template <class T>
-  void fetch_ahead(const T* values) const {
-    constexpr int64_t kAhead = 4, kLine = 64 / sizeof(T);
+  [[gnu::always_inline]] inline void fetch_ahead(const T* values) const {
+    constexpr int64_t kAhead = 4;
     const int64_t size = level.half * kPixels;
-    const T* from = values + (index + kAhead) * size;
-    for (int64_t i = 0; i < size; i += kLine) __builtin_prefetch(from + i);
+    fetch_lines(values + (index + kAhead) * size, size);
   }
 };
 

@@ -21,8 +21,7 @@ inline void product(const NodeLevel& level, const M& m, const NodeBlock& b, cons
   for (int ey = -1; ey <= 1; ++ey)
     for (int ex = -1; ex <= 1; ++ex) {
       const float* from = v + level.at(m(), 0, b.y + ey, b.x + ex);
-      for (int64_t k = 0; k < size; k += 16)
-        __builtin_prefetch(matrix + kNeighbours * size + k);  // of the next block
+      fetch_lines(matrix + kNeighbours * size, size);  // of the next block
       Lanes8 value[M::kMost];
       for (int64_t c = 0; c < m(); ++c) value[c] = load<kNodes>(from + c * stride);
       for (int64_t a = 0; a < m(); ++a)

@@ -52,11 +52,8 @@ template <bool kWrite, class S, class U>
 [[gnu::always_inline]] inline void prefetch_pixel(const TapPlaces<S>& places, int k, int count,
                                                   int64_t channels, U* image) {
   if (k >= count || places.state[k] != kInside) return;
-  for (int r = 0; r < S::kRows; ++r) {
-    const U* line = image + places.offset[k] + places.row[r];
-    for (int64_t c = 0; c < S::kTaps * channels; c += 64 / static_cast<int>(sizeof(U)))
-      __builtin_prefetch(line + c, kWrite);
-  }
+  for (int r = 0; r < S::kRows; ++r)
+    fetch_lines<kWrite>(image + places.offset[k] + places.row[r], S::kTaps * channels);
 }
 
 // Bytes of output from which on it is written past the caches, which cannot keep it.
