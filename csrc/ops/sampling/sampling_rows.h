@@ -83,6 +83,7 @@ void grid_positions(const Places<T>& at, int64_t d, int64_t i, int64_t j, int co
                     Positions<Real>* out) {
   const FieldView<const Real>& field = at.p.field;
   const Real* g = field.at(at.n, d, i, j);
+  if (field.w == at.p.dims) fetch_lines(g + kRun * field.w, count * field.w);  // of a later run
   if (at.p.dims == 2 && field.w == 2 && field.c == 1) {
     Real *x = out->at[0] + to, *y = out->at[1] + to;
     const auto sx = at.scale(0), sy = at.scale(1);

@@ -339,6 +339,7 @@ inline void add_pairs(Real* const (&to)[4], const Vec<Real, 4>& first, const Vec
 template <class S, class T, class Real>
 void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
                      const TapPlaces<S>& places, int64_t first, int64_t channels) {
+  constexpr int64_t kRowsAhead = 2 * S::kTaps;  // that later samples are likely to change
   const auto& p = at.p;
   const auto& view = p.grad_input;
   const TapWeights<S, Real> weights(run);
@@ -347,6 +348,7 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
     const auto x = load<S::kTaps>(weights.x[k]);
     if (S::kTaps == 2 && places.state[k] == kInside && view.w == 1) {
       const auto of_row = load<4>(weights.row[k]) * line[k];
+      if (k % 8 == 0) __builtin_prefetch(plane + places.offset[k] + kRowsAhead * view.h, 1);
       Real *to = plane + places.offset[k], *below = to + places.row[1];
       Real* const rows_of[4] = {to, below, to + places.row[2], below + places.row[2]};
       const Vec<Real, 4> both = __builtin_shufflevector(x, x, 0, 1, 0, 1);
