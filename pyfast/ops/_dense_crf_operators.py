@@ -30,8 +30,12 @@ _NO_SECOND = (
 )
 
 
+_UNREAD = -1  # to the operators: read from the lattice when the call runs
+
+
 class Lattice(NamedTuple):
-    """A lattice, and what an operator has to know of it without reading its memory."""
+    """A lattice, and what an operator has to know of it without reading its memory; a traced call
+    does not know all of it."""
 
     words: Tensor
     dims: int
@@ -43,6 +47,8 @@ class Lattice(NamedTuple):
 def build_lattice(features: Tensor, closed: bool) -> Lattice:
     """The lattice of points (B, d, N). Reads its size from its device, once."""
     words = _ops.gaussian_lattice(features.detach(), closed)
+    if torch.compiler.is_compiling():
+        return Lattice(words, features.shape[1], _UNREAD, _UNREAD, _UNREAD)
     dims, _, _, vertices, used, slabs = words[:6].tolist()
     return Lattice(words, dims, vertices, used, slabs)
 

@@ -184,7 +184,7 @@ class GaussianFilter:
     @property
     def num_vertices(self) -> int:
         """Vertices of the lattice; 0 with "exact"."""
-        return self._lattice.vertices if self._lattice is not None else 0
+        return int(self._lattice.words[3]) if self._lattice is not None else 0
 
     @property
     def mass(self) -> Tensor:

@@ -99,12 +99,27 @@ void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes) {
                   "lattice and values must have the same batch, points and dtype");
 }
 
-// What a lattice is known by without a look at its memory; on the CPU its memory is looked at too.
+// What a lattice says of itself; on a GPU this waits for it.
+LatticeSizes read_sizes(Tensor lattice) {
+  STD_TORCH_CHECK(lattice.size(0) >= kLatticeHeader,
+                  "lattice must be what gaussian_lattice returned");
+  if (lattice.is_cpu()) return lattice_sizes(data<int32_t>(lattice));
+  Tensor words = empty_on_host(ScalarType::Int, {kLatticeHeader});
+  torch::stable::copy_(words, torch::stable::narrow(lattice, 0, 0, kLatticeHeader));
+  return lattice_sizes(data<int32_t>(words));
+}
+
+// What a lattice is known by without a look at its memory, unless a number is negative, as in calls
+// that were traced; on the CPU its memory is looked at too.
 LatticeSizes checked_lattice(const Tensor& lattice, const Tensor& values, int64_t dims,
                              int64_t vertices, int64_t used, int64_t slabs) {
   STD_TORCH_CHECK(lattice.dim() == 1 && lattice.scalar_type() == ScalarType::Int &&
                       lattice.is_contiguous() && lattice.device() == values.device(),
                   "lattice must be what gaussian_lattice returned");
+  if (vertices < 0) {
+    const LatticeSizes found = read_sizes(lattice);
+    vertices = found.vertices, used = found.used, slabs = found.slabs;
+  }
   const LatticeSizes sizes{dims,
                            values.size(0),
                            values.size(2),
