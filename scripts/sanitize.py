@@ -21,6 +21,8 @@ PACKAGE = ROOT / "build" / "sanitized"
 TESTS = {
     "tests/test_arrays.py": False,
     "tests/ops/test_aspp.py": True,
+    "tests/ops/test_dense_crf.py": False,
+    "tests/ops/test_dense_crf_arrays.py": True,
     "tests/ops/test_depthwise_arrays.py": False,
     "tests/ops/test_dilated_conv.py": True,
     "tests/ops/test_matting_arrays.py": True,

@@ -90,7 +90,7 @@ void blur_across(const Crossing& c, const S* in, int64_t begin, int64_t end, S* 
       __builtin_prefetch(c.pairs + 2 * (v + kAhead));
       if (c.row_of == nullptr)  // behind the last pairs lie other words: no place, but memory
         for (int side = 0; side < 2; ++side)
-          __builtin_prefetch(in + c.pairs[2 * (v + kRowsAhead) + side] * R::kChannels);
+          __builtin_prefetch(in + int64_t{c.pairs[2 * (v + kRowsAhead) + side]} * R::kChannels);
       __builtin_prefetch(out + (i + 2 * kRowsAhead) * R::kChannels, 1);
       R sum = row(v);
       sum.add(Real(0.5), row(c.pairs[2 * v]));
