@@ -555,6 +555,25 @@ def test_mean_field_is_the_same_with_and_without_a_gradient(normalization, weigh
     assert not alone.isnan().any()
 
 
+@pytest.mark.parametrize("labels", [2, 3])
+def test_threads_share_the_points_of_mean_field(labels):
+    torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    kernels = [(pyfast.GaussianFilter(9 * torch.rand(2, 3, 9001)), 1.5)]
+    unary = 2 * torch.rand(2, labels, 9001)
+    expected = pyfast.mean_field(unary.clone().requires_grad_(), kernels, iterations=3).detach()
+    found = []
+    try:
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            found.append(pyfast.mean_field(unary, kernels, iterations=3))
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(found[0], expected, atol=2e-3, rtol=0)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 @pytest.mark.parametrize("dims", [5, 16, 24, 32])
 @pytest.mark.parametrize("normalization", ["before", "after", "symmetric"])
 def test_lonely_points_keep_their_messages_beside_a_crowd(dims, normalization):

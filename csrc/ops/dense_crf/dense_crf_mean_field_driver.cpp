@@ -318,10 +318,18 @@ class MeanField {
     return p_.iterations > 1 && p_.start == nullptr && groups_.channels() <= 64;
   }
 
+  // Without one, rows may be as short as suits threads, which share them.
+  bool has_grid() const {
+    return std::any_of(p_.kernels, p_.kernels + p_.kernel_count,
+                       [](const auto& kernel) { return kernel.lattice == nullptr; });
+  }
+
   Update<S> plain() const {
     Update<S> update;
     update.batch = p_.batch, update.labels = p_.labels;
-    update.height = p_.height, update.width = p_.width;
+    update.points = p_.points();
+    update.width = has_grid() ? p_.width : kTile;
+    update.height = (update.points + update.width - 1) / update.width;
     update.unary = p_.unary, update.unknown = unknown_.data();
     if (keeps_logits()) update.logits = logits_.data();
     return update;
@@ -362,8 +370,8 @@ class MeanField {
   }
 
   void run_update(const Update<S>& update) const {
-    const int64_t rows = p_.batch * p_.height;
-    const int64_t grain = std::max<int64_t>(1, kGrain / p_.width);
+    const int64_t rows = p_.batch * update.height;
+    const int64_t grain = std::max<int64_t>(1, kGrain / update.width);
     parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
       const Scratch<Real> scratch(update_scratch(update));
       const auto run = groups_.last_blocks == 0 ? kernels().update_pair : kernels().update;

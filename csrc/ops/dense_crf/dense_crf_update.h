@@ -71,7 +71,8 @@ struct UpdateTerm {
 template <class S>
 struct Update {
   using Real = Accumulator<S>;
-  int64_t batch = 0, labels = 0, height = 0, width = 0;
+  int64_t batch = 0, labels = 0, points = 0;
+  int64_t height = 0, width = 0;     // rows of points; the last one may be shorter
   const Real* unary = nullptr;       // (B, L, N)
   const uint8_t* unknown = nullptr;  // (B * N,): no energy is known
   Real* logits = nullptr;            // (B * N, channels): -unary by rows, or null
@@ -81,6 +82,11 @@ struct Update {
   Real* planes = nullptr;            // (B, L, N), or null
   int terms = 0;
   UpdateTerm<Real, S> term[kMostKernels];
+
+  int64_t row_length(int64_t y) const {
+    const int64_t left = points - y * width;
+    return left < width ? left : width;
+  }
 };
 
 // Values of scratch memory that a thread needs.
@@ -105,7 +111,7 @@ struct UpdateKernels {
   // Points [begin, end) of an image: which have a NaN, or nothing but +inf.
   void (*find_unknown)(const Real* unary, int64_t labels, int64_t points, int64_t begin,
                        int64_t end, uint8_t* unknown);
-  // Rows [begin, end) of all images.
+  // Rows [begin, end) of all images, of `height` each.
   void (*update)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);
   // The same for two labels under Potts, by the difference of their probabilities.
   void (*update_pair)(const Update<S>&, int64_t begin, int64_t end, Real* scratch);

@@ -42,7 +42,7 @@ template <class S>
 void read_unary(const Update<S>& u, const Run& run, int64_t channels, Accumulator<S>* tile) {
   using Real = Accumulator<S>;
   using V = Vec<Real, 8>;
-  const int64_t points = u.height * u.width, at = run.first - run.image * points;
+  const int64_t points = u.points, at = run.first - run.image * points;
   const Real* planes = u.unary + run.image * u.labels * points + at;
   for (int64_t i = 0; i < run.count; i += 8) {
     const int count = static_cast<int>(run.count - i < 8 ? run.count - i : 8);
@@ -224,7 +224,7 @@ void add_sums(const Update<S>& u, const UpdateTerm<Accumulator<S>, S>& t, const 
       constexpr int kBlocks = decltype(blocks)::value;
       if (t.lattice == nullptr) {
         constexpr int64_t kRow = kBlocks * kBlock;
-        const int64_t points = u.height * u.width, places = t.y.places * t.x.places;
+        const int64_t points = u.points, places = t.y.places * t.x.places;
         if (t.shrunk == nullptr) {
           const S* from = u.from + first * u.batch * points + run.image * points * kRow;
           add_grid<kBlocks>(t, from, run, channels, logits + first, tile + first, line);
@@ -277,7 +277,7 @@ void softmax(const Update<S>& u, const Run& run, int64_t full, const Accumulator
   using Last = Row<Real, kBlocks>;
   using V = Vec<Real, kBlock>;
   const int64_t channels = full * kGroupChannels + Last::kChannels;
-  const int64_t points = u.batch * u.height * u.width;
+  const int64_t points = u.batch * u.points;
   for (int64_t start = 0; start < run.count; start += kBlock) {
     const int count = static_cast<int>(run.count - start < kBlock ? run.count - start : kBlock);
     const auto at = [&](auto* rows, int i, int64_t g) {
@@ -325,7 +325,7 @@ template <class S>
 void write_planes_of(const Update<S>& u, const Run& run, int64_t channels,
                      const Accumulator<S>* tile) {
   using Real = Accumulator<S>;
-  const int64_t points = u.height * u.width;
+  const int64_t points = u.points;
   Real* planes = u.planes + run.image * u.labels * points + run.first - run.image * points;
   for (int64_t i = 0; i < run.count; i += 8) {
     const int count = static_cast<int>(run.count - i < 8 ? run.count - i : 8);
@@ -344,10 +344,11 @@ void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scra
   const LabelGroups groups(u.labels);
   const int64_t channels = groups.channels();
   Real *tile = scratch, *sums = tile + kTile * channels, *line = sums + kTile * channels;
-  for (int64_t row = begin; row < end; ++row)
-    for (int64_t x = 0; x < u.width; x += kTile) {
-      const int64_t count = u.width - x < kTile ? u.width - x : kTile;
-      const Run run{row / u.height, row % u.height, x, count, row * u.width + x};
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t image = row / u.height, y = row % u.height, width = u.row_length(y);
+    for (int64_t x = 0; x < width; x += kTile) {
+      const int64_t count = width - x < kTile ? width - x : kTile;
+      const Run run{image, y, x, count, image * u.points + y * u.width + x};
       const Real* logits = tile;
       if (u.known_logits) {
         logits = u.logits + run.first * channels;
@@ -372,6 +373,7 @@ void update(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scra
       });
       if (u.planes != nullptr) write_planes_of(u, run, channels, tile);
     }
+  }
 }
 
 // --- one channel ---
@@ -431,50 +433,49 @@ void grid(const UpdateTerm<Accumulator<S>, S>& t, int64_t height, int64_t width,
   }
 }
 
-// The logit of label 0 against label 1 of a row.
+// The logit of label 0 against label 1 of a run.
 template <class S>
-void read_difference(const Update<S>& u, int64_t row, Accumulator<S>* logits) {
+void read_difference(const Update<S>& u, const Run& run, Accumulator<S>* logits) {
   using Real = Accumulator<S>;
-  const int64_t points = u.height * u.width, image = row / u.height;
-  const Real* first = u.unary + image * 2 * points + row % u.height * u.width;
-  const Real* second = first + points;
+  const Real* first = u.unary + run.image * u.points + run.first;  // of two planes an image
+  const Real* second = first + u.points;
   const auto clamped = [](Real x) {
     x = x < -kHuge ? Real(-kHuge) : x;
     return x > kHuge ? Real(kHuge) : x;
   };
-  for (int64_t x = 0; x < u.width; ++x)
-    logits[x] =
-        u.unknown[row * u.width + x] != 0 ? Real(0) : clamped(second[x]) - clamped(first[x]);
+  for (int64_t i = 0; i < run.count; ++i)
+    logits[i] = u.unknown[run.first + i] != 0 ? Real(0) : clamped(second[i]) - clamped(first[i]);
 }
 
 template <class S>
 void update_pair(const Update<S>& u, int64_t begin, int64_t end, Accumulator<S>* scratch) {
   using Real = Accumulator<S>;
   using V = Vec<Real, 8>;
-  const int64_t points = u.height * u.width;
+  const int64_t points = u.points;
   for (int64_t row = begin; row < end; ++row) {
-    const int64_t image = row / u.height, y = row % u.height, first = row * u.width;
-    Real *logits = scratch, *line = scratch + u.width;
+    const int64_t image = row / u.height, y = row % u.height, width = u.row_length(y);
+    const int64_t first = image * points + y * u.width;
+    Real *logits = scratch, *line = scratch + width;
     if (u.known_logits) {
-      std::memcpy(logits, u.logits + first, u.width * sizeof(Real));
+      std::memcpy(logits, u.logits + first, width * sizeof(Real));
     } else {
-      read_difference(u, row, logits);
-      if (u.logits != nullptr) std::memcpy(u.logits + first, logits, u.width * sizeof(Real));
+      read_difference(u, {image, y, 0, width, first}, logits);
+      if (u.logits != nullptr) std::memcpy(u.logits + first, logits, width * sizeof(Real));
     }
     for (int k = 0; k < u.terms; ++k) {
       const auto& t = u.term[k];
       if (t.lattice == nullptr) {
-        sum_columns<S>(t, u.height, u.width, u.from + image * points, y, line);
-        sum_line(t, u.width, y, line, logits);
+        sum_columns<S>(t, u.height, width, u.from + image * points, y, line);
+        sum_line(t, width, y, line, logits);
         continue;
       }
-      for (int64_t x = 0; x < u.width; ++x)
+      for (int64_t x = 0; x < width; ++x)
         logits[x] += t.post[first + x] *
                      sum_of_corners<S>(t.lattice, t.corners, t.weights, t.corner_count, first + x);
     }
-    Real* planes = u.planes == nullptr ? nullptr : u.planes + image * 2 * points + y * u.width;
-    for (int64_t x = 0; x < u.width; x += 8) {
-      const int count = static_cast<int>(u.width - x < 8 ? u.width - x : 8);
+    Real* planes = u.planes == nullptr ? nullptr : u.planes + image * points + first;
+    for (int64_t x = 0; x < width; x += 8) {
+      const int count = static_cast<int>(width - x < 8 ? width - x : 8);
       V d = {};
       for (int i = 0; i < count; ++i) d[i] = logits[x + i];
       d = d < -86 ? V{} - 86 : d;
