@@ -75,6 +75,26 @@ inline void store(T* to, const V& value) {
   std::memcpy(to, &value, sizeof(value));
 }
 
+// The values of two vectors in turns, from number kFrom of each on.
+template <int kFrom, class V, int... I>
+inline V interleaved(const V& a, const V& b, Numbers<I...>) {
+  return __builtin_shufflevector(a, b, (kFrom + I / 2 + I % 2 * int{sizeof...(I)})...);
+}
+
+// Of N vectors of N values.
+template <int N, class V>
+inline void transpose(V* v) {
+  const auto lanes = FirstNumbers<N>{};
+  for (int round = 1; round < N; round *= 2) {
+    V next[N];
+    for (int i = 0; i < N / 2; ++i) {
+      next[2 * i] = interleaved<0>(v[i], v[i + N / 2], lanes);
+      next[2 * i + 1] = interleaved<N / 2>(v[i], v[i + N / 2], lanes);
+    }
+    for (int i = 0; i < N; ++i) v[i] = next[i];
+  }
+}
+
 // Of one register. Where a value is NaN: b.
 template <class V>
 inline V larger(const V& a, const V& b) {

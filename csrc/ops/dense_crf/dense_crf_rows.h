@@ -6,18 +6,6 @@
 namespace pyfast {
 namespace PF_ISA {
 
-template <class T>
-inline void transpose(Vec<T, 8>* v) {
-  for (int round = 0; round < 3; ++round) {
-    Vec<T, 8> next[8];
-    for (int i = 0; i < 4; ++i) {
-      next[2 * i] = __builtin_shufflevector(v[i], v[i + 4], 0, 8, 1, 9, 2, 10, 3, 11);
-      next[2 * i + 1] = __builtin_shufflevector(v[i], v[i + 4], 4, 12, 5, 13, 6, 14, 7, 15);
-    }
-    for (int i = 0; i < 8; ++i) v[i] = next[i];
-  }
-}
-
 // Eight channels of eight points: tile[i] is point i.
 template <class T>
 inline void read_planes(const T* planes, int64_t plane, int channels, int count, Vec<T, 8>* tile) {
@@ -30,13 +18,13 @@ inline void read_planes(const T* planes, int64_t plane, int channels, int count,
       for (int i = 0; i < count; ++i) tile[c][i] = planes[c * plane + i];
     }
   }
-  transpose<T>(tile);
+  transpose<8>(tile);
 }
 
 // The reverse; overwrites the tile.
 template <class T>
 inline void write_planes(Vec<T, 8>* tile, T* planes, int64_t plane, int channels, int count) {
-  transpose<T>(tile);
+  transpose<8>(tile);
   for (int c = 0; c < channels && c < 8; ++c) {
     if (count == 8) {
       store(planes + c * plane, tile[c]);

@@ -262,7 +262,7 @@ void add_costs(const Real* cost, int64_t labels, int64_t channels, const Run& ru
 // Of each of eight points, what is joined over its lanes.
 template <class V, class Join>
 inline V joined_each(V* v, const Join& join) {
-  transpose<std::remove_reference_t<decltype(v[0][0])>>(v);
+  transpose<kBlock>(v);
   return join(join(join(v[0], v[4]), join(v[2], v[6])), join(join(v[1], v[5]), join(v[3], v[7])));
 }
 

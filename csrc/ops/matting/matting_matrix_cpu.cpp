@@ -95,24 +95,37 @@ class MatrixRows {
     const int64_t span = 2 * reach_ + 1, entries = (above + below + 1) * span;
     double* value = p_.value + p_.row_start[y * width_ + x];
     int32_t* column = p_.column + p_.row_start[y * width_ + x];
+    fetch_lines<true>(value + kRun * entries, kRun * entries);
+    fetch_lines<true>(column + kRun * entries, kRun * entries);
     double sums[kRun] = {};
     int32_t pattern[kMostSpan * kMostSpan];
-    int64_t diagonal = 0;
+    const double* entry[kMostSpan * kMostSpan];
     for (int64_t k = 0; k < entries; ++k) {
       pattern[k] = static_cast<int32_t>((y + k / span - above) * width_ + x + k % span - reach_);
-      if (sources[k] == nullptr) {
-        diagonal = k;
-        continue;
-      }
-      const double* weight = sources[k] + x;
+      entry[k] = sources[k] == nullptr ? sums : sources[k] + x;
+      if (entry[k] == sums) continue;
 #pragma omp simd
-      for (int64_t i = 0; i < count; ++i) sums[i] += weight[i];
-      for (int64_t i = 0; i < count; ++i) value[i * entries + k] = -weight[i];
+      for (int64_t i = 0; i < count; ++i) sums[i] -= entry[k][i];
     }
-    for (int64_t i = 0; i < count; ++i) value[i * entries + diagonal] = sums[i];
+    write_entries(entry, entries, count, value);
     for (int64_t i = 0; i < count; ++i, column += entries)
 #pragma omp simd
       for (int64_t k = 0; k < entries; ++k) column[k] = pattern[k] + static_cast<int32_t>(i);
+  }
+
+  // value[i][k] = -entry[k][i], by squares where they fit.
+  static void write_entries(const double* const* entry, int64_t entries, int64_t count,
+                            double* value) {
+    const int64_t whole = count - count % kLanes, wide = entries - entries % kLanes;
+    for (int64_t i = 0; i < whole; i += kLanes)
+      for (int64_t k = 0; k < wide; k += kLanes) {
+        Doubles square[kLanes];
+        for (int l = 0; l < kLanes; ++l) square[l] = -load<kLanes>(entry[k + l] + i);
+        transpose<kLanes>(square);
+        for (int l = 0; l < kLanes; ++l) store(value + (i + l) * entries + k, square[l]);
+      }
+    for (int64_t k = 0; k < entries; ++k)
+      for (int64_t i = k < wide ? whole : 0; i < count; ++i) value[i * entries + k] = -entry[k][i];
   }
 
   static constexpr int64_t kRun = 32;
