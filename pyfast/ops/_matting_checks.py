@@ -195,4 +195,4 @@ def read_known(op: str, known: Any, image: Tensor) -> Tensor:
 
 def _is_finite(tensor: Tensor) -> bool:
     """Whether all values are. A sum reads them once, and tells unless it overflows."""
-    return math.isfinite(tensor.sum()) or bool(tensor.isfinite().all())
+    return math.isfinite(tensor.detach().sum()) or bool(tensor.isfinite().all())

@@ -1,5 +1,7 @@
 """The matting Laplacian as a matrix and as an operator: values, layouts, wrong calls."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -171,6 +173,19 @@ def test_numbers_that_are_none_are_not_solved_for(name):
     given = {"rhs": ones, "x0": ones, name: torch.full((5, 6), float("nan"))}
     with pytest.raises(ValueError, match=f"solve: expected {name} to be finite"):
         laplacian.solve(diag=ones, **given)
+
+
+def test_numbers_with_a_gradient_are_looked_at_without_a_warning():
+    """torch warns where one is read as a number; as a rule once in a process."""
+    image, rhs = torch.rand(3, 5, 6, requires_grad=True), torch.ones(5, 6, requires_grad=True)
+    always = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pyfast.MattingLaplacian(image).solve(rhs, torch.ones(5, 6))
+    finally:
+        torch.set_warn_always(always)
 
 
 def test_operator_is_differentiable():
