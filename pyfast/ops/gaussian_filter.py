@@ -20,7 +20,6 @@ Reference: Adams, Baek, Davis 2010, Fast High-Dimensional Filtering Using the Pe
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from numbers import Real
 
@@ -262,9 +261,11 @@ class GaussianFilter:
         if self._scales is None:
             features = self.features.detach()
             points = features.shape[2]
-            chosen = torch.arange(0, points, math.ceil(points / _SAMPLES), device=features.device)
-            exact = torch.cat([_row_sums(features, part) for part in chosen.split(16)], 1)
-            mass = self._mass().detach()[:, 0, chosen]
+            # As many rows whatever the size is, and none beyond it counts: one trace serves all.
+            rows = torch.arange(_SAMPLES, device=features.device) * -(-points // _SAMPLES)
+            counts, rows = rows < points, rows.clamp_max(points - 1)
+            exact = torch.cat([_row_sums(features, part) for part in rows.split(16)], 1) * counts
+            mass = self._mass().detach()[:, 0, rows] * counts
             scales = (exact.sum(1) / mass.sum(1))[:, None, None]
             if not self._may_keep(scales):
                 return scales

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from dense_crf_bad_calls import BAD_CALLS
+from torch._dynamo.testing import CompileCounterWithBackend
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import pyfast
@@ -608,3 +609,40 @@ def test_numbers_may_be_symbols_of_the_compiler():
             options = {"bilateral_weight": weight, "normalization": normalization, "iterations": 2}
             found = compiled(unary, image, **options)
             assert torch.equal(found, pyfast.dense_crf(unary, image, **options))
+
+
+def filtered_anew(values, features):
+    return pyfast.GaussianFilter(features).filter(values)
+
+
+def test_one_trace_of_a_lattice_serves_all_sizes():
+    traces = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(filtered_anew, fullgraph=True, dynamic=True, backend=traces)
+    for points in (20, 40, 255, 256, 257, 700):
+        values, features = torch.rand(1, 3, points), 4 * torch.rand(1, 2, points)
+        assert torch.equal(compiled(values, features), filtered_anew(values, features))
+    assert traces.frame_count == 1
+
+
+def test_an_exported_lattice_takes_all_sizes(tmp_path):
+    class Filter(torch.nn.Module):
+        forward = staticmethod(filtered_anew)
+
+    points = torch.export.Dim("points", min=2, max=1000)
+    inputs = torch.rand(1, 3, 20), torch.rand(1, 2, 20)
+    program = torch.export.export(Filter(), inputs, dynamic_shapes=[{2: points}] * 2)
+    torch.export.save(program, tmp_path / "filter.pt2")
+    loaded = torch.export.load(tmp_path / "filter.pt2").module()
+    for count in (2, 40, 257, 1000):
+        values, features = torch.rand(1, 3, count), 4 * torch.rand(1, 2, count)
+        assert torch.equal(loaded(values, features), filtered_anew(values, features))
+
+
+@pytest.mark.parametrize("points", [1, 7, 256, 257, 700])
+def test_scale_is_the_ratio_of_sums_over_evenly_spread_points(points):
+    features = 3 * torch.rand(2, 2, points, dtype=torch.float64)
+    kernel, ones = pyfast.GaussianFilter(features), torch.ones(2, 1, points, dtype=torch.float64)
+    chosen = slice(None, None, math.ceil(points / 256))
+    exact = definitions.exact_filter_reference(features, ones)[:, 0, chosen].sum(1)
+    lattice = kernel.filter(ones)[:, 0, chosen].sum(1)
+    torch.testing.assert_close(lattice, exact)
