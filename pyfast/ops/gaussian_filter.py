@@ -264,7 +264,10 @@ class GaussianFilter:
             # As many rows whatever the size is, and none beyond it counts: one trace serves all.
             rows = torch.arange(_SAMPLES, device=features.device) * -(-points // _SAMPLES)
             counts, rows = rows < points, rows.clamp_max(points - 1)
-            exact = torch.cat([_row_sums(features, part) for part in rows.split(16)], 1) * counts
+            # At once where caches hold all pairs; a trace does not ask for the number of points.
+            is_small = not checks.is_hidden(features) and points < 512
+            parts = rows.split(_SAMPLES if is_small else 16)
+            exact = torch.cat([_row_sums(features, part) for part in parts], 1) * counts
             mass = self._mass().detach()[:, 0, rows] * counts
             scales = (exact.sum(1) / mass.sum(1))[:, None, None]
             if not self._may_keep(scales):
