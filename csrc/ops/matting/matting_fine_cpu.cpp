@@ -187,11 +187,15 @@ double smooth(const FineLevel& level, const FineVectors& v, int64_t begin, int64
 
 double advance(const FineLevel& level, const FineVectors& v, double step, int64_t begin,
                int64_t end, double* largest) {
+  constexpr int64_t kAhead = 8 * kPixels;
   HalfDoubles dot{}, most{};
   for (int64_t i = begin; i < end; ++i) {
     const PixelBlock b(level, i);
     for (int h = 0; h < 2; ++h) {
       const int64_t at = i * kPixels + h * kHalf;
+      __builtin_prefetch(v.r + at + kAhead);
+      __builtin_prefetch(v.q + at + kAhead);
+      __builtin_prefetch(v.x + at + kAhead);
       const HalfDoubles change = step * load<kHalf>(v.p + b.at + h * kHalf);
       const HalfDoubles size = change < 0.0 ? -change : change;
       most = size > most ? size : most;

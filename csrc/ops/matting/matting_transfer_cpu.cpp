@@ -46,6 +46,9 @@ void restrict_pixels(const FineLevel& level, const FineVectors& v, const NodeLev
         const float weight = ramp.weight[away >= 0 ? away : -1 - away];
         const float* t = v.t + level.at(y, left);
         const float* colour = level.colours + (y + level.table.pad) * d * stride + kPixels + left;
+        fetch_lines(t + kNodes * ramp.spacing, count);  // of the next block
+        for (int64_t c = 0; c < d; ++c)
+          fetch_lines(colour + c * stride + kNodes * ramp.spacing, count);
         if (d == 3) {
 #pragma omp simd
           for (int64_t x = 0; x < count; ++x) {
