@@ -13,6 +13,10 @@
 namespace pyfast {
 namespace PF_ISA {
 
+// Rows below a sample's taps that later samples are likely to meet.
+template <class S>
+constexpr int64_t kRowsBelow = 2 * S::kTaps;
+
 // A group's taps in memory: sample l begins at base + offset[l].
 template <class T>
 struct Patches {
@@ -221,7 +225,7 @@ class GroupReader {
       const Patches<T> here{plane, places_.offset + k, view_.h, view_.d};
       switch (group_[k / kGroup]) {
         case kInside:
-          __builtin_prefetch(plane + places_.offset[k] + kRowsAhead * view_.h);
+          __builtin_prefetch(plane + places_.offset[k] + kRowsBelow<S> * view_.h);
           if (are_many_inside(k)) {
             body(Lanes<kMany>{}, k, here);
             k += kMany - kGroup;
@@ -273,8 +277,6 @@ class GroupReader {
       }
     }
   }
-
-  static constexpr int64_t kRowsAhead = 2 * S::kTaps;  // that later samples are likely to read
 
   const ImageView<const T>& view_;
   const TapPlaces<S>& places_;
@@ -339,7 +341,6 @@ inline void add_pairs(Real* const (&to)[4], const Vec<Real, 4>& first, const Vec
 template <class S, class T, class Real>
 void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, const Run<Real>& run,
                      const TapPlaces<S>& places, int64_t first, int64_t channels) {
-  constexpr int64_t kRowsAhead = 2 * S::kTaps;  // that later samples are likely to change
   const auto& p = at.p;
   const auto& view = p.grad_input;
   const TapWeights<S, Real> weights(run);
@@ -348,7 +349,7 @@ void spread_run_taps(const Places<T>& at, const Tile& tile, int r, int rows, con
     const auto x = load<S::kTaps>(weights.x[k]);
     if (S::kTaps == 2 && places.state[k] == kInside && view.w == 1) {
       const auto of_row = load<4>(weights.row[k]) * line[k];
-      if (k % 8 == 0) __builtin_prefetch(plane + places.offset[k] + kRowsAhead * view.h, 1);
+      if (k % 8 == 0) __builtin_prefetch(plane + places.offset[k] + kRowsBelow<S> * view.h, 1);
       Real *to = plane + places.offset[k], *below = to + places.row[1];
       Real* const rows_of[4] = {to, below, to + places.row[2], below + places.row[2]};
       const Vec<Real, 4> both = __builtin_shufflevector(x, x, 0, 1, 0, 1);
