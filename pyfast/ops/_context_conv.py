@@ -1,7 +1,7 @@
 """The operator behind a layer of a context module: a convolution, its bias and a ReLU at once.
 
-On CUDA it is a kernel of ours for few channels, in float32; on the CPU it is made of torch's own.
-Its adjoint is an operator of the same kind, with turned taps and without a ReLU.
+It is a kernel of ours for few channels, on CUDA in float32, on the CPU in float32 and float64. Its
+adjoint is an operator of the same kind, with turned taps and without a ReLU.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast._native import _C  # noqa: F401  (registers the operators)
@@ -17,31 +16,11 @@ from pyfast.ops._autograd import differentiable
 from pyfast.ops._conv_gradients import adjoint_geometry, result_like
 from pyfast.ops._fake import register_fake
 from pyfast.ops._implicit_conv import implicit_conv2d_weight
-from pyfast.ops._layouts import empty_like_image
 from pyfast.ops._vmap import loop_vmap
 
 MOST_TAPS = 512  # kMostDirectTaps of direct_conv_cuda.h
 
 _op = torch.ops.pyfast.context_conv2d.default
-
-
-@torch.library.impl("pyfast::context_conv2d", "CPU")
-def _(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    padding_h: int,
-    padding_w: int,
-    dilation_h: int,
-    dilation_w: int,
-    adjoint: bool,
-    relu: bool,
-) -> Tensor:
-    kernel = weight.transpose(0, 1).flip(2, 3) if adjoint else weight
-    around, by = (padding_h, padding_w), (dilation_h, dilation_w)
-    result = F.conv2d(input, kernel, bias, padding=around, dilation=by)
-    result = result.relu() if relu else result
-    return empty_like_image(input, result.shape, result.dtype).copy_(result)
 
 
 @register_fake(_op)
@@ -60,7 +39,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     input, weight, output = ctx.saved_tensors
     needs, rest = ctx.needs_input_grad, adjoint_geometry(weight, ctx.geometry)
     if ctx.relu:
-        grad = grad * (output > 0)
+        grad = _through_relu(grad, output)
     of_input = of_weight = None
     if needs[0]:
         of_input = context_conv2d(grad, weight, None, *rest, not ctx.adjoint, False)
@@ -84,7 +63,12 @@ def _jvp(ctx: Any, by_input: Any, by_weight: Any, by_bias: Any, *_: Any) -> Tens
     if by_bias is not None:
         terms.append(by_bias[:, None, None].expand(ctx.shape))
     total = sum(terms[1:], terms[0])
-    return total * (output > 0) if ctx.relu else total
+    return _through_relu(total, output) if ctx.relu else total
+
+
+def _through_relu(grad: Tensor, output: Tensor) -> Tensor:
+    """Zero where the output is, even if infinite."""
+    return torch.ops.aten.threshold_backward(grad, output, 0)
 
 
 context_conv2d = differentiable(_op, _setup, _backward, _jvp)

@@ -17,6 +17,8 @@ from pyfast.ops._autograd import is_autocast_on
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import expect_choice
 from pyfast.ops._context_conv import MOST_TAPS, context_conv2d
+from pyfast.ops._conv_routes import convolve
+from pyfast.ops.dilated_conv import chosen
 
 PADDINGS = ("layer", "front")
 _MOST_CHANNELS = 32  # beyond them a convolution fills the tiles of torch's kernels
@@ -48,7 +50,8 @@ def context_module(
         TypeError: an argument is of another type than above.
         ValueError: shapes, devices or the number of layers do not fit.
 
-    Differentiable in input, weights and biases.
+    Differentiable in input, weights and biases. A layer of few channels is one kernel of ours, with
+    bias and ReLU, where that is fastest; others are convolutions as `dilated_conv2d` has them.
 
     Reference: Yu, Koltun 2016, table 1.
 
@@ -63,13 +66,16 @@ def context_module(
         "context_module", input, weights, biases, dilations, "dilations", chained=True
     )
     expect_choice("context_module", "padding", padding, PADDINGS)
-    if _has_kernels(input, weights):
-        return _by_kernels(input, weights, biases, dilations, padding)
-    return context_module_reference(input, weights, biases, dilations, padding)
+    layer = _by_kernel if _has_kernels(input, weights) else _by_table
+    input, margins = _padded(input, weights, dilations, padding)
+    last = len(weights) - 1
+    for i, parts in enumerate(zip(weights, biases, margins, dilations, strict=True)):
+        input = layer(input, *parts, relu=i < last)
+    return input
 
 
 def _has_kernels(input: Tensor, weights: Sequence[Tensor]) -> bool:
-    """Whether layers of few channels have a kernel that makes all of a layer at once."""
+    """Whether layers of few channels have a kernel on CUDA that makes all of a layer at once."""
     return (
         input.device.type == "cuda"
         and _C.with_cuda
@@ -82,21 +88,34 @@ def _has_kernels(input: Tensor, weights: Sequence[Tensor]) -> bool:
     )
 
 
-def _by_kernels(
+def _by_kernel(
     input: Tensor,
-    weights: Sequence[Tensor],
-    biases: Sequence[Tensor | None],
-    dilations: Sequence[int],
-    padding: str,
+    weight: Tensor,
+    bias: Tensor | None,
+    margin: tuple[int, int],
+    dilation: int,
+    relu: bool,
 ) -> Tensor:
-    """The same with one kernel a layer."""
-    input, margins = _padded(input, weights, dilations, padding)
-    for i, (weight, bias, rate, margin) in enumerate(
-        zip(weights, biases, dilations, margins, strict=True)
-    ):
-        relu = i + 1 < len(weights)
-        input = context_conv2d(input, weight, bias, *margin, rate, rate, False, relu)
-    return input
+    return context_conv2d(input, weight, bias, *margin, dilation, dilation, False, relu)
+
+
+def _by_table(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    margin: tuple[int, int],
+    dilation: int,
+    relu: bool,
+) -> Tensor:
+    """As `dilated_conv2d`, whose kernel for few channels has a ReLU too."""
+    algorithm, c = chosen(2, input, weight, bias, 1, margin, dilation, 1)
+    if algorithm == "direct":
+        return _by_kernel(input, weight, bias, margin, dilation, relu)
+    if c is None:
+        result = F.conv2d(input, weight, bias, padding=margin, dilation=dilation)
+    else:
+        result = convolve(c, algorithm)
+    return result.relu_() if relu else result
 
 
 def context_module_reference(

@@ -131,7 +131,7 @@ def _dilated_conv(
     op: str, torchs: Any, algorithm: str | None, spatial: int, input: Tensor, *rest: Any
 ) -> Tensor:
     if algorithm is None:
-        algorithm, c = _chosen(spatial, input, *rest)
+        algorithm, c = chosen(spatial, input, *rest)
     elif algorithm not in ALGORITHMS:
         raise ValueError(
             f"{op}: expected algorithm None or one of {tuple(ALGORITHMS)}, got {algorithm!r}"
@@ -151,7 +151,7 @@ def _dilated_conv(
     return result if input.dim() == spatial + 2 else result[0]
 
 
-def _chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:
+def chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:
     """The algorithm of the table, and the call in one form, or None where torch takes it."""
     if is_torchs(spatial, input, rest[0]):
         return "torch", None

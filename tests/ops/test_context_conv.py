@@ -1,5 +1,6 @@
 """A layer of a context module as one operator: its promises, and the module made of it."""
 
+import sys
 from collections.abc import Iterator
 
 import promises
@@ -12,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 import pyfast
 from pyfast._native import _C
 from pyfast.ops._context_conv import context_conv2d
-from pyfast.ops.context_module import _by_kernels, _has_kernels, context_module_reference
+from pyfast.ops.context_module import _has_kernels, context_module_reference
 from pyfast.testing import OpCase, checks
 
 
@@ -53,11 +54,10 @@ CASES = [
         differentiable=(0, 1, 2),
         keeps_channels_last=(0,),
         autocast=None,
-        native=False,
     )
     for name, adjoint, relu in (("layer", False, True), ("adjoint", True, False))
 ]
-# torch's convolutions give other bits on two threads, and kernels of ours are for float32.
+# torch's gradient of weights has other bits on two threads, and kernels on CUDA are for float32.
 KEPT = [check for check in checks(CASES, on=["cpu"]) if check[1] != "threads"]
 
 
@@ -77,11 +77,33 @@ def layers(channels: int, device: str, dtype: torch.dtype = torch.float32):
 
 
 @pytest.mark.parametrize("padding", ["layer", "front"])
-def test_one_operator_a_layer_is_the_same_module(padding: str) -> None:
-    arguments = layers(5, "cpu", torch.float64)
-    input = torch.randn(2, 5, 13, 9, dtype=torch.float64)
-    found = _by_kernels(input, *arguments, padding)
-    torch.testing.assert_close(found, context_module_reference(input, *arguments, padding))
+def test_one_operator_a_layer_is_the_same_module(
+    padding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, biases, dilations = layers(5, "cpu", torch.float64)
+    input = torch.randn(2, 5, 13, 9, dtype=torch.float64, requires_grad=True)
+    wanted = context_module_reference(input, weights, biases, dilations, padding)
+    module = sys.modules[context_module_reference.__module__]  # hidden by its function
+    monkeypatch.setattr(module, "chosen", lambda *call: ("direct", None))
+    found = pyfast.context_module(input, weights, biases, dilations, padding)
+    assert "context_conv2d" in str(found.grad_fn)
+    torch.testing.assert_close(found, wanted)
+    grad = torch.randn_like(found)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(result, input, grad) for result in (found, wanted))
+    )
+
+
+def test_a_relu_keeps_nan_and_stops_infinite_gradients() -> None:
+    """As torch's: an unknown stays one, and what was not let through has no gradient."""
+    input = torch.tensor([-1.0, torch.nan, 2.0]).reshape(1, 1, 1, 3).requires_grad_()
+    found = context_conv2d(input, torch.ones(1, 1, 1, 1), None, 0, 0, 1, 1, False, True)
+    wanted = input.relu()
+    torch.testing.assert_close(found, wanted, equal_nan=True)
+    grad = torch.tensor([torch.inf, 1.0, 1.0]).reshape(input.shape)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(result, input, grad) for result in (found, wanted))
+    )
 
 
 @pytest.fixture

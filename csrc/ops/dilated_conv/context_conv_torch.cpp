@@ -1,4 +1,5 @@
-// A layer of a context module for torch, on CUDA: schema, checks, allocation, registration.
+// A layer of a context module for torch, on CUDA: schema, checks, allocation, registration. The
+// CPU's is in direct_conv_torch.cpp.
 #include <optional>
 
 #include "core/torch_glue.h"

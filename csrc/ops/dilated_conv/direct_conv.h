@@ -10,7 +10,7 @@ namespace pyfast {
 
 // out[n, o, y, x] = bias[o] + sum over c, i, j of
 //     weight[o, c, i, j] * input[n, c, y + i * dilation_h - padding_h, x + j * dilation_w -
-//     padding_w]
+//     padding_w], of which the negative ones become 0 where `relu` says so
 template <class Real>
 struct DirectConvParams {
   int64_t batch = 0, channels = 0, outputs = 0;
@@ -21,7 +21,8 @@ struct DirectConvParams {
   const Real* input = nullptr;   // (N, C, in_h, in_w)
   const Real* weight = nullptr;  // taps of (o, c) at o * output_stride + c * channel_stride
   int64_t output_stride = 0, channel_stride = 0;
-  bool turned = false;         // taps from the last to the first, as the adjoint has them
+  bool turned = false;  // taps from the last to the first, as the adjoint has them
+  bool relu = false;
   const Real* bias = nullptr;  // (O), or null
   Real* output = nullptr;      // (N, O, out_h, out_w), overwritten
 

@@ -62,6 +62,7 @@ struct Row {
   int64_t weight_channel, weight_row;  // from one channel, one row of taps to the next
   int64_t channels, tap_rows, taps;
   const Real* bias;
+  bool relu;
   Real* to;
   int64_t out_plane;
 };
@@ -84,6 +85,10 @@ inline void tile(const Row<Real>& r, int64_t x, Real* to, int64_t to_plane) {
           for (int s = 0; s < kCount; ++s) sum[o][s] += pixels[s] * weight[o];
       }
     }
+  if (r.relu)
+    for (int o = 0; o < kOutputs; ++o)
+      for (int s = 0; s < kCount; ++s)
+        sum[o][s] = sum[o][s] < Real(0) ? Vec<Real, kStep>{} : sum[o][s];  // NaN stays
   for (int o = 0; o < kOutputs; ++o)
     for (int s = 0; s < kCount; ++s) store(to + o * to_plane + s * kStep, sum[o][s]);
 }
@@ -145,6 +150,7 @@ void row(const DirectConvParams<Real>& p, int64_t n, int64_t y, const Real* fram
     r.weight_channel = p.taps() * block.count;
     r.weight = packed + block.first * p.channels * p.taps() + first * r.weight_row;
     r.bias = p.bias != nullptr ? p.bias + block.first : nullptr;
+    r.relu = p.relu;
     r.to = p.output + ((n * p.outputs + block.first) * p.out_h + y) * p.out_w;
     tiles_of<kMostOutputs>(block.count, r, p.out_w);
   }

@@ -1,4 +1,5 @@
-// Convolution of few channels for torch: schema, checks, allocation, registration.
+// Convolution of few channels for torch, with a ReLU too, as layers of a context module have it:
+// schema, checks, allocation, registration.
 #include <optional>
 
 #include "core/torch_glue.h"
@@ -39,9 +40,9 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
 }
 
 // The adjoint convolution has turned taps and goes from the outputs of `weight` to its channels.
-Tensor direct_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
-                     int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
-                     bool adjoint) {
+Tensor context_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
+                      int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
+                      bool adjoint, bool relu) {
   STD_TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "expected 4-D input and weight");
   STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type(), "input and weight differ in dtype");
   STD_TORCH_CHECK(weight.size(adjoint ? 0 : 1) == input.size(1), "channels differ");
@@ -57,11 +58,19 @@ Tensor direct_conv2d(const Tensor& input, const Tensor& weight, std::optional<Te
     p.dilation_h = dilation_h;
     p.dilation_w = dilation_w;
     p.turned = adjoint;
+    p.relu = relu;
     return forward(input, weight, bias, p);
   };
   if (input.scalar_type() == ScalarType::Float) return call(DirectConvParams<float>());
   STD_TORCH_CHECK(input.scalar_type() == ScalarType::Double, "expected float32 or float64");
   return call(DirectConvParams<double>());
+}
+
+Tensor direct_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
+                     int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
+                     bool adjoint) {
+  return context_conv2d(input, weight, bias, padding_h, padding_w, dilation_h, dilation_w, adjoint,
+                        false);
 }
 
 }  // namespace
@@ -72,6 +81,9 @@ STABLE_TORCH_LIBRARY_FRAGMENT(pyfast, m) {
       "int dilation_h, int dilation_w, bool adjoint) -> Tensor");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) { m.impl("direct_conv2d", TORCH_BOX(&direct_conv2d)); }
+STABLE_TORCH_LIBRARY_IMPL(pyfast, CPU, m) {
+  m.impl("direct_conv2d", TORCH_BOX(&direct_conv2d));
+  m.impl("context_conv2d", TORCH_BOX(&context_conv2d));
+}
 
 }  // namespace pyfast
