@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pyfast.nn.dilated_conv import DilatedConv2d
 from pyfast.ops._checks import expect_choice, expect_count, expect_flag, expect_number
 from pyfast.ops.aspp import aspp_concat, aspp_concat_reference, aspp_sum, aspp_sum_reference
 
@@ -98,7 +99,7 @@ class ASPP(nn.Module):
             )
         else:
             self.branches = nn.ModuleList(
-                LargeBranch(in_channels, hidden_channels, out_channels, rate, dropout)
+                LargeBranch(in_channels, hidden_channels, out_channels, rate, dropout, backend)
                 for rate in rates
             )
         self.hidden_channels = hidden_channels
@@ -152,9 +153,18 @@ class ASPP(nn.Module):
 class LargeBranch(nn.Module):
     """A branch of DeepLab v2 on VGG-16: the three last layers of the classifier, convolutional."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, rate: int, dropout: float) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        outputs: int,
+        rate: int,
+        dropout: float,
+        backend: str = "pyfast",
+    ) -> None:
         super().__init__()
-        self.fc6 = nn.Conv2d(inputs, hidden, 3, padding=rate, dilation=rate)
+        convolution = DilatedConv2d if backend == "pyfast" else nn.Conv2d
+        self.fc6 = convolution(inputs, hidden, 3, padding=rate, dilation=rate)
         self.fc7 = nn.Conv2d(hidden, hidden, 1)
         self.fc8 = nn.Conv2d(hidden, outputs, 1)
         self.dropout = nn.Dropout(dropout)

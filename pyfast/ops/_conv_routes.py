@@ -256,9 +256,9 @@ def shape_class(c: Convolution) -> str | None:
         return f"{channels} channels, {fit}, {kind}, {dilation}"
     if not can_winograd(c):
         return None
-    if c.weight.numel() > MOST_WEIGHTS:
-        return f"3x3, many weights, {dilation}"
     phase = min(n // d for n, d in zip(c.out_size, c.dilation, strict=True))
+    if c.weight.numel() > MOST_WEIGHTS:
+        return f"3x3, many weights, {dilation}, {_bucket(phase, 0, 4)} pixels a phase"
     channels = _bucket(min(c.weight.shape[:2]), 1, 32, 64, 128, 256)
     return f"3x3, {channels} channels, {dilation}, {_bucket(phase, 0, 6, 12, 24)} pixels a phase"
 

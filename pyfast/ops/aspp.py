@@ -5,7 +5,7 @@ Reference: Chen, Papandreou, Kokkinos, Murphy, Yuille: DeepLab, 2016, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from pyfast.ops._aspp_shifts import MOST_TAPS
 from pyfast.ops._autograd import convolves_in_tf32, is_autocast_on, is_in_transform
 from pyfast.ops._branches import read_branches, same_padding
 from pyfast.ops._checks import FLOATS, HALVES, shape_error
+from pyfast.ops.dilated_conv import dilated_conv2d
 
 # Where one product with all taps' weights has been measured as faster than a convolution each
 # (benchmarks/ops/bench_aspp.py). Convolutions take outputs by 16 and are best there.
@@ -50,7 +51,7 @@ def aspp_sum(
 
     Differentiable in input, weights and biases. On the CPU, in float32 and float64 and from many
     channels into few, all branches are one product of matrices, of which what padding would
-    multiply by zero is left out where it fills rows; elsewhere they are torch's convolutions.
+    multiply by zero is left out where it fills rows; elsewhere each is a `dilated_conv2d`.
 
     Reference: Chen et al. 2016, section 3.2.
 
@@ -77,7 +78,7 @@ def aspp_sum(
                 rates,
             )
     if not _is_taken(input, weights):
-        return aspp_sum_reference(input, weights, biases, rates)
+        return torch.stack(_branches(dilated_conv2d, input, weights, biases, rates)).sum(0)
     total = aspp_by_products(input, weights, rates)
     given = [bias for bias in biases if bias is not None]
     return total + torch.stack(given).sum(0)[:, None, None] if given else total
@@ -141,7 +142,8 @@ def aspp_concat(
         TypeError: an argument is of another type than above.
         ValueError: shapes, devices or the number of branches do not fit.
 
-    Differentiable in input, weights and biases.
+    Differentiable in input, weights and biases. Each branch is a `dilated_conv2d`: with this many
+    outputs torch's library is at the peak of the machine, in the right one of the memory formats.
 
     Reference: Chen, Papandreou, Schroff, Adam 2017, Rethinking Atrous Convolution, section 3.3.
 
@@ -152,7 +154,7 @@ def aspp_concat(
         torch.Size([1, 7, 9, 9])
     """
     branches = read_branches("aspp_concat", input, weights, biases, rates, "rates", chained=False)
-    return aspp_concat_reference(input, *branches)
+    return torch.cat(_branches(dilated_conv2d, input, *branches), 1)
 
 
 def aspp_sum_reference(
@@ -162,7 +164,7 @@ def aspp_sum_reference(
     rates: Sequence[int],
 ) -> Tensor:
     """The definition of `aspp_sum`."""
-    return torch.stack(_branches(input, weights, biases, rates)).sum(0)
+    return torch.stack(_branches(F.conv2d, input, weights, biases, rates)).sum(0)
 
 
 def aspp_concat_reference(
@@ -172,10 +174,11 @@ def aspp_concat_reference(
     rates: Sequence[int],
 ) -> Tensor:
     """The definition of `aspp_concat`."""
-    return torch.cat(_branches(input, weights, biases, rates), 1)
+    return torch.cat(_branches(F.conv2d, input, weights, biases, rates), 1)
 
 
 def _branches(
+    convolve: Callable[..., Tensor],
     input: Tensor,
     weights: Sequence[Tensor],
     biases: Sequence[Tensor | None] | None,
@@ -183,6 +186,6 @@ def _branches(
 ) -> list[Tensor]:
     of_branches = [None] * len(weights) if biases is None else biases
     return [
-        F.conv2d(input, weight, bias, padding=same_padding(weight, rate), dilation=rate)
+        convolve(input, weight, bias, padding=same_padding(weight, rate), dilation=rate)
         for weight, bias, rate in zip(weights, of_branches, rates, strict=True)
     ]

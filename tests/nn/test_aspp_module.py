@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from pyfast.nn import ASPP
+import pyfast
+from pyfast.nn import ASPP, ContextModule
 
 FORMS = {
     "v2": ((8, 3), {}),
@@ -29,6 +30,25 @@ def test_backends_agree_in_results_gradients_and_state(form):
     ]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
     assert all(gradient.abs().sum() > 0 for gradient in gradients[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "count"),
+    [
+        (ASPP(8, 3, (2, 4), hidden_channels=6), 2),
+        (ASPP(8, 4, (2, 4), "concat"), 3),
+        (ASPP(8, 3, (2, 4)), 2),
+        (ContextModule(4), 6),  # three layers are the same call
+    ],
+    ids=["VGG", "concat", "sum", "context"],
+)
+def test_convolutions_follow_the_table_and_can_be_tuned(module, count):
+    channels = next(module.parameters()).shape[1]
+    routes = pyfast.autotune(module, torch.randn(1, channels, 9, 9), seconds=0.001)
+    try:
+        assert len(routes) == count
+    finally:
+        pyfast.Routes().install()
 
 
 def test_parameter_counts_are_those_of_the_papers():
