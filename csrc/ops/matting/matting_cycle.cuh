@@ -1,4 +1,4 @@
-// One V-cycle of the solver in float: damped Jacobi on pixels, block Jacobi on nodes, the inverse
+// One cycle of the solver in float: damped Jacobi on pixels, block Jacobi on nodes, the inverse
 // at the bottom. On pixels a thread has one that is unknown, on nodes one unknown of a node.
 #pragma once
 
@@ -170,24 +170,25 @@ __device__ __forceinline__ bool has_part(const MattingLevel& level, const NodePl
   return level.inverse[place.block(level) + place.m] != 0;
 }
 
-// rhs - A guess of a thread's unknown.
-template <int kD>
-__device__ __forceinline__ float node_residual(const MattingLevel& level,
-                                               const NodePlace<kD>& place, const float* guess) {
+// rhs - A guess of a thread's unknown, by rows of A in Real.
+template <class Real, int kD>
+__device__ __forceinline__ float node_residual(const MattingLevel& level, const Real* rows,
+                                               const NodePlace<kD>& place, const float* rhs,
+                                               const float* guess) {
   const int64_t own = place.vector(level);
-  float sum = level.rhs[own + place.m];
+  Real sum = rhs[own + place.m];
   const int64_t squares = int64_t{level.nodes()} * place.size * place.size;
-  const float* row = level.rows + place.image * 9 * squares +
-                     (int64_t{place.node} * place.size + place.m) * place.size;
+  const Real* row =
+      rows + place.image * 9 * squares + (int64_t{place.node} * place.size + place.m) * place.size;
   for (int k = 0; k < 9; ++k, row += squares) {
     const int dy = k / 3 - 1, dx = k % 3 - 1;
     if (place.y + dy < 0 || place.y + dy >= level.nodes_y() || place.x + dx < 0 ||
         place.x + dx >= level.nodes_x())
       continue;
     const float* other = guess + own + int64_t{dy * level.nodes_x() + dx} * place.size;
-    for (int q = 0; q < place.size; ++q) sum -= row[q] * other[q];
+    for (int q = 0; q < place.size; ++q) sum -= row[q] * Real(other[q]);
   }
-  return sum;
+  return float(sum);
 }
 
 // This thread's part of omega D^-1 r, from the r of the node's threads; all have to come here.
@@ -243,7 +244,8 @@ __global__ void __launch_bounds__(kMattingThreads)
   const NodePlace<kD> place(level, channels, vectors, blocks);
   if (!place.active) return;
   level.residual[place.vector(level) + place.m] =
-      has_part(level, place) ? node_residual(level, place, level.guess) : 0.0f;
+      has_part(level, place) ? node_residual(level, level.rows, place, level.rhs, level.guess)
+                             : 0.0f;
 }
 
 // From a level to the next.
@@ -319,11 +321,36 @@ __global__ void __launch_bounds__(kMattingThreads)
                  int vectors, const float* omega, unsigned blocks) {
   const NodePlace<kD> place(level, channels, vectors, blocks);
   const bool works = place.active && has_part(level, place);
-  const float residual = works ? node_residual(level, place, guess) : 0.0f;
+  const float residual = works ? node_residual(level, level.rows, place, level.rhs, guess) : 0.0f;
   const float step = relax(level, place, residual, omega);
   if (!place.active) return;
   const int64_t at = place.vector(level) + place.m;
   result[at] = works ? guess[at] + step : 0.0f;
+}
+
+// Adds up what repeated cycles found; `result` is the sum at last.
+__global__ void __launch_bounds__(kMattingThreads)
+    add_cycle(const MattingLevel level, int64_t count, int number, float step) {
+  const int64_t k = int64_t{blockIdx.x} * kMattingThreads + threadIdx.x;
+  if (k >= count) return;
+  if (number == 0) level.kept_rhs[k] = level.rhs[k];
+  const float sum = (number == 0 ? 0.0f : level.kept_result[k]) + step * level.result[k];
+  level.kept_result[k] = sum;
+  if (number + 1 == kRepeats) level.result[k] = sum;
+}
+
+// What is left is the next cycle's right-hand side; and its first step.
+template <int kD>
+__global__ void __launch_bounds__(kMattingThreads)
+    find_rest(const MattingLevel level, int channels, int vectors, unsigned blocks) {
+  const NodePlace<kD> place(level, channels, vectors, blocks);
+  const bool works = place.active && has_part(level, place);
+  const float rest =
+      works ? node_residual(level, level.exact_rows, place, level.kept_rhs, level.kept_result)
+            : 0.0f;
+  if (place.active) level.rhs[place.vector(level) + place.m] = rest;
+  const float step = relax(level, place, rest, level.omega);
+  if (place.active) level.guess[place.vector(level) + place.m] = step;
 }
 
 template <int kD>

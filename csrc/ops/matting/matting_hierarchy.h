@@ -86,13 +86,16 @@ class MattingHierarchy {
   void factor_last();
   void solve_last() const;
   void cycle(size_t level) const;
+  void repeat_cycle(size_t level) const;
+  void v_cycle(size_t level) const;
 
   mutable SolverMemory memory_;
   FineLevel fine_;
   FineVectors v_;
   std::vector<NodeLevel> levels_;
   DenseFactor last_;
-  std::vector<int64_t> last_unknowns_;  // places in a vector of the last level
+  float *repeated_f_ = nullptr, *repeated_t_ = nullptr;  // vectors of kRepeatedLevel
+  std::vector<int64_t> last_unknowns_;                   // places in a vector of the last level
 };
 
 }  // namespace pyfast

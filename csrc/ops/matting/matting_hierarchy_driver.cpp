@@ -164,6 +164,11 @@ MattingHierarchy::MattingHierarchy(const MattingImage<double>& image, const uint
     if (levels_.back().rows == rows && levels_.back().columns == columns) break;
   }
   for (size_t i = 0; i + 1 < levels_.size(); ++i) damp(levels_[i]);
+  if (levels_.size() > kRepeatedLevel) {
+    const NodeLevel& repeated = levels_[kRepeatedLevel];
+    repeated_f_ = memory_.take<float>(repeated.vector_size(repeated.unknowns));
+    repeated_t_ = memory_.take<float>(repeated.vector_size(repeated.unknowns));
+  }
   factor_last();
 }
 
@@ -374,6 +379,26 @@ void MattingHierarchy::solve_last() const {
 // t of f, of a level and those below it.
 void MattingHierarchy::cycle(size_t index) const {
   if (index + 1 == levels_.size()) return solve_last();
+  return index == kRepeatedLevel ? repeat_cycle(index) : v_cycle(index);
+}
+
+void MattingHierarchy::repeat_cycle(size_t index) const {
+  const NodeLevel& level = levels_[index];
+  const int64_t size = level.vector_size(level.unknowns);
+  std::copy_n(level.f, size, repeated_f_);
+  std::fill_n(repeated_t_, size, 0.0f);
+  for (int k = 0;; ++k) {
+    v_cycle(index);
+    for (int64_t i = 0; i < size; ++i) repeated_t_[i] += kRepeatSteps[k] * level.t[i];
+    if (k + 1 == kRepeats) break;
+    for_parts(1, level.table.count + 1, kNodeBlocks, [&](int64_t begin, int64_t end) {
+      node_kernels().exact_residual(level, repeated_f_, repeated_t_, begin, end);
+    });
+  }
+  std::copy_n(repeated_t_, size, level.t);
+}
+
+void MattingHierarchy::v_cycle(size_t index) const {
   const NodeLevel &level = levels_[index], &coarse = levels_[index + 1];
   const int64_t last = level.table.count + 1;
   const auto blocks = [&](const auto& f) { for_parts(1, last, kNodeBlocks, f); };

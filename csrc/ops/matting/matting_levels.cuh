@@ -31,18 +31,20 @@ PF_HD float node_weight(int from, int radius) {
 struct MattingLevel {
   int cells_y = 0, cells_x = 0;  // nodes are one more along each axis
   // Shapes begin with (batch); M unknowns a node: b and the components of a.
-  float* mean = nullptr;       // (nodes, M - 1): where a node's functions of colour are 0
-  double* mass = nullptr;      // (nodes): weights of its unknown pixels
-  double* elements = nullptr;  // (cells, a packed matrix of 4 M rows)
-  float* rows = nullptr;       // (9 neighbours, nodes, M, M)
-  float* inverse = nullptr;    // (nodes, M, M): of diagonal blocks; null at the bottom
-  float* omega = nullptr;      // (): damping of the smoother
+  float* mean = nullptr;         // (nodes, M - 1): where a node's functions of colour are 0
+  double* mass = nullptr;        // (nodes): weights of its unknown pixels
+  double* elements = nullptr;    // (cells, a packed matrix of 4 M rows)
+  float* rows = nullptr;         // (9 neighbours, nodes, M, M)
+  float* inverse = nullptr;      // (nodes, M, M): of diagonal blocks; null at the bottom
+  float* omega = nullptr;        // (): damping of the smoother
+  double* exact_rows = nullptr;  // `rows`, unrounded, of the level whose cycle is repeated, or null
   // (nodes, 4, M, M): of the unknowns of the four nodes of the next level around each, row by row,
   // their part in its own; null at the bottom.
   double* carry = nullptr;
   float* rounded_carry = nullptr;  // the same
   // Shapes begin with (systems).
   float *rhs = nullptr, *guess = nullptr, *residual = nullptr, *result = nullptr;  // (nodes, M)
+  float *kept_rhs = nullptr, *kept_result = nullptr;  // the same, of repeated cycles
 
   PF_HD int nodes_y() const { return cells_y + 1; }
   PF_HD int nodes_x() const { return cells_x + 1; }
@@ -454,8 +456,10 @@ __global__ void __launch_bounds__(kMattingThreads)
   if (entry >= level.nodes() * m * m) return;
   const int node = entry / (m * m), y = node / level.nodes_x(), x = node % level.nodes_x();
   const int64_t first = (int64_t{image} * 9 + neighbour) * level.nodes() * m * m;
-  level.rows[first + entry] = float(entry_of_nodes(level, image, m, y, x, neighbour / 3 - 1,
-                                                   neighbour % 3 - 1, entry / m % m, entry % m));
+  const double value = entry_of_nodes(level, image, m, y, x, neighbour / 3 - 1, neighbour % 3 - 1,
+                                      entry / m % m, entry % m);
+  level.rows[first + entry] = float(value);
+  if (level.exact_rows != nullptr) level.exact_rows[first + entry] = value;
 }
 
 // 1 / sqrt of a diagonal entry: scales a matrix to a diagonal of 1; 0 for an unknown without part.

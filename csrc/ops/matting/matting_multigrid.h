@@ -147,6 +147,9 @@ struct MattingNodeKernels {
   void (*start)(const NodeLevel&, int64_t begin, int64_t end);                // x = inverse f
   void (*residual)(const NodeLevel&, int64_t begin, int64_t end);             // t = f - A x
   void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);  // t = x + inverse (f - A x)
+  // f = rhs - A x, by the Galerkin product in double.
+  void (*exact_residual)(const NodeLevel&, const float* rhs, const float* x, int64_t begin,
+                         int64_t end);
   // x = -inverse t; returns its square.
   double (*power)(const NodeLevel&, int64_t begin, int64_t end);
   // From b + a . (I - mu) to b + a . (I - 1/2), t in place.

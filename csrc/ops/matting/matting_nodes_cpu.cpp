@@ -99,6 +99,40 @@ void smooth(const NodeLevel& level, int64_t begin, int64_t end) {
   });
 }
 
+void exact_residual(const NodeLevel& level, const float* rhs, const float* x, int64_t begin,
+                    int64_t end) {
+  with_unknowns(level, [&](auto m) {
+    constexpr int kMost = decltype(m)::kMost;
+    for (int64_t slot = begin * kNodes; slot < end * kNodes; ++slot) {
+      const NodeBlock b(level, slot / kNodes);
+      const int64_t column = b.x + slot % kNodes;
+      const double* block = level.product + slot * kNeighbours * m() * m();
+      double terms[kMost * kMost] = {};  // of A x, by column of the blocks
+      for (int e = 0; e < kNeighbours; ++e, block += m() * m()) {
+        const int64_t ey = b.y + e / 3 - 1, ex = column + e % 3 - 1;
+        double value[kMost];  // of b + a . (I - 1/2)
+        value[0] = x[level.at(m(), 0, ey, ex)];
+        for (int64_t c = 1; c < m(); ++c) {
+          value[c] = x[level.at(m(), c, ey, ex)];
+          value[0] -= value[c] * level.mean[level.at(m() - 1, c - 1, ey, ex)];
+        }
+        for (int64_t a = 0; a < m(); ++a)
+          for (int64_t c = 0; c < m(); ++c) terms[a * m() + c] += block[a * m() + c] * value[c];
+      }
+      double constant = 0;
+      for (int64_t a = 0; a < m(); ++a) {
+        double sum = 0;
+        for (int64_t c = 0; c < m(); ++c) sum += terms[a * m() + c];
+        if (a == 0) constant = sum;
+        if (a > 0) sum -= constant * level.mean[level.at(m() - 1, a - 1, b.y, column)];
+        const int64_t at = level.at(m(), a, b.y, column);
+        level.f[at] = static_cast<float>(rhs[at] - sum);
+      }
+    }
+    return 0;
+  });
+}
+
 double power(const NodeLevel& level, int64_t begin, int64_t end) {
   return with_unknowns(level, [&](auto m) {
     double sum = 0;
@@ -223,7 +257,8 @@ void centre(const NodeLevel& level, int64_t begin, int64_t end) {
   });
 }
 
-const MattingNodeKernels kKernels = {means, centre, damp, start, residual, smooth, power, uncentre};
+const MattingNodeKernels kKernels = {means,  centre,         damp,  start,   residual,
+                                     smooth, exact_residual, power, uncentre};
 
 }  // namespace
 

@@ -411,9 +411,14 @@ class MattingSolver {
     level->rhs = memory_.take<float>(vector);
     level->result = memory_.take<float>(vector);
     level->rows = level->inverse = level->omega = level->guess = level->residual = nullptr;
-    level->carry = nullptr;
-    level->rounded_carry = nullptr;
+    level->carry = level->exact_rows = nullptr;
+    level->rounded_carry = level->kept_rhs = level->kept_result = nullptr;
     if (bottom) return;
+    if (count_ == kRepeatedLevel) {
+      level->exact_rows = memory_.take<double>(nodes * 9 * m * m);
+      level->kept_rhs = memory_.take<float>(vector);
+      level->kept_result = memory_.take<float>(vector);
+    }
     level->rows = memory_.take<float>(nodes * 9 * m * m);
     level->carry = memory_.take<double>(nodes * 4 * m * m);
     level->rounded_carry = memory_.take<float>(nodes * 4 * m * m);
@@ -528,37 +533,53 @@ class MattingSolver {
     PF_LAUNCH(set_omega, unsigned(batch_), kMattingThreads, 0, stream_, of_rr_, least, omega);
   }
 
+  // From rhs and the first guess to result, on a level of nodes.
+  template <int kD>
+  void cycle_nodes(int l, cudaStream_t stream) {
+    const MattingLevel& level = levels_[l];
+    const int k = int(params_.vectors), size = level.nodes() * unknowns();
+    if (l == count_) {
+      const unsigned of_rows = unsigned(ceil_div(size, 32));
+      PF_LAUNCH(solve_bottom, of_rows * systems_, kMattingThreads, 0, stream, level,
+                bottom_inverse_, size, k, of_rows);
+      return;
+    }
+    const MattingLevel& next = levels_[l + 1];
+    const unsigned nodes = node_blocks(level, channels_), of_next = node_blocks(next, channels_);
+    const auto residual = find_node_residual<kD>;
+    const auto down = restrict_nodes<kD>;
+    const auto up = prolong_nodes<kD>;
+    const auto smooth = smooth_nodes<kD>;
+    const auto rest = find_rest<kD>;
+    for (int number = 0; number < (l == kRepeatedLevel ? kRepeats : 1); ++number) {
+      if (number > 0)
+        PF_LAUNCH(rest, nodes * systems_, kMattingThreads, 0, stream, level, channels_, k, nodes);
+      PF_LAUNCH(residual, nodes * systems_, kMattingThreads, 0, stream, level, channels_, k, nodes);
+      PF_LAUNCH(down, of_next * systems_, kMattingThreads, 0, stream, level, next, channels_, k,
+                of_next);
+      cycle_nodes<kD>(l + 1, stream);
+      PF_LAUNCH(up, nodes * systems_, kMattingThreads, 0, stream, next, level, channels_, k, nodes);
+      PF_LAUNCH(smooth, nodes * systems_, kMattingThreads, 0, stream, level, level.guess,
+                level.result, channels_, k, level.omega, nodes);
+      if (l == kRepeatedLevel) {
+        const int64_t count = int64_t{systems_} * size;
+        PF_LAUNCH(add_cycle, unsigned(ceil_div(count, kMattingThreads)), kMattingThreads, 0, stream,
+                  level, count, number, kRepeatSteps[number]);
+      }
+    }
+  }
+
   // From rhs to result, on pixels.
   template <int kD>
   void cycle(cudaStream_t stream) {
     const int k = int(params_.vectors);
     const unsigned blocks = pixels_.blocks * systems_;
     PF_LAUNCH(find_residual, blocks, kMattingThreads, 0, stream, pixels_);
-    const auto nodes = [&](int l) { return node_blocks(levels_[l], channels_); };
+    const unsigned nodes = node_blocks(levels_[0], channels_);
     const auto from_pixels = restrict_pixels<kD>;
-    PF_LAUNCH(from_pixels, nodes(0) * systems_, kMattingThreads, 0, stream, pixels_, levels_[0],
-              nodes(0));
-    for (int l = 0; l < count_; ++l) {
-      const auto residual = find_node_residual<kD>;
-      PF_LAUNCH(residual, nodes(l) * systems_, kMattingThreads, 0, stream, levels_[l], channels_, k,
-                nodes(l));
-      const auto from_nodes = restrict_nodes<kD>;
-      PF_LAUNCH(from_nodes, nodes(l + 1) * systems_, kMattingThreads, 0, stream, levels_[l],
-                levels_[l + 1], channels_, k, nodes(l + 1));
-    }
-    const int size = levels_[count_].nodes() * unknowns();
-    const unsigned of_rows = unsigned(ceil_div(size, 32));
-    PF_LAUNCH(solve_bottom, of_rows * systems_, kMattingThreads, 0, stream, levels_[count_],
-              bottom_inverse_, size, k, of_rows);
-    for (int l = count_ - 1; l >= 0; --l) {
-      const MattingLevel& level = levels_[l];
-      const auto prolong = prolong_nodes<kD>;
-      PF_LAUNCH(prolong, nodes(l) * systems_, kMattingThreads, 0, stream, levels_[l + 1], level,
-                channels_, k, nodes(l));
-      const auto smooth = smooth_nodes<kD>;
-      PF_LAUNCH(smooth, nodes(l) * systems_, kMattingThreads, 0, stream, level, level.guess,
-                level.result, channels_, k, level.omega, nodes(l));
-    }
+    PF_LAUNCH(from_pixels, nodes * systems_, kMattingThreads, 0, stream, pixels_, levels_[0],
+              nodes);
+    cycle_nodes<kD>(0, stream);
     const auto to_pixels = prolong_pixels<kD>;
     PF_LAUNCH(to_pixels, blocks, kMattingThreads, 0, stream, pixels_, levels_[0]);
     PF_LAUNCH(smooth_pixels, blocks, kMattingThreads, 0, stream, pixels_, pixels_.guess,
