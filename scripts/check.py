@@ -32,8 +32,8 @@ CHECKS = {
     # The same kernels through nvcc, where it is installed: registers, spills, shared memory.
     "cuda": [sys.executable, "tests/cuda/compile_check.py"],
     "docs": ["mkdocs", "build", "--strict"],
-    # Without CUDA, whose kernels are compiled above.
-    "wheel": ["env", "PYFAST_CUDA=0", sys.executable, "scripts/wheel.py"],
+    # Without CUDA, whose kernels are compiled above, and without a warning of the compiler.
+    "wheel": ["env", "PYFAST_CUDA=0", "CXXFLAGS=-Werror", sys.executable, "scripts/wheel.py"],
 }
 
 

@@ -45,7 +45,7 @@ inline uint64_t* bucket_of(const KeyTable<W>& table, uint64_t hashed) {
 }
 template <int W>
 inline uint64_t* bucket_after(const KeyTable<W>& table, uint64_t* bucket) {
-  return table.words + (bucket - table.words + kBucket & static_cast<int64_t>(table.mask));
+  return table.words + ((bucket - table.words + kBucket) & static_cast<int64_t>(table.mask));
 }
 
 // What stands for a key in the table.
