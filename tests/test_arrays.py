@@ -1,8 +1,10 @@
 """The array doors of `pyfast._C`: NumPy, DLPack and memoryview in, the results of torch out."""
 
+import re
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,10 +55,26 @@ class OnlyDLPack:
         return self.device_type, 0
 
 
+class DeviceInWords(OnlyDLPack):
+    def __dlpack_device__(self) -> Any:
+        return "cpu"
+
+
 class OnlyCudaInterface:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         return {"shape": (1, 2, 3), "typestr": "<f4", "data": (0, False), "version": 3}
+
+
+def negated() -> torch.Tensor:
+    """A view whose sign torch has put off."""
+    return torch.complex(torch.tensor(image()), torch.tensor(image())).conj().imag
+
+
+def freed() -> torch.Tensor:
+    tensor = torch.tensor(image())
+    tensor.untyped_storage().resize_(0)
+    return tensor
 
 
 # --- results --------------------------------------------------------------------------------------
@@ -414,6 +432,18 @@ def test_out_that_has_to_be_contiguous() -> None:
             TypeError,
             "got OnlyDLPack: it lies on DLPack device type 10",
         ),
+        ({"input": negated()}, TypeError, "got Tensor: its values are still to be negated"),
+        ({"input": freed()}, TypeError, "input to have memory, got Tensor without"),
+        (
+            {"input": torch._efficientzerotensor((2, 3, 9, 11), dtype=torch.float64)},
+            TypeError,
+            "input to have memory, got Tensor without",
+        ),
+        (
+            {"input": DeviceInWords(torch.zeros(1))},
+            TypeError,
+            "input to describe its memory as its protocol asks, got DeviceInWords",
+        ),
         ({"size": (0, 7)}, ValueError, "size (H, W) from 1 to 2147483632, got (0, 7)"),
         ({"size": (6, -3)}, ValueError, "size (H, W) from 1 to 2147483632, got (6, -3)"),
         ({"size": (6, 7, 8)}, ValueError, "size (H, W), got (6, 7, 8)"),
@@ -474,6 +504,30 @@ def test_cuda_arrays_without_cuda_kernels() -> None:
     for array in (OnlyCudaInterface(), OnlyDLPack(torch.zeros(1, 2, 3), device_type=2)):
         with pytest.raises(RuntimeError, match="built without its CUDA kernels"):
             _C.affine_grid(array, (6, 7))
+
+
+# --- the page -------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parent.parent / "docs" / "arrays.md"
+NO_DOORS = {
+    "after_fork",
+    "clear_scratch",
+    "cpu_capabilities",
+    "cpu_capability",
+    "gathers",
+    "set_cpu_capability",
+    "set_gathers",
+    "torch_has_cuda_shim",
+    "with_matting_preconditioner",
+    "with_matting_progress",
+}
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the pages are not here")
+def test_the_page_lists_every_door() -> None:
+    listed = re.findall(r"^\| `(\w+)\(", PAGE.read_text(), re.MULTILINE)
+    functions = {name for name in dir(_C) if callable(getattr(_C, name)) and name[0] != "_"}
+    assert set(listed) == functions - NO_DOORS
 
 
 # --- threads --------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ bool ArrayView::has_shape(std::initializer_list<int64_t> wanted) const {
                     [](int64_t want, int64_t size) { return want == kAny || want == size; });
 }
 
+bool ArrayView::is_empty() const { return std::find(shape.begin(), shape.end(), 0) != shape.end(); }
+
 bool ArrayView::is_contiguous() const {
   int64_t expected = 1;
   bool dense = true;
@@ -85,8 +87,7 @@ void expect_result(const ArrayView& array, const ArrayView& like,
   if (array.shape != shape) throw shape_error(array, to_text(shape));
   if (!array.writable)
     throw std::invalid_argument("expected " + array.name + " to be writable, got read-only memory");
-  const bool empty = std::find(shape.begin(), shape.end(), 0) != shape.end();
-  for (size_t d = 0; d < shape.size() && !empty; ++d)
+  for (size_t d = 0; d < shape.size() && !array.is_empty(); ++d)
     if (shape[d] > 1 && array.strides[d] == 0)
       throw std::invalid_argument("expected " + array.name +
                                   " to have memory for every element, got a broadcast array");

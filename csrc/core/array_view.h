@@ -36,6 +36,7 @@ struct ArrayView {
   int64_t item_size() const { return dtype == DType::kFloat32 ? 4 : 8; }
   // kAny stands for any size.
   bool has_shape(std::initializer_list<int64_t> wanted) const;
+  bool is_empty() const;
   bool is_contiguous() const;
   // Some element lies where an element of the other lies, or between two of them.
   bool overlaps(const ArrayView& other) const;

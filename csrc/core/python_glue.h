@@ -75,6 +75,9 @@ inline Exported from_dlpack(const py::object& object, uintptr_t stream) {
   const bool on_cuda = where.first == dlpack::kCudaDevice || where.first == dlpack::kCudaManaged;
   if (!on_cuda && where.first != dlpack::kCpuDevice && where.first != dlpack::kCudaHost)
     throw py::buffer_error("it lies on DLPack device type " + std::to_string(where.first));
+  // torch exports the memory of such a view as if it were the values.
+  if (py::hasattr(object, "is_neg") && object.attr("is_neg")().cast<bool>())
+    throw py::buffer_error("its values are still to be negated, use tensor.resolve_neg()");
   py::dict arguments;
   if (on_cuda) {
     expect_cuda_build();
@@ -164,6 +167,9 @@ inline Exported export_memory(const std::string& name, const py::object& object,
   } catch (const py::buffer_error& error) {
     throw TypeMismatch("expected " + name + " to be an array on the CPU or a CUDA device, got " +
                        type_name(object) + ": " + error.what());
+  } catch (const py::cast_error&) {
+    throw TypeMismatch("expected " + name + " to describe its memory as its protocol asks, got " +
+                       type_name(object));
   }
   throw TypeMismatch("expected " + name +
                      " to be an array (buffer protocol, DLPack or __cuda_array_interface__), got " +
@@ -182,6 +188,10 @@ inline std::optional<Exported> view_of(const std::string& name, const py::object
     throw TypeMismatch("expected " + name + " of float32 or float64, got " +
                        (py::hasattr(object, "dtype") ? std::string(py::str(object.attr("dtype")))
                                                      : type_name(object) + " of another type"));
+  // A tensor whose storage was freed, or that never had one.
+  if (e.view.data == nullptr && !e.view.is_empty())
+    throw TypeMismatch("expected " + name + " to have memory, got " + type_name(object) +
+                       " without");
   e.view.name = name;
   e.view.dtype = *e.dtype;
   const int64_t item_size = e.view.item_size();
