@@ -28,7 +28,7 @@ check: ## lint, types, sanitizers, CUDA compile, docs, wheel; ONLY="lint types" 
 	@$(WITH) dev -- python scripts/check.py $(ONLY)
 
 bench: ## time against torch and others; CASES="pattern" picks some
-	@$(WITH) bench -- python -m benchmarks $(CASES)
+	@$(WITH) bench -- python -m benchmarks "$(CASES)"
 
 docs: ## the documentation, as a site in site/
 	@$(WITH) docs -- mkdocs build --strict

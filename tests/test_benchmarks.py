@@ -3,9 +3,11 @@
 How fast anything is, is never asserted here.
 """
 
+import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -118,6 +120,39 @@ def test_readme_table_goes_between_the_markers(outcome: tuple[str, Path]) -> Non
     assert report.replace_between_markers(readme, table) == readme
     with pytest.raises(ValueError, match="benchmarks -->"):
         report.replace_between_markers("no markers", table)
+
+
+def test_make_hands_a_pattern_over_as_it_is() -> None:
+    pattern = "(28x28 or 60x60) and forward"
+    command = ["make", "--dry-run", "--no-print-directory", "bench", f"CASES={pattern}"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert shlex.split(shown)[-1] == pattern
+
+
+def packages_of(extra: str) -> set[str]:
+    """Those that pyproject.toml lists for an extra, and for the extras in it."""
+    text = (ROOT / "pyproject.toml").read_text()
+    (listed,) = re.findall(rf"^{extra} = (\[.*?\])$", text, re.MULTILINE | re.DOTALL)
+    found = set()
+    for requirement in ast.literal_eval(listed):
+        name, extras = re.match(r"([\w-]+)(?:\[(.*)\])?", requirement).groups()
+        found |= set().union(*map(packages_of, extras.split(","))) if extras else {name}
+    return found
+
+
+def test_the_extra_brings_what_benchmarks_import() -> None:
+    """A peer that is missing is skipped, so that nobody would see that it never ran."""
+    packages = {"cv2": "opencv-python-headless", "pydensecrf": "pydensecrf2"}
+    for path in sorted((ROOT / "benchmarks").rglob("*.py")):
+        if path.parent.name == "clients":  # programs of their own, with what they are about
+            continue
+        modules = set(re.findall(r"^ *(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
+        modules |= set(re.findall(r'importorskip\("(\w+)"', path.read_text()))
+        modules -= {*sys.stdlib_module_names, "torch", "numpy", "scipy", "pyfast", "benchmarks"}
+        wanted = {packages.get(name, name).replace("_", "-") for name in modules}
+        assert wanted <= packages_of("bench"), path.name
+        if "from pyfast.train" in path.read_text():
+            assert packages_of("train") <= packages_of("bench"), path.name
 
 
 def test_page_shows_what_is_stored() -> None:
