@@ -52,3 +52,26 @@ def test_a_few_samples_of_a_large_image_take_little():
     pyfast.clear_scratch()
     pyfast.affine_grid_sample(image, THETA, (5, 5), mode="bicubic")
     assert pyfast.clear_scratch() < image.nbytes / 10
+
+
+def freed(*shape):
+    """A tensor whose storage was given back, as sharded training does between its uses."""
+    tensor = torch.rand(*shape)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: pyfast.affine_grid_sample(freed(2, 3, 8, 9), torch.zeros(2, 2, 3), (5, 6)),
+        lambda: pyfast.affine_grid_sample(torch.zeros(2, 3, 8, 9), freed(2, 2, 3), (5, 6)),
+        lambda: pyfast.grid_sample(torch.zeros(2, 3, 8, 9), freed(2, 5, 6, 2)),
+        lambda: pyfast.affine_grid(freed(2, 2, 3), (2, 3, 5, 6)),
+        lambda: pyfast.GaussianFilter(freed(1, 2, 50)),
+        lambda: pyfast.dense_crf(freed(1, 3, 8, 9), torch.rand(1, 3, 8, 9)),
+    ],
+)
+def test_a_tensor_without_memory_is_refused(call):
+    with pytest.raises(ValueError, match="a tensor has no memory: it was freed"):
+        call()

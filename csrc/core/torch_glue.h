@@ -56,6 +56,20 @@ inline bool is_channels_last(const Tensor& image) {
   return last && follows(0);
 }
 
+// The elements, to read. Asking for memory to write would copy a tensor that is a lazy copy.
+template <class T>
+const T* data_of(const Tensor& t) {
+  const void* data = t.const_data_ptr();
+  STD_TORCH_CHECK(data != nullptr || t.numel() == 0, "a tensor has no memory: it was freed");
+  return static_cast<const T*>(data);
+}
+
+// The elements of a tensor made here, to write.
+template <class T>
+T* result_of(const Tensor& t) {
+  return static_cast<T*>(t.mutable_data_ptr());
+}
+
 // An uninitialised tensor. Not torch::stable::empty: its way through the boxed dispatcher takes
 // longer than a small kernel.
 inline Tensor empty(int32_t device_type, int32_t device_index, ScalarType dtype,

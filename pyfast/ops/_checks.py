@@ -164,6 +164,8 @@ def explained(
     op: str, error: Exception, check: Callable[..., None], *args: Any, **kwargs: Any
 ) -> Exception:
     """What `check` has to say about a call of `op` that ended with `error`, or else `error`."""
+    if freed := re.search(r"a tensor has no memory[\w: ]*", str(error)):
+        return ValueError(f"{op}: {freed[0]}")  # before somebody looks at its values
     try:
         check(*args, **kwargs)
     except (TypeError, ValueError) as explanation:

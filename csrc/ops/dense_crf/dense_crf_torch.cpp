@@ -21,15 +21,6 @@ auto dispatch_real(const Tensor& leader, const Body& body) {
   return dtype == ScalarType::Float ? body(float{}) : body(double{});
 }
 
-template <class Real>
-const Real* data(const Tensor& t) {
-  return static_cast<const Real*>(t.const_data_ptr());
-}
-template <class Real>
-Real* result(const Tensor& t) {
-  return static_cast<Real*>(t.mutable_data_ptr());
-}
-
 void check_alike(const Tensor& a, const Tensor& leader) {
   STD_TORCH_CHECK(a.scalar_type() == leader.scalar_type(), "all tensors must have one dtype");
   STD_TORCH_CHECK(a.device() == leader.device(), "all tensors must be on one device");
@@ -56,7 +47,7 @@ struct TensorLattice final : LatticeMemory {
   explicit TensorLattice(const Tensor& like) : like(like), tensor(like) {}
   int32_t* allocate(int64_t words) override {
     tensor = empty(like, ScalarType::Int, {words});
-    return result<int32_t>(tensor);
+    return result_of<int32_t>(tensor);
   }
   const Tensor& like;
   Tensor tensor;
@@ -69,7 +60,7 @@ Tensor gaussian_lattice(const Tensor& features, bool closed) {
     using Real = decltype(zero);
     LatticeParams<Real> p;
     p.batch = features.size(0), p.dims = static_cast<int>(features.size(1));
-    p.points = features.size(2), p.features = data<Real>(dense), p.closed = closed;
+    p.points = features.size(2), p.features = data_of<Real>(dense), p.closed = closed;
     TensorLattice lattice(features);
     LatticeError error = LatticeError::kNone;
     run_on_device_of(
@@ -91,7 +82,7 @@ void check_values(const Tensor& values) {
 
 // Raises unless a lattice on the CPU is whole, and one of `sizes`.
 void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes) {
-  const int32_t* words = data<int32_t>(lattice);
+  const int32_t* words = data_of<int32_t>(lattice);
   STD_TORCH_CHECK(sizes.real == 8 ? is_lattice<double>(words, lattice.size(0))
                                   : is_lattice<float>(words, lattice.size(0)),
                   "lattice must be what gaussian_lattice returned, unedited");
@@ -103,10 +94,10 @@ void expect_lattice(const Tensor& lattice, const LatticeSizes& sizes) {
 LatticeSizes read_sizes(Tensor lattice) {
   STD_TORCH_CHECK(lattice.size(0) >= kLatticeHeader,
                   "lattice must be what gaussian_lattice returned");
-  if (lattice.is_cpu()) return lattice_sizes(data<int32_t>(lattice));
+  if (lattice.is_cpu()) return lattice_sizes(data_of<int32_t>(lattice));
   Tensor words = empty_on_host(ScalarType::Int, {kLatticeHeader});
   torch::stable::copy_(words, torch::stable::narrow(lattice, 0, 0, kLatticeHeader));
-  return lattice_sizes(data<int32_t>(words));
+  return lattice_sizes(data_of<int32_t>(words));
 }
 
 // What a lattice is known by without a look at its memory, unless a number is negative, as in calls
@@ -151,8 +142,8 @@ Tensor gaussian_filter(const Tensor& values, const Tensor& features, const Tenso
     Tensor output =
         empty(values, values.scalar_type(), {values.size(0), values.size(1), values.size(2)});
     FilterParams<Real> p;
-    p.lattice = data<int32_t>(lattice), p.channels = values.size(1);
-    p.values = data<Real>(dense), p.output = result<Real>(output), p.transposed = transposed;
+    p.lattice = data_of<int32_t>(lattice), p.channels = values.size(1);
+    p.values = data_of<Real>(dense), p.output = result_of<Real>(output), p.transposed = transposed;
     run_on_device_of(
         values, [&] { filter_cpu(p); },
         [&](auto stream) {
@@ -182,9 +173,9 @@ Tensor exact(const Tensor& values, const Tensor& features, const Tensor* grad, d
     ExactParams<Real> p;
     p.dims = static_cast<int>(features.size(1)), p.batch = batch, p.points = points;
     p.channels = values.size(1), p.cutoff = cutoff;
-    p.values = data<Real>(dense_values), p.features = data<Real>(dense_features);
-    p.gradient = grad != nullptr, p.grad = data<Real>(dense_grad);
-    p.output = result<Real>(output);
+    p.values = data_of<Real>(dense_values), p.features = data_of<Real>(dense_features);
+    p.gradient = grad != nullptr, p.grad = data_of<Real>(dense_grad);
+    p.output = result_of<Real>(output);
     LatticeError error = LatticeError::kNone;
     run_on_device_of(
         values, [&] { exact_filter_cpu(p); },
@@ -226,9 +217,9 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
     using Real = decltype(zero);
     Tensor output = empty(values, values.scalar_type(), {values.size(0), dims, values.size(2)});
     FilterGradientParams<Real> p;
-    p.lattice = data<int32_t>(lattice), p.channels = values.size(1);
-    p.features = data<Real>(dense_features), p.values = data<Real>(dense_values);
-    p.grad = data<Real>(dense_grad), p.grad_features = result<Real>(output);
+    p.lattice = data_of<int32_t>(lattice), p.channels = values.size(1);
+    p.features = data_of<Real>(dense_features), p.values = data_of<Real>(dense_values);
+    p.grad = data_of<Real>(dense_grad), p.grad_features = result_of<Real>(output);
     run_on_device_of(
         values, [&] { filter_gradient_cpu(p); },
         [&](auto stream) {
@@ -244,7 +235,7 @@ Tensor gaussian_filter_backward(const Tensor& grad, const Tensor& values, const 
 // What differs from image to image, by its number; one of them serves all.
 template <class Real>
 const Real* of_image(const Tensor& t, int64_t image) {
-  return data<Real>(t) + (t.size(0) == 1 ? 0 : image * (t.numel() / t.size(0)));
+  return data_of<Real>(t) + (t.size(0) == 1 ? 0 : image * (t.numel() / t.size(0)));
 }
 
 // One call of dense_crf; sigmas, weights and compatibility are contiguous.
@@ -297,7 +288,7 @@ template <class Real>
 void write_features(const CrfRequest& r, int64_t image, Real* features) {
   const Real* sigmas = of_image<Real>(r.sigmas, image);
   const int64_t points = r.points(), width = r.width();
-  const Real* pixels = data<Real>(r.image) + image * r.image.size(1) * points;
+  const Real* pixels = data_of<Real>(r.image) + image * r.image.size(1) * points;
   parallel_for(0, r.dims() * r.height(), 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const int64_t feature = row / r.height(), y = row % r.height();
@@ -341,7 +332,7 @@ MeanFieldParams<Real> mean_field_params(const CrfRequest& r, int64_t image, int6
   MeanFieldParams<Real> p;
   p.batch = count, p.labels = r.labels(), p.height = r.height(), p.width = r.width();
   p.iterations = r.iterations;
-  p.unary = data<Real>(r.unary) + first;
+  p.unary = data_of<Real>(r.unary) + first;
   p.marginals = marginals + first;
   if (history != nullptr) p.history = history + first;
   p.history_step = r.unary.numel();
@@ -383,8 +374,8 @@ int run_images(const CrfRequest& r, Real* marginals, void* stream, LatticeError*
   p.height = r.height(), p.width = r.width();
   p.iterations = r.iterations, p.normalization = r.normalization, p.closed = r.closed;
   for (int64_t b = 0; b < r.batch(); b += p.batch) {
-    p.unary = data<Real>(r.unary) + b * p.labels * r.points();
-    p.image = data<Real>(r.image) + b * p.channels * r.points();
+    p.unary = data_of<Real>(r.unary) + b * p.labels * r.points();
+    p.image = data_of<Real>(r.image) + b * p.channels * r.points();
     p.sigmas = of_image<Real>(r.sigmas, b), p.weights = of_image<Real>(r.weights, b);
     p.compatibility = of_image<Real>(r.compatibility, b);
     p.marginals = marginals + b * p.labels * r.points();
@@ -410,9 +401,9 @@ Tensor dense_crf(const Tensor& unary, const Tensor& image, const Tensor& sigmas,
         unary,
         [&] {
           for (int64_t b = 0; b < r.batch(); ++b)
-            run_image<Real>(r, b, result<Real>(marginals), nullptr);
+            run_image<Real>(r, b, result_of<Real>(marginals), nullptr);
         },
-        [&](auto stream) { return run_images(r, result<Real>(marginals), stream, &error); });
+        [&](auto stream) { return run_images(r, result_of<Real>(marginals), stream, &error); });
     check(error);
     return marginals;
   });
@@ -442,13 +433,13 @@ std::tuple<Tensor, Tensor> dense_crf_steps(const Tensor& unary, const Tensor& im
     Tensor history =
         empty(unary, dtype, {iterations, r.batch(), r.labels(), r.height(), r.width()});
     if (marginals.numel() == 0) return std::make_tuple(marginals, history);
-    Real *to = result<Real>(marginals), *steps = result<Real>(history);
+    Real *to = result_of<Real>(marginals), *steps = result_of<Real>(history);
     if (!is_given) {
       for (int64_t b = 0; b < r.batch(); ++b) run_image<Real>(r, b, to, steps);
       return std::make_tuple(marginals, history);
     }
     STD_TORCH_CHECK(lattice.size(0) >= kLatticeHeader, "lattice must be that of these images");
-    const int32_t* words = data<int32_t>(lattice);
+    const int32_t* words = data_of<int32_t>(lattice);
     const LatticeSizes found = lattice_sizes(words);
     expect_lattice(lattice, {r.dims(), r.batch(), r.points(), found.vertices, found.used,
                              found.slabs, sizeof(Real)});
@@ -470,10 +461,10 @@ Tensor gaussian_grid(const Tensor& values, const Tensor& sigma, int64_t normaliz
                           {values.size(0), values.size(1), values.size(2), values.size(3)});
     GridParams<Real> p;
     p.planes = values.size(0) * values.size(1), p.height = values.size(2), p.width = values.size(3);
-    p.sigma_x = p.sigma_y = *data<Real>(one);
+    p.sigma_x = p.sigma_y = *data_of<Real>(one);
     STD_TORCH_CHECK(p.sigma_x > 0 && p.sigma_x < 1e30, "sigma must be positive and finite");
     p.normalization = static_cast<Normalization>(normalization);
-    p.values = data<Real>(dense), p.output = result<Real>(output);
+    p.values = data_of<Real>(dense), p.output = result_of<Real>(output);
     grid_filter_cpu(p);
     return output;
   });

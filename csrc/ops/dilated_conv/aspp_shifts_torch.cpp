@@ -72,10 +72,8 @@ void shift(const Tensor& products, const Tensor& image, const std::vector<int64_
     p.outputs = image.size(1);
     p.height = image.size(2);
     p.width = image.size(3);
-    // What is only read is not asked for to be written: that would copy a lazy copy.
     const auto data = [](const Tensor& t, bool written) {
-      return static_cast<T*>(written ? t.mutable_data_ptr()
-                                     : const_cast<void*>(t.const_data_ptr()));
+      return written ? result_of<T>(t) : const_cast<T*>(data_of<T>(t));
     };
     p.products = data(products, spread);
     p.image = data(image, !spread);

@@ -15,7 +15,7 @@ struct Pictures {
   Matrix rows(int64_t n, int64_t top, int64_t bottom) const {
     const int64_t width = tensor.size(3), pixels = tensor.size(2) * width, c = channels();
     const bool last = is_channels_last(tensor);
-    const auto* data = static_cast<const Real*>(tensor.const_data_ptr()) + n * c * pixels;
+    const auto* data = data_of<Real>(tensor) + n * c * pixels;
     return {data + top * width * (last ? c : 1), c, (bottom - top) * width, last ? 1 : pixels,
             last ? c : 1};
   }
@@ -34,7 +34,7 @@ struct Call {
     p.height = pictures.size(2);
     p.width = pictures.size(3);
     p.taps = {int64_t(rows.size()), rows.data(), columns.data()};
-    p.products = static_cast<Real*>(products.mutable_data_ptr());
+    p.products = result_of<Real>(products);
   }
 
   // The products of a band.
@@ -48,13 +48,13 @@ struct Call {
   // Rows of the weights, (T * O, C), or of their gradient.
   Matrix weights(const Tensor& weight, const AsppBand& band) const {
     const int64_t c = weight.size(2);
-    return {static_cast<const Real*>(weight.const_data_ptr()) + band.first_tap * p.outputs * c,
+    return {data_of<Real>(weight) + band.first_tap * p.outputs * c,
             (band.last_tap - band.first_tap) * p.outputs, c, c, 1};
   }
 
   Matrix transposed_weights(const Tensor& weight, const AsppBand& band) const {
     const int64_t c = weight.size(2);
-    return {static_cast<const Real*>(weight.const_data_ptr()) + band.first_tap * p.outputs * c, c,
+    return {data_of<Real>(weight) + band.first_tap * p.outputs * c, c,
             (band.last_tap - band.first_tap) * p.outputs, 1, c};
   }
 
@@ -69,8 +69,7 @@ struct Call {
 
   // products = those of gradient n, shifted back.
   void spread(const Tensor& grad, int64_t n) {
-    p.image = const_cast<Real*>(static_cast<const Real*>(grad.const_data_ptr())) +
-              n * p.outputs * p.height * p.width;
+    p.image = const_cast<Real*>(data_of<Real>(grad)) + n * p.outputs * p.height * p.width;
     aspp_spread_cpu(p);
   }
 };
@@ -109,8 +108,7 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::vector<int6
     call.for_bands([&](const AsppBand& band) {
       multiply(call.weights(w, band), pictures.rows(n, band.top, band.bottom), call.of(band));
     });
-    call.p.image = static_cast<Real*>(out.mutable_data_ptr()) +
-                   n * call.p.outputs * call.p.height * call.p.width;
+    call.p.image = result_of<Real>(out) + n * call.p.outputs * call.p.height * call.p.width;
     aspp_add_cpu(call.p);
   }
   return out;

@@ -54,17 +54,17 @@ Tensor context_conv2d(const Tensor& input, const Tensor& weight, std::optional<T
   std::optional<Tensor> values;
   if (bias.has_value()) {
     values = as_contiguous(*bias);
-    p.bias = static_cast<const float*>(values->const_data_ptr());
+    p.bias = data_of<float>(*values);
   }
   p.in = strides_of(image);
   p.out = strides_of(output);
-  p.input = static_cast<const float*>(image.const_data_ptr());
-  p.weight = static_cast<const float*>(taps.const_data_ptr());
+  p.input = data_of<float>(image);
+  p.weight = data_of<float>(taps);
   p.output_stride = taps.stride(adjoint ? 1 : 0);
   p.channel_stride = taps.stride(adjoint ? 0 : 1);
   p.turned = adjoint;
   p.relu = relu;
-  p.output = static_cast<float*>(output.mutable_data_ptr());
+  p.output = result_of<float>(output);
   run_on_device_of(input, [] {}, [&](auto stream) { return direct_conv_cuda(p, stream); });
   return output;
 }

@@ -51,7 +51,7 @@ DepthwiseConvParams<Real> params_of(const Tensor& input, const Geometry& g, bool
   p.stride_h = g.stride_h;
   p.stride_w = g.stride_w;
   p.channels_last = channels_last;
-  p.input = static_cast<const Real*>(input.const_data_ptr());
+  p.input = data_of<Real>(input);
   return p;
 }
 
@@ -66,8 +66,8 @@ Tensor kernel_layout(const Tensor& weight, bool channels_last) {
   if (!channels_last || !weight.is_cpu()) return kernel;
   const int64_t channels = weight.size(0), taps = weight.size(2) * weight.size(3);
   Tensor turned = empty(weight, weight.scalar_type(), {taps, channels});
-  const Real* from = static_cast<const Real*>(kernel.const_data_ptr());
-  Real* to = static_cast<Real*>(turned.mutable_data_ptr());
+  const Real* from = data_of<Real>(kernel);
+  Real* to = result_of<Real>(turned);
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t t = 0; t < taps; ++t) to[t * channels + c] = from[c * taps + t];
   return turned;
@@ -104,13 +104,13 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
   const int64_t sizes[4] = {p.batch, p.channels, p.out_h, p.out_w};
   STD_TORCH_CHECK(p.out_h >= 0 && p.out_w >= 0, "the kernel is larger than the padded input");
   Tensor output = empty(input, input.scalar_type(), sizes, 4, last);
-  p.weight = static_cast<const Real*>(kernel.const_data_ptr());
+  p.weight = data_of<Real>(kernel);
   std::optional<Tensor> values;
   if (bias.has_value()) {
     values = as_contiguous(*bias);
-    p.bias = static_cast<const Real*>(values->const_data_ptr());
+    p.bias = data_of<Real>(*values);
   }
-  p.output = static_cast<Real*>(output.mutable_data_ptr());
+  p.output = result_of<Real>(output);
   run_on_device_of(
       input,
       [&] {
@@ -147,9 +147,9 @@ Tensor weight_gradient(const Tensor& input, const Tensor& grad_output, const Geo
   auto p = params_of<Real>(image, g, last);
   STD_TORCH_CHECK(has_shape(grad, {p.batch, p.channels, p.out_h, p.out_w}),
                   "grad_output has the wrong shape");
-  p.grad_output = static_cast<const Real*>(grad.const_data_ptr());
+  p.grad_output = data_of<Real>(grad);
   Tensor gradient = empty(input, input.scalar_type(), {p.channels, 1, p.kernel_h, p.kernel_w});
-  p.grad_weight = static_cast<Real*>(gradient.mutable_data_ptr());
+  p.grad_weight = result_of<Real>(gradient);
   run_on_device_of(
       input,
       [&] {

@@ -25,16 +25,16 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
   STD_TORCH_CHECK(p.out_h >= 0 && p.out_w >= 0, "the kernel is larger than the padded input");
   p.output_stride = taps.stride(p.turned ? 1 : 0);
   p.channel_stride = taps.stride(p.turned ? 0 : 1);
-  p.input = static_cast<const Real*>(image.const_data_ptr());
-  p.weight = static_cast<const Real*>(taps.const_data_ptr());
+  p.input = data_of<Real>(image);
+  p.weight = data_of<Real>(taps);
   std::optional<Tensor> values;
   if (bias.has_value()) {
     values = as_contiguous(*bias);
-    p.bias = static_cast<const Real*>(values->const_data_ptr());
+    p.bias = data_of<Real>(*values);
   }
   const int64_t sizes[4] = {p.batch, p.outputs, p.out_h, p.out_w};
   Tensor output = empty(input, input.scalar_type(), sizes, 4);
-  p.output = static_cast<Real*>(output.mutable_data_ptr());
+  p.output = result_of<Real>(output);
   direct_conv_cpu(p);
   return last && output.numel() > 0 ? as_channels_last(output) : output;
 }

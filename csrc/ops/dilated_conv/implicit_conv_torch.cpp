@@ -101,10 +101,10 @@ Tensor implicit_conv2d(const Tensor& input, const Tensor& weight, std::optional<
   const Tensor values = bias.has_value() ? as_contiguous(*bias) : output;
   p.in = strides_of(image);
   p.out = strides_of(output);
-  p.input = static_cast<const float*>(image.const_data_ptr());
-  p.weight = static_cast<const float*>(kernel.const_data_ptr());
-  if (bias.has_value()) p.bias = static_cast<const float*>(values.const_data_ptr());
-  p.output = static_cast<float*>(output.mutable_data_ptr());
+  p.input = data_of<float>(image);
+  p.weight = data_of<float>(kernel);
+  if (bias.has_value()) p.bias = data_of<float>(values);
+  p.output = result_of<float>(output);
   launch(input, [&](const DeviceMemory& memory, auto stream) {
     return implicit_conv_cuda(p, memory, stream);
   });
@@ -123,9 +123,9 @@ Tensor implicit_conv2d_input(const Tensor& grad, const Tensor& weight, int64_t i
   Tensor result = empty(grad, ScalarType::Float, in, 4, is_channels_last(image));
   p.in = strides_of(result);
   p.out = strides_of(image);
-  p.gradient = static_cast<const float*>(image.const_data_ptr());
-  p.weight = static_cast<const float*>(kernel.const_data_ptr());
-  p.grad_input = static_cast<float*>(result.mutable_data_ptr());
+  p.gradient = data_of<float>(image);
+  p.weight = data_of<float>(kernel);
+  p.grad_input = result_of<float>(result);
   launch(grad, [&](const DeviceMemory& memory, auto stream) {
     return implicit_conv_input_cuda(p, memory, stream);
   });
@@ -146,9 +146,9 @@ Tensor implicit_conv2d_weight(const Tensor& input, const Tensor& grad, int64_t k
   Tensor result = empty(input, ScalarType::Float, of_weight, 4);
   p.in = strides_of(image);
   p.out = strides_of(gradient);
-  p.input = static_cast<const float*>(image.const_data_ptr());
-  p.gradient = static_cast<const float*>(gradient.const_data_ptr());
-  p.grad_weight = static_cast<float*>(result.mutable_data_ptr());
+  p.input = data_of<float>(image);
+  p.gradient = data_of<float>(gradient);
+  p.grad_weight = result_of<float>(result);
   launch(input, [&](const DeviceMemory& memory, auto stream) {
     return implicit_conv_weight_cuda(p, memory, stream);
   });

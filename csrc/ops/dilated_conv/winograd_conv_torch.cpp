@@ -29,10 +29,10 @@ void transform(const Tensor& weight, bool turned, int64_t tile, bool adjoint, Te
   p.channels = weight.size(adjoint ? 0 : 1);
   p.tile = tile;
   p.turned = turned;
-  p.weight = static_cast<const Real*>(weight.const_data_ptr());
+  p.weight = data_of<Real>(weight);
   p.output_stride = weight.stride(adjoint ? 1 : 0);
   p.channel_stride = weight.stride(adjoint ? 0 : 1);
-  p.transformed = static_cast<Real*>(out->mutable_data_ptr());
+  p.transformed = result_of<Real>(*out);
   winograd_weight_cpu(p);
 }
 
@@ -60,9 +60,9 @@ void convolve(const Tensor& image, const Tensor& weight, const Real* bias, Tenso
   p.in_w = image.size(3);
   p.out_h = output->size(2);
   p.out_w = output->size(3);
-  p.input = static_cast<const Real*>(image.const_data_ptr());
+  p.input = data_of<Real>(image);
   p.bias = bias;
-  p.output = static_cast<Real*>(output->mutable_data_ptr());
+  p.output = result_of<Real>(*output);
   const int64_t all = image.size(0) * p.tiles_of_image();
   const int64_t of_tile = p.taps() * (p.channels + p.outputs) * int64_t(sizeof(Real));
   const int64_t left = kScratchBytes - weight.numel() * int64_t(sizeof(Real));
@@ -73,9 +73,9 @@ void convolve(const Tensor& image, const Tensor& weight, const Real* bias, Tenso
   p.patch_stride = skewed(chunk * p.channels);
   p.product_stride = skewed(chunk * p.outputs);
   Tensor scratch = empty(image, image.scalar_type(), {p.taps(), p.patch_stride + p.product_stride});
-  p.patches = static_cast<Real*>(scratch.mutable_data_ptr());
+  p.patches = result_of<Real>(scratch);
   p.products = p.patches + p.taps() * p.patch_stride;
-  const Real* taps = static_cast<const Real*>(weight.const_data_ptr());
+  const Real* taps = data_of<Real>(weight);
   for (p.first_tile = 0; p.first_tile < all; p.first_tile += p.tiles) {
     p.tiles = std::min(chunk, all - p.first_tile);
     winograd_gather_cpu(p);
@@ -100,8 +100,8 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
     const Tensor image = as_channels_last(input), w = as_contiguous(weight);
     std::optional<Tensor> values;
     if (bias.has_value()) values = as_contiguous(*bias);
-    const void* bias_data = values.has_value() ? values->const_data_ptr() : nullptr;
-    convolve<Real>(image, w, static_cast<const Real*>(bias_data), &output, p);
+    const Real* bias_data = values.has_value() ? data_of<Real>(*values) : nullptr;
+    convolve<Real>(image, w, bias_data, &output, p);
   }
   return last ? output : as_contiguous(output);
 }

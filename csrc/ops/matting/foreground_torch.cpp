@@ -17,12 +17,10 @@ std::tuple<Tensor, Tensor> estimate(const Tensor& image, const Tensor& alpha,
   p.height = image.size(2);
   p.width = image.size(3);
   p.options = convert<Real>(options);
-  p.image = planes_view(static_cast<const Real*>(image.const_data_ptr()), image.strides().data());
-  p.alpha = planes_view(static_cast<const Real*>(alpha.const_data_ptr()), alpha.strides().data());
-  p.foreground =
-      planes_view(static_cast<Real*>(foreground.mutable_data_ptr()), foreground.strides().data());
-  p.background =
-      planes_view(static_cast<Real*>(background.mutable_data_ptr()), background.strides().data());
+  p.image = planes_view(data_of<Real>(image), image.strides().data());
+  p.alpha = planes_view(data_of<Real>(alpha), alpha.strides().data());
+  p.foreground = planes_view(result_of<Real>(foreground), foreground.strides().data());
+  p.background = planes_view(result_of<Real>(background), background.strides().data());
   foreground_cpu(p);
   return {foreground, background};
 }

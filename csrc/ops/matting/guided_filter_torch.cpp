@@ -18,9 +18,9 @@ Tensor filter(const Tensor& guide, const Tensor& input, int64_t radius, double e
   p.width = input.size(3);
   p.radius = radius;
   p.epsilon = epsilon;
-  p.guide = planes_view(static_cast<const Real*>(guide.const_data_ptr()), guide.strides().data());
-  p.input = planes_view(static_cast<const Real*>(input.const_data_ptr()), input.strides().data());
-  p.output = planes_view(static_cast<Real*>(output.mutable_data_ptr()), output.strides().data());
+  p.guide = planes_view(data_of<Real>(guide), guide.strides().data());
+  p.input = planes_view(data_of<Real>(input), input.strides().data());
+  p.output = planes_view(result_of<Real>(output), output.strides().data());
   guided_filter_cpu(p);
   return output;
 }

@@ -9,16 +9,6 @@
 namespace pyfast {
 namespace {
 
-template <class T>
-const T* read(const Tensor& t) {
-  return static_cast<const T*>(t.const_data_ptr());
-}
-
-template <class T>
-T* write(const Tensor& t) {
-  return static_cast<T*>(t.mutable_data_ptr());
-}
-
 template <class Body>
 void dispatch(const Tensor& t, const Body& body) {
   STD_TORCH_CHECK(t.scalar_type() == ScalarType::Float || t.scalar_type() == ScalarType::Double,
@@ -42,8 +32,8 @@ void check_channels(const Tensor& image, int64_t channels) {
 // (B, D, H, W), contiguous.
 template <class T>
 MattingImage<T> image_of(const Tensor& image, double epsilon, int64_t radius) {
-  return {image.size(0), image.size(1), image.size(2), image.size(3),
-          radius,        epsilon,       read<T>(image)};
+  return {image.size(0), image.size(1), image.size(2),    image.size(3),
+          radius,        epsilon,       data_of<T>(image)};
 }
 
 void check_image(const Tensor& image, double epsilon, int64_t radius) {
@@ -66,7 +56,7 @@ void run_form(const Tensor& image, MattingFormParams<T> p, const Tensor& v, doub
               int64_t radius) {
   p.image = image_of<T>(image, epsilon, radius);
   p.vectors = v.size(1);
-  p.v = read<T>(v);
+  p.v = data_of<T>(v);
   run_on_device_of(
       v, [&] { matting_form_cpu(p); },
       [&](auto stream) {
@@ -91,11 +81,11 @@ std::tuple<Tensor, Tensor, Tensor> matting_energy(const Tensor& v_, const Tensor
   dispatch(v, [&](auto zero) {
     using T = decltype(zero);
     MattingFormParams<T> p;
-    p.energy = write<double>(energies);
-    if (of_v) p.product = write<T>(product);
-    if (of_image) p.slope = write<T>(slope);
+    p.energy = result_of<double>(energies);
+    if (of_v) p.product = result_of<T>(product);
+    if (of_image) p.slope = result_of<T>(slope);
     run_form(image, p, v, epsilon, radius);
-    T* const total = write<T>(energy);
+    T* const total = result_of<T>(energy);
     run_on_device_of(
         v,
         [&] {
@@ -128,8 +118,8 @@ std::tuple<Tensor, Tensor> matting_energy_backward(const Tensor& grad, const Ten
     const int64_t each = saved.numel() == 0 ? 0 : saved.numel() / v.size(0);
     dispatch(saved, [&](auto zero) {
       using T = decltype(zero);
-      const T *from = read<T>(saved), *of_image = read<T>(factors);
-      T* const to = write<T>(result);
+      const T *from = data_of<T>(saved), *of_image = data_of<T>(factors);
+      T* const to = result_of<T>(result);
       run_on_device_of(
           saved,
           [&] {
@@ -154,7 +144,7 @@ Tensor matting_product(const Tensor& v_, const Tensor& image_, double epsilon, i
   Tensor product = empty(v, v.scalar_type(), v.sizes().data(), 4);
   dispatch(v, [&](auto zero) {
     MattingFormParams<decltype(zero)> p;
-    p.product = write<decltype(zero)>(product);
+    p.product = result_of<decltype(zero)>(product);
     run_form(image, p, v, epsilon, radius);
   });
   return product;
@@ -170,8 +160,8 @@ Tensor matting_slope(const Tensor& u_, const Tensor& v_, const Tensor& image_, d
   Tensor slope = empty(image, image.scalar_type(), image.sizes().data(), 4);
   dispatch(v, [&](auto zero) {
     MattingFormParams<decltype(zero)> p;
-    p.u = read<decltype(zero)>(u);
-    p.slope = write<decltype(zero)>(slope);
+    p.u = data_of<decltype(zero)>(u);
+    p.slope = result_of<decltype(zero)>(slope);
     run_form(image, p, v, epsilon, radius);
   });
   return slope;
@@ -182,7 +172,8 @@ Tensor matting_diagonal(const Tensor& image_, double epsilon, int64_t radius) {
   STD_TORCH_CHECK(image_.scalar_type() == ScalarType::Double, "expected float64");
   const Tensor image = as_contiguous(image_);
   Tensor diagonal = empty(image, ScalarType::Double, {image.size(0), image.size(2), image.size(3)});
-  const MattingDiagonalParams p{image_of<double>(image, epsilon, radius), write<double>(diagonal)};
+  const MattingDiagonalParams p{image_of<double>(image, epsilon, radius),
+                                result_of<double>(diagonal)};
   run_on_device_of(
       image, [&] { matting_diagonal_cpu(p); },
       [&](auto stream) {
@@ -209,14 +200,14 @@ std::tuple<Tensor, Tensor, Tensor> matting_matrix(const Tensor& image_, const Te
   Tensor row_start = empty(image, ScalarType::Int, {height * width + 1});
   Tensor column = empty(image, ScalarType::Int, {entries});
   Tensor value = empty(image, ScalarType::Double, {entries});
-  prefer_large_pages(value.mutable_data_ptr(), sizeof(double) * entries);
-  prefer_large_pages(column.mutable_data_ptr(), sizeof(int32_t) * entries);
+  prefer_large_pages(result_of<double>(value), sizeof(double) * entries);
+  prefer_large_pages(result_of<int32_t>(column), sizeof(int32_t) * entries);
   MattingMatrixParams p;
-  p.image = {1, image.size(0), height, width, radius, epsilon, read<double>(image)};
-  p.known = known.numel() == 0 ? nullptr : read<uint8_t>(known);
-  p.row_start = write<int32_t>(row_start);
-  p.column = write<int32_t>(column);
-  p.value = write<double>(value);
+  p.image = {1, image.size(0), height, width, radius, epsilon, data_of<double>(image)};
+  p.known = known.numel() == 0 ? nullptr : data_of<uint8_t>(known);
+  p.row_start = result_of<int32_t>(row_start);
+  p.column = result_of<int32_t>(column);
+  p.value = result_of<double>(value);
   run_on_device_of(
       image, [&] { matting_matrix_cpu(p); },
       [&](auto stream) {
@@ -255,10 +246,10 @@ std::tuple<Tensor, Tensor> matting_solve(const Tensor& rhs_, const Tensor& x_, c
   MattingSolveParams p;
   p.image = image_of<double>(image, epsilon, radius);
   p.vectors = from.size(1);
-  p.known = read<uint8_t>(known);
-  p.diagonal = read<double>(diagonal);
-  p.rhs = read<double>(rhs);
-  p.x = write<double>(x);
+  p.known = data_of<uint8_t>(known);
+  p.diagonal = data_of<double>(diagonal);
+  p.rhs = data_of<double>(rhs);
+  p.x = result_of<double>(x);
   p.tolerance = tolerance;
   p.most_iterations = most_iterations;
   p.reports = reports.data();
@@ -268,7 +259,7 @@ std::tuple<Tensor, Tensor> matting_solve(const Tensor& rhs_, const Tensor& x_, c
         ScratchTensors memory(image);
         return matting_solve_cuda(p, memory, stream);
       });
-  double* to = write<double>(report);
+  double* to = result_of<double>(report);
   for (const MattingReport& each : reports) {
     *to++ = static_cast<double>(each.iterations);
     *to++ = each.residual;

@@ -7,13 +7,13 @@
 namespace pyfast {
 namespace {
 
-// To read. Asking for memory to write would copy a tensor that is a lazy copy.
+// To read.
 StridedMemory memory(const Tensor& t) {
-  return {const_cast<void*>(t.const_data_ptr()), t.dim(), t.sizes().data(), t.strides().data()};
+  return {const_cast<void*>(data_of<void>(t)), t.dim(), t.sizes().data(), t.strides().data()};
 }
 
 StridedMemory result_memory(const Tensor& t) {
-  return {t.mutable_data_ptr(), t.dim(), t.sizes().data(), t.strides().data()};
+  return {result_of<void>(t), t.dim(), t.sizes().data(), t.strides().data()};
 }
 
 // body(T{}) for the type of an image.
@@ -188,8 +188,8 @@ std::tuple<Tensor, Tensor> sample_backward(const Tensor& grad_output, const Requ
               p.grad_matrix ? sampling_partial_count(p.batch, p.out_d, p.out_h, p.out_w) : 0;
           const Tensor sums = empty(r.input, ScalarType::Double, {count});
           const Tensor fixed = empty(r.input, ScalarType::Long, {sampling_fixed_point_count(p)});
-          return sampling_backward_cuda(p, static_cast<double*>(sums.mutable_data_ptr()),
-                                        static_cast<int64_t*>(fixed.mutable_data_ptr()), stream);
+          return sampling_backward_cuda(p, result_of<double>(sums), result_of<int64_t>(fixed),
+                                        stream);
         });
   });
   return {grad_input, grad_places};
@@ -258,10 +258,10 @@ Tensor affine_grid(const Tensor& theta, int64_t depth, int64_t height, int64_t w
     using Real = decltype(zero);
     auto p = affine_grid_params<Real>(dims, theta.size(0), {depth, height, width}, align_corners);
     const Tensor dense = as_contiguous(theta);
-    p.theta = static_cast<const Real*>(dense.const_data_ptr());
+    p.theta = data_of<Real>(dense);
     Tensor grid = dims == 2 ? empty(theta, theta.scalar_type(), {p.batch, height, width, 2})
                             : empty(theta, theta.scalar_type(), {p.batch, depth, height, width, 3});
-    p.grid = static_cast<Real*>(grid.mutable_data_ptr());
+    p.grid = result_of<Real>(grid);
     run_on_device_of(
         theta, [&] { affine_grid_cpu(p); },
         [&](auto stream) { return affine_grid_cuda(p, stream); });
@@ -280,14 +280,13 @@ Tensor affine_grid_backward(const Tensor& grad_grid, bool align_corners) {
                                       align_corners);
     p.grad_grid = field_view<const Real>(grid, Source::kGrid);
     Tensor grad_theta = empty(grad_grid, grad_grid.scalar_type(), {p.batch, dims, dims + 1});
-    p.grad_theta = static_cast<Real*>(grad_theta.mutable_data_ptr());
+    p.grad_theta = result_of<Real>(grad_theta);
     run_on_device_of(
         grad_grid, [&] { affine_grid_backward_cpu(p); },
         [&](auto stream) {
           const Tensor sums = empty(grad_grid, ScalarType::Double,
                                     {sampling_partial_count(p.batch, p.out_d, p.out_h, p.out_w)});
-          return affine_grid_backward_cuda(p, static_cast<double*>(sums.mutable_data_ptr()),
-                                           stream);
+          return affine_grid_backward_cuda(p, result_of<double>(sums), stream);
         });
     return grad_theta;
   });
@@ -303,8 +302,8 @@ Tensor invert_maps(const Tensor& maps, bool rounded) {
   const ScalarType dtype = rounded ? ScalarType::Float : ScalarType::Double;
   const Tensor inverses = empty(maps, dtype, {maps.size(0), rows, columns});
   dispatch_real(dtype, [&](auto zero) {
-    const auto* from = static_cast<const double*>(dense.const_data_ptr());
-    auto* to = static_cast<decltype(zero)*>(inverses.mutable_data_ptr());
+    const auto* from = data_of<double>(dense);
+    auto* to = result_of<decltype(zero)>(inverses);
     for (int64_t k = 0; k < maps.numel(); k += rows * columns) {
       const MapFlaw flaw =
           invert_map(from + k, static_cast<int>(rows), static_cast<int>(columns), to + k);
