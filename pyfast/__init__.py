@@ -44,7 +44,7 @@ __all__ = [
 
 try:
     from pyfast import compat, nn, ops
-    from pyfast._native import _C  # noqa: F401 first, because its errors say what to do
+    from pyfast._native import _C as _C  # for `from pyfast import _C`, by type checkers too
     from pyfast._scratch import clear_scratch
     from pyfast.ops import (
         GaussianFilter,
