@@ -17,7 +17,9 @@ from torch import Tensor
 
 import pyfast
 from benchmarks.common import Case, Column, Prepared
-from benchmarks.results import Goal
+from benchmarks.memory import MEGABYTE, in_child
+from benchmarks.ops.conv_memory import MOST
+from benchmarks.results import Figure, Goal
 
 NCHW, CHANNELS_LAST = "nchw", "channels_last"
 FORWARD, INPUT, WEIGHT = "forward", "gradient of input", "gradient of weight"
@@ -206,3 +208,12 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=str)
 def bench_dilated_conv(case: Case, compare: Callable[[Case], None]) -> None:
     compare(case)
+
+
+@pytest.mark.usefixtures("on_the_cpu")
+def bench_memory(figure: Callable[[Figure], None]) -> None:
+    """Peak of forward and backward, in a process that does nothing else."""
+    for name, found in in_child("benchmarks.ops.conv_memory").items():
+        ours, torchs = (found[library] / MEGABYTE for library in ("pyfast", "torch"))
+        what = "memory beyond results and gradients, forward and backward, MB"
+        figure(Figure(name, what, ours, {"torch": torchs}, MOST / MEGABYTE))

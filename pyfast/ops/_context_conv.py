@@ -41,13 +41,13 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     if ctx.relu:
         grad = _through_relu(grad, output)
     of_input = of_weight = None
-    if needs[0]:
-        of_input = context_conv2d(grad, weight, None, *rest, not ctx.adjoint, False)
-    if needs[1]:
+    if needs[1]:  # first: its scratch is gone when the gradient of the input comes
         # The adjoint is the gradient of the input of a convolution: the images change places.
         images, around = ((grad, input), rest) if ctx.adjoint else ((input, grad), ctx.geometry)
         options = [1, 1], list(around[:2]), list(around[2:]), 1
         of_weight = implicit_conv2d_weight(*images, *weight.shape[2:], *options)
+    if needs[0]:
+        of_input = context_conv2d(grad, weight, None, *rest, not ctx.adjoint, False)
     of_bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None
     return of_input, of_weight, of_bias, *(None,) * 6
 

@@ -40,8 +40,12 @@ def adjoint_geometry(weight: Tensor, geometry: Sequence[int]) -> list[int]:
     return [by[0] * (weight.shape[2] - 1) - pad_h, by[1] * (weight.shape[3] - 1) - pad_w, *by]
 
 
-def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
-    """Gives `op` its fake, derivative and vmap; returns what public functions call."""
+def own_adjoint(op: torch._ops.OpOverload, *, much_scratch: bool = False) -> Callable[..., Tensor]:
+    """Gives `op` its fake, derivative and vmap; returns what public functions call.
+
+    `much_scratch` says whether `op` needs more memory for its work than torch's gradient of the
+    weight: what needs more comes first, when the other gradient is not there yet.
+    """
 
     def fake(input: Tensor, weight: Tensor, bias: Tensor | None, *options: Any) -> Tensor:
         *geometry, adjoint = options[-5:]
@@ -59,9 +63,12 @@ def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         input, weight = ctx.saved_tensors
         needs, rest = ctx.needs_input_grad, adjoint_geometry(weight, ctx.geometry)
-        by_input = by_weight = None
-        if needs[0]:
-            by_input = call(grad, weight, None, *ctx.options, *rest, not ctx.adjoint)
+
+        def of_input() -> Tensor:
+            return call(grad, weight, None, *ctx.options, *rest, not ctx.adjoint)
+
+        by_input = of_input() if needs[0] and much_scratch else None
+        by_weight = None
         if needs[1]:
             image, sums, around = (
                 (grad, input, rest) if ctx.adjoint else (input, grad, ctx.geometry)
@@ -70,6 +77,8 @@ def own_adjoint(op: torch._ops.OpOverload) -> Callable[..., Tensor]:
                 sums, image, weight, None, (1, 1), around[:2], around[2:], False,
                 (0, 0), 1, (False, True, False),
             )[1]  # fmt: skip
+        if needs[0] and not much_scratch:
+            by_input = of_input()
         by_bias = grad.sum((0, 2, 3)) if ctx.has_bias and needs[2] else None
         return by_input, by_weight, by_bias, *(None,) * (len(ctx.options) + 5)
 

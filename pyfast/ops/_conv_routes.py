@@ -229,6 +229,8 @@ def shape_class(c: Convolution) -> str | None:
     if can_depthwise(c):
         if framed_bytes(c) > MOST_FRAMED and not c.is_channels_last:
             return None
+        if c.multiplier > 1 and c.multiplier * c.input.nbytes > MOST_FRAMED:  # repeated by ours
+            return None
         kind = "depthwise" if c.multiplier == 1 else "depthwise, several outputs a channel"
         kind = kind if c.stride == (1, 1) else f"{kind}, stride 2+"
         if c.input.dtype == torch.float64:
@@ -283,7 +285,7 @@ _remembered: dict[Hashable, tuple[str, Geometry]] = {}
 MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
 
 # Bytes of what kernels of ours copy between frames of zeros: a plane for each thread where
-# convolutions are depthwise, an image elsewhere.
+# convolutions are depthwise, an image elsewhere; and of what is repeated for them.
 MOST_FRAMED = 24 << 20
 
 

@@ -14,7 +14,7 @@ from pyfast.ops._autograd import is_in_transform
 from pyfast.ops._conv_gradients import own_adjoint
 from pyfast.ops._fake import register_fake
 
-_conv = own_adjoint(torch.ops.pyfast.winograd_conv2d.default)
+_conv = own_adjoint(torch.ops.pyfast.winograd_conv2d.default, much_scratch=True)
 _weight_op = torch.ops.pyfast.winograd_weight.default
 
 
