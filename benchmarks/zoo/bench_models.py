@@ -74,15 +74,15 @@ def forward(model: Any, data: list[Tensor]) -> Callable[[], Tensor]:
     return lambda: model(inputs)
 
 
-def step(model: Any, data: list[Tensor]) -> Callable[[], list[Tensor]]:
-    """A step of all that learns, by the system's own updates and optimisers.
+def step(model: Any, data: list[Tensor], last: int = 0) -> Callable[[], list[Tensor]]:
+    """A step of all that learns, by the system's own updates and optimisers, or its `last` ones.
 
     Its rate is 0, and statistics stay as they are, so that every call finds the state of the first.
     """
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 0.0
-    updates = model.train().updates()
+    updates = model.train().updates()[-last:]
     optimisers = []
     for update in updates:
         modules = update.modules
