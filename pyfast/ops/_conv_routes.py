@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyfast._native import _C
-from pyfast.ops._autograd import convolves_in_tf32, is_in_transform, multiplies_in_bf16
+from pyfast.ops._autograd import convolves_in_tf32, is_in_transform, is_in_vmap, multiplies_in_bf16
 from pyfast.ops._checks import FLOATS, HALVES
 from pyfast.ops._convolution import (
     Convolution,
@@ -50,6 +50,8 @@ def _torch(c: Convolution) -> Tensor:
 
 
 def _other_layout(c: Convolution) -> Tensor:
+    if is_in_vmap():  # where tensors know one format only
+        return _torch(c)
     here, there = torch.contiguous_format, torch.channels_last
     if c.is_channels_last:
         here, there = there, here
@@ -170,13 +172,17 @@ def choose(c: Convolution) -> str:
 
 
 def _may_err_in_torch(c: Convolution) -> bool:
-    """Whether torch's gradient of the weights may be wrong.
+    """Whether torch's result, or gradient of the weights, may be wrong: in bfloat16 on a processor
+    with matrix instructions.
 
-    With a processor's matrix instructions that of its library is where input or weight is in
-    channels_last and taps lie beyond the border.
+    The gradient where a convolution is depthwise, input or weight is in channels_last and taps lie
+    beyond the border; the result where strides leave one column of it.
     """
-    is_plain = c.is_depthwise and c.multiplier == 1
-    return is_plain and c.is_on_cpu and c.input.dtype == torch.bfloat16 and c.learns
+    if not c.is_on_cpu or c.input.dtype != torch.bfloat16:
+        return False
+    if c.is_depthwise and c.multiplier == 1:
+        return c.learns
+    return c.stride[1] > 1 and c.kernel[1] > 1 and c.out_size[1] == 1
 
 
 def _detached(c: Convolution) -> Convolution:
@@ -196,7 +202,7 @@ def is_torchs(spatial: int, input: Any, weight: Any) -> bool:
         return False
     if not input.is_cpu or min(input.dim(), weight.dim()) <= spatial:
         return False
-    if input.dtype == torch.bfloat16 and weight.shape[1:2] == (1,):
+    if input.dtype == torch.bfloat16:
         return False
     channels, weights = input.shape[-1 - spatial], weight.numel()
     if weights == channels * weight.shape[0] and input.dtype in FLOATS:

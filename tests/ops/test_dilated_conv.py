@@ -343,6 +343,33 @@ def test_depthwise_learns_in_bfloat16(size, is_input_last, is_weight_last):
     torch.testing.assert_close(weight.grad.double(), expected.grad, rtol=0, atol=close)
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+def test_one_column_of_strides_in_bfloat16(groups):
+    """Where torch gives what lies in memory, on processors with matrix instructions."""
+    input, weight = torch.randn(2, 8, 16, 3), torch.randn(8, 8 // groups, 3, 3)
+    halves = input.bfloat16(), weight.bfloat16()
+    for convolve, call in (
+        (pyfast.dilated_conv2d, halves),
+        (pyfast.dilated_conv1d, [half[:, :, 1] for half in halves]),
+    ):
+        exact = (F.conv1d if call[0].dim() == 3 else F.conv2d)(
+            *(half.double() for half in call), stride=2, groups=groups
+        )
+        found = convolve(*call, stride=2, groups=groups)
+        torch.testing.assert_close(found.double(), exact, rtol=2e-2, atol=5e-2)
+
+
+@pytest.mark.parametrize("algorithm", ["torch", "other_layout"])
+def test_vmap_knows_one_layout(algorithm):
+    inputs, weight = torch.randn(3, 2, 8, 9, 9), torch.randn(8, 8, 3, 3)
+    torch.testing.assert_close(
+        torch.vmap(lambda x: pyfast.dilated_conv2d(x, weight, algorithm=algorithm))(inputs),
+        torch.stack([F.conv2d(x, weight) for x in inputs]),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
 @pytest.mark.parametrize("padding", [0, 3, (1, 2), "valid", "same"])
 @pytest.mark.parametrize("stride", [1, 2, (2, 1)])
 @pytest.mark.parametrize("groups", [1, 2, 4])
