@@ -71,7 +71,7 @@ def dilated_conv2d(
 
     Raises:
         ValueError: if algorithm is unknown, or cannot do this convolution.
-        RuntimeError, TypeError: torch's own, for arguments that do not fit together.
+        RuntimeError, TypeError: torch's own, for arguments that do not fit together, with these.
 
     Reference:
         Lavin, Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, eq. 8.
@@ -116,7 +116,7 @@ def dilated_conv1d(
 
     Raises:
         ValueError: if algorithm is unknown, or cannot do this convolution.
-        RuntimeError, TypeError: torch's own, for arguments that do not fit together.
+        RuntimeError, TypeError: torch's own, for arguments that do not fit together, with these.
 
     Example:
         >>> import torch
@@ -144,11 +144,32 @@ def _dilated_conv(
                 "autocast, got another convolution"
             )
     if algorithm == "torch" or c is None:
-        return torchs(input, *rest)  # which also says what is wrong with a call
+        try:
+            return torchs(input, *rest)
+        except Exception as error:
+            if type(error) not in _ERRORS:
+                raise
+            raise _told(op, error, input, *rest) from None
     result = convolve(c, algorithm)
     if spatial == 1:
         result = result[:, :, 0]
     return result if input.dim() == spatial + 2 else result[0]
+
+
+_ERRORS = RuntimeError, TypeError, ValueError, IndexError, NotImplementedError
+
+
+def _told(op: str, error: Exception, *call: Any) -> Exception:
+    """What torch says is wrong with a call, of its own type, with the call."""
+    names = "input", "weight", "bias", "stride", "padding", "dilation", "groups"
+    given = ", ".join(f"{name} {_in_words(v)}" for name, v in zip(names, call, strict=True))
+    return type(error)(f"{op}: {str(error).rstrip('.')}. Got {given}")
+
+
+def _in_words(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    return f"{tuple(value.shape)} of {value.dtype} on {value.device}"
 
 
 def chosen(spatial: int, input: Tensor, *rest: Any) -> tuple[str, Convolution | None]:

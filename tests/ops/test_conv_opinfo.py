@@ -51,5 +51,9 @@ def test_wrong_inputs_are_refused_as_by_torch(name):
     for wrong in info.error_inputs("cpu"):
         with pytest.raises(wrong.error_type, match=wrong.error_regex):
             call(ours, wrong.sample_input)
+        with pytest.raises(
+            wrong.error_type, match=f"^{NAMES[name]}: (.|\\n)*Got input .*, weight "
+        ):
+            call(ours, wrong.sample_input)
         count += 1
     assert count > 5

@@ -415,6 +415,34 @@ def test_what_is_no_number_is_refused_as_by_torch(option):
         pyfast.dilated_conv2d(input, weight, groups=4, **option)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "error", "said"),
+    [
+        ({"dilation": 0}, RuntimeError, "non-positive dilation"),
+        ({"padding": -1}, RuntimeError, "negative padding"),
+        ({"dilation": 9}, RuntimeError, "Kernel size can't be greater"),
+        ({"bias": torch.ones(5)}, RuntimeError, "expected bias"),
+        ({"groups": 3}, RuntimeError, "Given groups=3"),
+        ({"padding": "same", "stride": 2}, RuntimeError, "padding='same'"),
+        ({"weight": torch.ones(6, 4, 3, 3, dtype=torch.int64)}, RuntimeError, "type"),
+        ({"input": None}, TypeError, "invalid combination"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_errors_are_torchs_and_tell_the_call(wrong, error, said):
+    call = {"input": torch.ones(2, 4, 9, 9), "weight": torch.ones(6, 4, 3, 3)} | wrong
+    with pytest.raises(error):
+        F.conv2d(**call)
+    with pytest.raises(
+        error, match=f"^dilated_conv2d: (.|\\n)*{said}(.|\\n)*Got input .*groups "
+    ) as e:
+        pyfast.dilated_conv2d(**call)
+    assert e.type is error
+    changed, value = next(iter(wrong.items()))
+    if not isinstance(value, torch.Tensor):
+        assert f"{changed} {value!r}" in str(e.value)
+
+
 def test_autocast_is_that_of_torch():
     input, weight = torch.randn(1, 4, 8, 8), torch.randn(4, 1, 3, 3)
     with torch.autocast("cpu", torch.bfloat16):
