@@ -19,6 +19,7 @@ import torch
 pytest.importorskip("pytest_benchmark", reason="the extra `bench` is not installed")
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # `benchmarks` belongs to the tree and not to the package
+pytest.importorskip("benchmarks", reason="the benchmarks are not here")
 
 from benchmarks import report  # noqa: E402
 from benchmarks.results import Figure, Goal, Run  # noqa: E402
