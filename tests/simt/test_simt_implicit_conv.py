@@ -72,7 +72,7 @@ def test_equals_torch(kernels: ModuleType, shape: Any, layout: str, schedule: st
 
 @pytest.mark.skipif(SANITIZED, reason="takes long")
 def test_sizes_around_tiles(kernels: ModuleType) -> None:
-    """Of 32, 64 and 128 channels, of 128 pixels, and sums that are made in parts."""
+    """Of 32, 64 and 128 channels, of 128 pixels."""
     for inputs, outputs, height, width in (
         (16, 32, 8, 16),
         (15, 64, 3, 43),
@@ -81,6 +81,26 @@ def test_sizes_around_tiles(kernels: ModuleType) -> None:
         (3, 2, 30, 30),
     ):
         check(kernels, (1, inputs, outputs, 1, height, width, (3, 1), (1, 1), (1, 0), (1, 1)))
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    ("shape", "launches"),
+    [
+        ((1, 2, 3, 1, 5, 6, (3, 3), (1, 1), (1, 1), (1, 1)), 2 * 2 + 2 + 1),
+        ((1, 520, 3, 1, 2, 5, (3, 3), (1, 1), (1, 1), (1, 1)), 2 * 3 + 2 + 1),
+        ((1, 3, 520, 1, 2, 5, (3, 3), (1, 1), (1, 1), (1, 1)), 2 * 2 + 3 + 1),
+        ((1, 2, 3, 1, 70, 69, (1, 1), (1, 1), (0, 0), (1, 1)), 2 * 2 + 2 + 2),
+    ],
+    ids=["none", "of the output", "of the input's gradient", "of the weight's gradient"],
+)
+def test_long_sums_are_made_in_parts(
+    kernels: ModuleType, shape: Any, launches: int, schedule: str
+) -> None:
+    """One more launch adds them up: outputs without and with bias, both gradients."""
+    kernels.set_schedule(schedule, 3)
+    check(kernels, shape)
+    assert kernels.take_counters()["launches"] == launches
 
 
 def test_no_tap_meets_the_image(kernels: ModuleType) -> None:
@@ -138,4 +158,4 @@ def test_empty_and_too_large(kernels: ModuleType) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(SANITIZED, reason="runs already")
 def test_sanitized() -> None:
-    run_sanitized(KERNELS, [Path(__file__)], "equals_torch or no_tap or empty")
+    run_sanitized(KERNELS, [Path(__file__)], "equals_torch or in_parts or no_tap or empty")
