@@ -16,11 +16,34 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import setuptools
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 OLDEST_TORCH = (2, 11)
+OLDEST_SETUPTOOLS = 77  # that knows the form of the licence in pyproject.toml
+
+
+if int(setuptools.__version__.split(".")[0]) < OLDEST_SETUPTOOLS:
+    sys.exit(
+        f"pyfast: building needs setuptools {OLDEST_SETUPTOOLS} or newer, found "
+        f"{setuptools.__version__}. Run `pip install -U setuptools`."
+    )
+
+
+def expect_tools() -> None:
+    missing = [name for name in ("cmake", "ninja") if shutil.which(name) is None]
+    missing += ["pybind11"] if find_spec("pybind11") is None else []
+    if missing:
+        names = " ".join(missing)
+        sys.exit(f"pyfast: building needs {', '.join(missing)}. Run `pip install {names}`.")
+    compiler = os.environ.get("CXX") or "c++"
+    if shutil.which(shlex.split(compiler)[0]) is None:
+        sys.exit(
+            f"pyfast: building needs a C++17 compiler and found no `{compiler}`. Install one "
+            "(Debian: `apt-get install g++`) or name one in CXX."
+        )
 
 
 def torch_folder() -> Path:
@@ -41,14 +64,9 @@ def torch_folder() -> Path:
 
 class CMakeBuild(build_ext):
     def build_extension(self, ext: Extension) -> None:
+        expect_tools()
         import pybind11
 
-        compiler = os.environ.get("CXX", "c++")
-        if shutil.which(shlex.split(compiler)[0]) is None:
-            sys.exit(
-                f"pyfast: building needs a C++17 compiler and found no `{compiler}`. Install one "
-                "(Debian: `apt-get install g++`) or name one in CXX."
-            )
         kind = os.environ.get("PYFAST_BUILD_TYPE", "Release")
         tag = f"cp{sys.version_info.major}{sys.version_info.minor}-{platform.machine()}"
         build = ROOT / "build" / f"{tag}-{kind.lower()}"
@@ -71,7 +89,7 @@ class CMakeBuild(build_ext):
         try:
             subprocess.run(command, check=True)
             subprocess.run(["cmake", "--build", str(build), "-j", jobs], check=True)
-        except (subprocess.CalledProcessError, FileNotFoundError) as error:
+        except subprocess.CalledProcessError as error:
             sys.exit(
                 f"pyfast: the native build failed ({error}). The first error above says why; "
                 "PYFAST_CUDA=0 leaves the CUDA kernels out, `rm -r build` starts afresh."
