@@ -30,7 +30,7 @@ CAPABILITIES = {
 }
 # Virtual machines hide the model's name but not its family.
 AMD_FAMILIES = {23: "zen2", 25: "zen3", 26: "zen5"}
-PEERS = ("pydensecrf2", "pymatting")  # packages that benchmarks compare with
+PEERS = ("onnxruntime", "pydensecrf2", "pymatting")  # packages that benchmarks compare with
 COPY_SIZES = [2**power for power in range(18, 29, 2)]
 
 
