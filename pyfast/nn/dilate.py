@@ -26,9 +26,9 @@ def dilate_(
     At the places that the network had before, its features stay the same up to rounding, except
     that an even kernel no longer fits as often at the edges.
 
-    The network is run once to see where it makes pictures smaller: by its `nn.Conv2d`,
-    `nn.MaxPool2d` and `nn.AvgPool2d`. Strides in `torch.nn.functional` stay. Suited are backbones
-    like those of torchvision and timm.
+    The network is run once to see where it makes pictures smaller, by its `nn.Conv2d`,
+    `nn.MaxPool2d` and `nn.AvgPool2d`, and once to see that it still runs. Strides in
+    `torch.nn.functional` stay. Suited are backbones like those of torchvision and timm.
 
     Args:
         model: changed in place.
@@ -42,7 +42,8 @@ def dilate_(
     Raises:
         TypeError: an argument is of another type than above.
         ValueError: `output_stride` is no power of two, or the model holds no `nn.Conv2d`, or an
-            average pooling would have to be dilated, or a layer is used at several strides.
+            average pooling would have to be dilated, or a layer is used at several strides, or the
+            model does not run with its strides changed; it is then left as it was.
 
     Example:
         >>> model = nn.Sequential(
@@ -64,24 +65,52 @@ def dilate_(
             raise ValueError(
                 f"dilate_: expected example of shape (N, C, H, W), got {tuple(example.shape)}"
             )
+    if example is None:
+        example = _probe(model)
     changes = [
         _change(name, module, stride, output_stride)
         for name, module, stride in _strides(model, example)
     ]
-    for module, settings in changes:  # all or nothing
-        for attribute, value in settings.items():
-            setattr(module, attribute, value)
+    before = [(module, {name: getattr(module, name) for name in new}) for module, new in changes]
+    _set(changes)
+    try:
+        _run(model, example)
+    except Exception as error:  # all or nothing
+        _set(before)
+        raise ValueError(
+            "dilate_: expected a model that runs without these strides, where even windows give a "
+            f"pixel less, got: {error}"
+        ) from error
     return model
 
 
-def _strides(model: nn.Module, example: Tensor | None) -> list[tuple[str, nn.Module, int]]:
-    """(name, layer, how much smaller than the picture its input is), of layers with a window."""
+def _set(changes: list[tuple[nn.Module, dict[str, Any]]]) -> None:
+    for module, settings in changes:
+        for attribute, value in settings.items():
+            setattr(module, attribute, value)
+
+
+def _probe(model: nn.Module) -> Tensor:
+    """Zeros of the size of a picture, for the first convolution."""
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None:
         raise ValueError("dilate_: expected a model with an nn.Conv2d, found none")
-    if example is None:
-        shape = (1, first.in_channels, PROBE_SIDE, PROBE_SIDE)
-        example = torch.zeros(shape, dtype=first.weight.dtype, device=first.weight.device)
+    shape = (1, first.in_channels, PROBE_SIDE, PROBE_SIDE)
+    return torch.zeros(shape, dtype=first.weight.dtype, device=first.weight.device)
+
+
+def _run(model: nn.Module, example: Tensor) -> None:
+    """As in evaluation: batch norm must not learn from it."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()(example)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _strides(model: nn.Module, example: Tensor) -> list[tuple[str, nn.Module, int]]:
+    """(name, layer, how much smaller than the picture its input is), of layers with a window."""
     side = max(example.shape[2:])
     found: dict[nn.Module, int] = {}
 
@@ -97,12 +126,9 @@ def _strides(model: nn.Module, example: Tensor | None) -> list[tuple[str, nn.Mod
         and (max(_pair(module.kernel_size)) > 1 or max(_pair(module.stride)) > 1)
     }
     hooks = [module.register_forward_pre_hook(look) for module in names]
-    modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()(example)  # batch norm must not learn from it
+        _run(model, example)
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for hook in hooks:
             hook.remove()
     return [(names[module], module, stride) for module, stride in found.items()]

@@ -161,3 +161,24 @@ def test_a_refused_model_is_left_as_it_was():
     with pytest.raises(ValueError, match="average pooling"):
         dilate_(model, 2)
     assert model[0].stride == (4, 4)
+
+
+class MeanShortcut(nn.Module):
+    """A block whose shortcut takes the mean of 2 x 2, as in ResNet-D: of stride 1, that is a pixel
+    less than the other way gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 3, 3, 2, 1), nn.AvgPool2d(2)
+
+    def forward(self, x):
+        return self.conv(x) + self.pool(x)
+
+
+def test_a_model_that_would_not_run_is_left_as_it_was():
+    model = nn.Sequential(MeanShortcut(), MeanShortcut()).train()
+    with pytest.raises(ValueError, match=r"^dilate_: expected a model that runs without"):
+        dilate_(model, 2)
+    assert [m.stride for m in model.modules() if isinstance(m, nn.Conv2d)] == [(2, 2), (2, 2)]
+    assert model.training
+    assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 8, 8)
