@@ -65,7 +65,10 @@ SHAPES = [
         (1, 2, 32), (1, 4, 8), (4, 2, 32), (1, 1, 32), (4, 1, 8))),
     *((n, 256, 256, 65, 65, 3, d, 256, "float64") for n, d in ((1, 1), (1, 2), (1, 12))),
     *((n, c, c, side, side, 3, d, groups, dtype) for dtype in ("float16", "bfloat16")
-      for n, c, side, d, groups in ((1, 64, 41, 2, 1), (1, 256, 41, 4, 1), (1, 256, 65, 2, 256))),
+      for n, c, side, d, groups in ((1, 64, 41, 2, 1), (1, 256, 41, 4, 1), (1, 256, 65, 2, 256),
+                                  (1, 256, 65, 12, 256))),
+    *((8, 512, 512, 1, 1000, 3, d, 512, dtype) for dtype in ("float16", "bfloat16")
+      for d in (1, 16)),
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 pytest.importorskip("pytest_benchmark", reason="the extra `bench` is not installed")
 ROOT = Path(__file__).parent.parent
@@ -179,3 +180,18 @@ def test_the_gpu_script_says_what_is_missing(python: str, sentence: str, tmp_pat
     )
     assert done.returncode == 2, done.stdout + done.stderr
     assert re.match(sentence, done.stdout)
+
+
+def test_every_route_of_convolutions_is_of_a_class_that_is_measured() -> None:
+    """A class that got another name would leave its routes behind, and be torch's unnoticed."""
+    from benchmarks.conv_routes import SHAPES, TABLE, prepare
+    from pyfast.ops._conv_routes import ALGORITHMS, shape_class
+
+    with FakeTensorMode():
+        calls = [prepare(shape, "contiguous", False) for shape in SHAPES]
+    measured = {shape_class(call) for call in calls}
+    routes = json.loads(TABLE.read_text())["routes"]
+    assert {route["class"] for route in routes} <= measured
+    assert {route["algorithm"] for route in routes} < set(ALGORITHMS)
+    keys = [(r["level"], r["class"], r["layout"], r["use"]) for r in routes]
+    assert len(set(keys)) == len(keys) > 100

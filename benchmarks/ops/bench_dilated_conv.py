@@ -24,7 +24,12 @@ from benchmarks.results import Figure, Goal
 NCHW, CHANNELS_LAST = "nchw", "channels_last"
 FORWARD, INPUT, WEIGHT = "forward", "gradient of input", "gradient of weight"
 FORMATS = {NCHW: torch.contiguous_format, CHANNELS_LAST: torch.channels_last}
-PEERS = {"torch": "torch", "other": "torch in the other format", "onnx": "onnxruntime"}
+PEERS = {
+    "torch": "torch",
+    "other": "torch in the other format",
+    "onnx": "onnxruntime",
+    "float32": "pyfast in float32",
+}
 Bars = dict[str, tuple[float, float | None]]
 
 
@@ -125,6 +130,9 @@ def prepare(layer: Layer, case: Case, device: torch.device) -> Prepared:
         calls = {"pyfast": lambda: ours(*tensors), PEERS["torch"]: lambda: torchs(*tensors)}
         if layer.spatial == 2:
             calls[PEERS["other"]] = lambda: torchs(*other)
+        if layer.dtype != torch.float32:
+            wide = [t.float() for t in tensors]
+            calls[PEERS["float32"]] = lambda: ours(*wide)
         plain = layer.spatial == 2 and layer.dtype == torch.float32
         if plain and layer.groups > 1 and case.layout == NCHW and device.type == "cpu":
             calls[PEERS["onnx"]] = onnxruntime_call(layer, *tensors)
@@ -152,6 +160,9 @@ def both(bars: Bars, *directions: str) -> dict[tuple[str, str], Bars]:
 
 
 NEAR = {"torch": (0.95, None)}
+# At most twice, or four times, the time of float32.
+HALF = NEAR | {"float32": (0.5, None)}
+DOUBLE = NEAR | {"float32": (0.25, None)}
 FAR_DEPTHWISE = {
     (NCHW, FORWARD): {"torch": (4, 8), "onnx": (1.2, None)},
     (CHANNELS_LAST, FORWARD): {"torch": (4, 8)},
@@ -197,11 +208,14 @@ CASES = [
     *cases("depthwise-signal-d16", Layer((8, 512, 1000), 512, 3, 16, 512), SIGNALS),
     *cases("few-signal-d8", Layer((32, 25, 1000), 25, 7, 8), SIGNALS),
     *cases("signal-d512", Layer((1, 64, 16001), 128, 3, 512), {(NCHW, FORWARD): NEAR}),
-    *cases("float16-d2", Layer((1, 256, 41, 41), 256, 3, 2, dtype=torch.float16), both(NEAR)),
+    *cases("float16-d2", Layer((1, 256, 41, 41), 256, 3, 2, dtype=torch.float16), both(HALF)),
     *cases("float16-depthwise-d2", Layer((1, 256, 65, 65), 256, 3, 2, 256, torch.float16),
-           both(NEAR)),
+           both(HALF)),
+    *cases("float16-depthwise-d12", Layer((1, 256, 65, 65), 256, 3, 12, 256, torch.float16),
+           both(HALF)),
+    *cases("float64-d2", Layer((1, 256, 41, 41), 256, 3, 2, dtype=torch.float64), both(DOUBLE)),
     *cases("float64-depthwise-d2", Layer((1, 256, 65, 65), 256, 3, 2, 256, torch.float64),
-           both(NEAR)),
+           both(DOUBLE)),
 ]  # fmt: skip
 
 

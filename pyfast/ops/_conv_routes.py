@@ -231,7 +231,10 @@ def put_in_force(routes: Mapping[str, str]) -> None:
 def shape_class(c: Convolution) -> str | None:
     """The row of the table for this convolution; None where only torch's algorithms can do it."""
     if c.input.dtype in HALVES:
-        return f"{str(c.input.dtype)[6:]}, {'depthwise' if c.is_depthwise else 'dense'}"
+        kind = (
+            f"depthwise, dilation {_bucket(max(c.dilation), 1, 7)}" if c.is_depthwise else "dense"
+        )
+        return f"{str(c.input.dtype)[6:]}, {kind}"
     if can_depthwise(c):
         if framed_bytes(c) > MOST_FRAMED and not c.is_channels_last:
             return None
