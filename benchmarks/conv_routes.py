@@ -1,6 +1,7 @@
 """Measures which algorithm wins for each class of convolutions and writes the table of routes:
 
     python -m benchmarks.conv_routes [--level avx2] [--out pyfast/ops/conv_routes.json]
+    python -m benchmarks.conv_routes --show    # prints it and measures nothing
 
 An algorithm takes a class from torch's where it is 10 % faster in the geometric mean of the shapes
 of the class (30 % where there is but one) and slower for none, by medians of times taken in turns.
@@ -125,13 +126,34 @@ def winner(times: list[dict[str, float]]) -> tuple[str, float]:
     return (best, means[best]) if means[best] >= margin else ("torch", 1.0)
 
 
+def as_text(routes: list[dict], level: str) -> str:
+    """The routes of one instruction set, a class a line: what the four kinds of calls take."""
+    kinds = [(f, use) for f in ("contiguous", "channels_last") for use in ("inference", "training")]
+    found: dict[str, dict[tuple[str, str], str]] = {}
+    for r in routes:
+        if r["level"] == level:
+            cell = f"{r['algorithm']} {r['gain']:.1f}x"
+            found.setdefault(r["class"], {})[r["layout"], r["use"]] = cell
+    rows = [["class", *(f"{layout}, {use}" for layout, use in kinds)]]
+    rows += [[name, *(of.get(kind, "torch") for kind in kinds)] for name, of in found.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return "\n".join([f"{level}: algorithm, and how many times faster than torch's", *lines])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--level", help="instruction set of ours; default: the best one")
     parser.add_argument("--seconds", type=float, default=0.5, help="for each shape")
     parser.add_argument("--only", default="", help="classes with this in their name")
     parser.add_argument("--out", type=Path, default=TABLE)
+    parser.add_argument("--show", action="store_true", help="print the table, measure nothing")
     args = parser.parse_args()
+    if args.show:
+        kept = json.loads(args.out.read_text())["routes"]
+        levels = [args.level] if args.level else sorted({route["level"] for route in kept})
+        print("\n\n".join(as_text(kept, level) for level in levels))
+        return 0
     wanted = environment(1, args.level)
     if any(os.environ.get(key) != value for key, value in wanted.items()):
         command = [sys.executable, "-m", "benchmarks.conv_routes", *sys.argv[1:]]

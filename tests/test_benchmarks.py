@@ -195,3 +195,14 @@ def test_every_route_of_convolutions_is_of_a_class_that_is_measured() -> None:
     assert {route["algorithm"] for route in routes} < set(ALGORITHMS)
     keys = [(r["level"], r["class"], r["layout"], r["use"]) for r in routes]
     assert len(set(keys)) == len(keys) > 100
+
+
+def test_routes_of_convolutions_are_shown_as_a_table() -> None:
+    from benchmarks.conv_routes import as_text
+
+    route = {"class": "few", "layout": "channels_last", "use": "training", "algorithm": "direct"}
+    routes = [route | {"level": level, "gain": 1.234} for level in ("avx2", "avx512")]
+    title, head, row = as_text(routes, "avx2").splitlines()
+    assert title.startswith("avx2")
+    assert row.split() == ["few", "torch", "torch", "torch", "direct", "1.2x"]
+    assert row.index("direct") == head.index("channels_last, training")
