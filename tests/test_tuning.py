@@ -57,6 +57,16 @@ def test_routes_in_force_decide(monkeypatch):
     assert len(called) == 1
 
 
+@pytest.mark.parametrize("algorithm", ["winograd2", "depthwise", "float32"])
+def test_a_route_to_what_cannot_do_the_call_is_not_taken(algorithm):
+    layer, picture = pyfast.nn.DilatedConv2d(4, 4, 3, stride=2), torch.rand(1, 4, 9, 9)
+    with torch.no_grad():
+        wanted = layer(picture)
+        routes = pyfast.autotune(layer, picture, seconds=0)
+        pyfast.Routes(dict.fromkeys(routes, algorithm)).install()
+        torch.testing.assert_close(layer(picture), wanted)
+
+
 def test_routes_come_back_from_a_file(tmp_path):
     layer = pyfast.nn.DilatedConv1d(2, 2, 3, padding=1)
     routes = pyfast.autotune(layer, torch.rand(1, 2, 30), less_exact=True, seconds=0)

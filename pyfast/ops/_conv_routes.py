@@ -155,7 +155,8 @@ def choose(c: Convolution) -> str:
     if _may_err_in_torch(c):
         return "float32"
     exact = in_force and not torch.compiler.is_compiling()  # where sizes may vary
-    if exact and (measured := in_force.get(exact_key(c))) is not None:
+    measured = in_force.get(exact_key(c)) if exact else None
+    if measured is not None and ALGORITHMS[measured].can(c):  # a file may say anything
         return measured
     if not c.is_on_cpu:
         if max(c.dilation) == 1:

@@ -40,9 +40,9 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
 }
 
 // The adjoint convolution has turned taps and goes from the outputs of `weight` to its channels.
-Tensor context_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
-                      int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
-                      bool adjoint, bool relu) {
+Tensor convolve(const Tensor& input, const Tensor& weight, const std::optional<Tensor>& bias,
+                int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
+                bool adjoint, bool relu) {
   STD_TORCH_CHECK(input.dim() == 4 && weight.dim() == 4, "expected 4-D input and weight");
   STD_TORCH_CHECK(weight.scalar_type() == input.scalar_type(), "input and weight differ in dtype");
   STD_TORCH_CHECK(weight.size(adjoint ? 0 : 1) == input.size(1), "channels differ");
@@ -69,8 +69,14 @@ Tensor context_conv2d(const Tensor& input, const Tensor& weight, std::optional<T
 Tensor direct_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
                      int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
                      bool adjoint) {
-  return context_conv2d(input, weight, bias, padding_h, padding_w, dilation_h, dilation_w, adjoint,
-                        false);
+  return convolve(input, weight, bias, padding_h, padding_w, dilation_h, dilation_w, adjoint,
+                  false);
+}
+
+Tensor context_conv2d(const Tensor& input, const Tensor& weight, std::optional<Tensor> bias,
+                      int64_t padding_h, int64_t padding_w, int64_t dilation_h, int64_t dilation_w,
+                      bool adjoint, bool relu) {
+  return convolve(input, weight, bias, padding_h, padding_w, dilation_h, dilation_w, adjoint, relu);
 }
 
 }  // namespace
