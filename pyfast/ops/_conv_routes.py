@@ -34,6 +34,7 @@ from pyfast.ops._convolution import (
 from pyfast.ops._depthwise_conv import depthwise_conv2d
 from pyfast.ops._direct_conv import direct_conv2d
 from pyfast.ops._implicit_conv import implicit_conv2d
+from pyfast.ops._layouts import as_planes
 from pyfast.ops._winograd_conv import winograd_conv2d
 
 
@@ -52,11 +53,11 @@ def _torch(c: Convolution) -> Tensor:
 def _other_layout(c: Convolution) -> Tensor:
     if is_in_vmap():  # where tensors know one format only
         return _torch(c)
-    here, there = torch.contiguous_format, torch.channels_last
     if c.is_channels_last:
-        here, there = there, here
-    return _torch(c._replace(input=c.input.contiguous(memory_format=there))).contiguous(
-        memory_format=here
+        result = _torch(c._replace(input=as_planes(c.input)))
+        return result.contiguous(memory_format=torch.channels_last)
+    return as_planes(
+        _torch(c._replace(input=c.input.contiguous(memory_format=torch.channels_last)))
     )
 
 
@@ -169,7 +170,17 @@ def choose(c: Convolution) -> str:
     if name is None:
         return "torch"
     algorithm = _TABLE.get((name, layout_of(c), use_of(c)), "torch")
-    return "torch" if algorithm == "winograd2" and multiplies_in_bf16() else algorithm
+    if algorithm == "winograd2" and multiplies_in_bf16():
+        return "torch"
+    copies = algorithm == "other_layout" or (algorithm == "winograd2" and not c.is_channels_last)
+    return "torch" if copies and _copied_bytes(c) > MOST_FRAMED else algorithm
+
+
+def _copied_bytes(c: Convolution) -> int:
+    """What input and output take, where they are copied into the other layout and back."""
+    places = c.out_size[0] * c.out_size[1]
+    outputs = c.input.shape[0] * c.weight.shape[0] * places
+    return (c.input.numel() + outputs) * c.input.element_size()
 
 
 def _may_err_in_torch(c: Convolution) -> bool:
@@ -295,7 +306,8 @@ _remembered: dict[Hashable, tuple[str, Geometry]] = {}
 MOST_WEIGHTS = (24 << 20) // 4 * 9 // 16
 
 # Bytes of what kernels of ours copy between frames of zeros: a plane for each thread where
-# convolutions are depthwise, an image elsewhere; and of what is repeated for them.
+# convolutions are depthwise, an image elsewhere; and of what is repeated, or copied into another
+# layout, for an algorithm.
 MOST_FRAMED = 24 << 20
 
 

@@ -484,6 +484,21 @@ def test_a_bias_is_part_of_what_is_remembered():
     assert _signature(*call, None, *options) != _signature(*call, torch.rand(4), *options)
 
 
+@pytest.mark.parametrize("algorithm", ["winograd2", "other_layout"])
+def test_no_table_copies_much_memory(algorithm, monkeypatch):
+    with FakeTensorMode():
+        large, small = (
+            convolution_of(
+                2, torch.empty(n, 64, 99, 99), torch.empty(8, 64, 3, 3), None, 1, 1, 1, 1
+            )
+            for n in (16, 1)
+        )
+    row = {(_conv_routes.shape_class(large), "contiguous", "inference"): algorithm}
+    monkeypatch.setattr(_conv_routes, "_TABLE", row)
+    assert choose(small) == algorithm
+    assert choose(large) == "torch"
+
+
 def test_no_table_costs_accuracy_where_products_are_rounded(monkeypatch):
     c = convolution_of(2, torch.randn(1, 4, 9, 9), torch.randn(8, 4, 3, 3), None, 1, 1, 1, 1)
     row = {(_conv_routes.shape_class(c), "contiguous", "inference"): "winograd2"}

@@ -8,8 +8,8 @@
 namespace pyfast {
 namespace {
 
-// What a call takes beside its result, transformed weights included; patches and products of a
-// chunk of tiles get what is left, but no less than kLeastBytes.
+// What a call takes beside its result, transformed weights and copies included; patches and
+// products of a chunk of tiles get what is left, but no less than kLeastBytes.
 constexpr int64_t kScratchBytes = int64_t{48} << 20, kMostBytes = int64_t{16} << 20,
                   kLeastBytes = int64_t{8} << 20;
 
@@ -51,9 +51,10 @@ Tensor winograd_weight(const Tensor& weight, int64_t tile, bool adjoint) {
   return out;
 }
 
+// `copied`: bytes of what is there a second time, in another layout.
 template <class Real>
 void convolve(const Tensor& image, const Tensor& weight, const Real* bias, Tensor* output,
-              WinogradConvParams<Real> p) {
+              int64_t copied, WinogradConvParams<Real> p) {
   p.channels = image.size(1);
   p.outputs = output->size(1);
   p.in_h = image.size(2);
@@ -65,7 +66,7 @@ void convolve(const Tensor& image, const Tensor& weight, const Real* bias, Tenso
   p.output = result_of<Real>(*output);
   const int64_t all = image.size(0) * p.tiles_of_image();
   const int64_t of_tile = p.taps() * (p.channels + p.outputs) * int64_t(sizeof(Real));
-  const int64_t left = kScratchBytes - weight.numel() * int64_t(sizeof(Real));
+  const int64_t left = kScratchBytes - copied - weight.numel() * int64_t(sizeof(Real));
   const int64_t bytes = std::max(kLeastBytes, std::min(kMostBytes, left));
   // Chunks of one size, so that no product is a thin rest.
   const int64_t chunks = (all + bytes / of_tile) / std::max<int64_t>(1, bytes / of_tile);
@@ -101,9 +102,10 @@ Tensor forward(const Tensor& input, const Tensor& weight, const std::optional<Te
     std::optional<Tensor> values;
     if (bias.has_value()) values = as_contiguous(*bias);
     const Real* bias_data = values.has_value() ? data_of<Real>(*values) : nullptr;
-    convolve<Real>(image, w, bias_data, &output, p);
+    const int64_t copied = last ? 0 : (image.numel() + output.numel()) * int64_t(sizeof(Real));
+    convolve<Real>(image, w, bias_data, &output, copied, p);
   }
-  return last ? output : as_contiguous(output);
+  return last || output.numel() == 0 ? output : as_planes(output);
 }
 
 template <class Real>
