@@ -59,6 +59,9 @@ struct MattingImage {
 template <class T>
 struct MattingFormParams {
   MattingImage<T> image;
+  // (batch, height, width), or null. Windows whose pixels are all known (nonzero) may be left out:
+  // products stay exact in other pixels alone.
+  const uint8_t* known = nullptr;
   int64_t vectors = 0;       // for each image
   const T* u = nullptr;      // (batch, vectors, height, width); null: u = v
   const T* v = nullptr;      // the same

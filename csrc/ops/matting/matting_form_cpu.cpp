@@ -111,6 +111,7 @@ class FormSweep {
   void add_chunk(int64_t y, int64_t x) {
     const int64_t left = last_x_ - first_x_ - x;
     const int64_t windows = left < kMattingChunk ? left : kMattingChunk;
+    if (p_.known != nullptr && !has_unknown(y, first_x_ + x, windows)) return;
     const int64_t groups = (windows + kLanes - 1) / kLanes, done = groups * kLanes;
     fit_windows(shape_, image_, y - shape_.r(), x, groups, p_.image.epsilon, statistics_);
     for (int64_t g = 0; g < groups; ++g)
@@ -123,6 +124,16 @@ class FormSweep {
       for (int ay = 0; ay < side; ++ay)
         planes_.spread(plane * shape_.n() + ay * side, side, 0, windows,
                        sums_.row(y - shape_.r() + ay, plane) + x);
+  }
+
+  // Of the windows of row y from the one with its centre in column x on.
+  bool has_unknown(int64_t y, int64_t x, int64_t windows) const {
+    const int64_t r = shape_.r();
+    const uint8_t* known = p_.known + tile_.n * height_ * width_ + x - r;
+    for (int64_t row = y - r; row <= y + r; ++row)
+      if (std::memchr(known + row * width_, 0, static_cast<size_t>(windows + 2 * r)) != nullptr)
+        return true;
+    return false;
   }
 
   void add_group(int64_t y, int64_t chunk, int64_t at, int64_t windows, const Doubles* statistics) {

@@ -44,6 +44,7 @@ class Solver {
     const Scratch<double> product(image_.pixels());
     MattingFormParams<double> form;
     form.image = image_;
+    form.known = known_;
     form.vectors = 1;
     form.v = x;
     form.product = product.data();
