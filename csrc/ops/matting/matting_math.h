@@ -23,7 +23,7 @@ namespace PF_ISA {
 // What operators do not say; specialised for vectors where there are some.
 template <class V>
 struct Maths {
-  static PF_HD V square_root(V x) { return sqrt(x); }
+  static PF_HD V inverse_root(V x) { return 1.0 / sqrt(x); }
   static PF_HD V larger(V a, V b) { return a > b ? a : b; }
 };
 
@@ -45,7 +45,7 @@ PF_HD void invert_factor(V* s, double ridge, int channels) {
   for (int j = 0; j < d; ++j) {
     V pivot = s[packed(j, j)];
     for (int k = 0; k < j; ++k) pivot -= s[packed(j, k)] * s[packed(j, k)];
-    const V inverse = 1.0 / Maths<V>::square_root(Maths<V>::larger(pivot, V{} + ridge));
+    const V inverse = Maths<V>::inverse_root(Maths<V>::larger(pivot, V{} + ridge));
     for (int i = j + 1; i < d; ++i) {
       V sum = s[packed(i, j)];
       for (int k = 0; k < j; ++k) sum -= s[packed(i, k)] * s[packed(j, k)];

@@ -1,7 +1,9 @@
 // The matting Laplacian for torch: schema, checks, allocation, registration.
 // pyfast/ops/_matting_checks.py says in words what is wrong with a call that the checks refuse.
+#include <algorithm>
 #include <vector>
 
+#include "core/parallel.h"
 #include "core/torch_glue.h"
 #include "core/workspace.h"
 #include "ops/matting/matting.h"
@@ -123,9 +125,16 @@ std::tuple<Tensor, Tensor> matting_energy_backward(const Tensor& grad, const Ten
       run_on_device_of(
           saved,
           [&] {
+            constexpr int64_t kLine = 64 / sizeof(T), kAhead = 16 * kLine;
             for (int64_t n = 0; n < v.size(0); ++n) {
               const T by = static_cast<T>(factor * of_image[n]);
-              for (int64_t i = n * each; i < (n + 1) * each; ++i) to[i] = by * from[i];
+              parallel_for(n * each, (n + 1) * each, 65536, [&](int64_t begin, int64_t end) {
+                for (int64_t i = begin; i < end; i += kLine) {
+                  __builtin_prefetch(from + i + kAhead);
+                  __builtin_prefetch(to + i + kAhead, 1);
+                  for (int64_t k = i; k < std::min(i + kLine, end); ++k) to[k] = by * from[k];
+                }
+              });
             }
           },
           [&](auto stream) {
