@@ -23,16 +23,22 @@ inline void fit_vector(const Shape& shape, const RowRing& rows, int64_t y, int64
                        const Doubles& valid, const Doubles* z, Fit<Shape>& fit) {
   const int d = shape.d(), side = shape.side(), n = shape.n();
   const double share = 1.0 / n;
+  Doubles mean{};
   for (int ay = 0; ay < side; ++ay)
-    for (int ax = 0; ax < side; ++ax)
-      fit.centred[ay * side + ax] = load<kLanes>(rows.row(y + ay, k) + x + ax);
-  const Doubles mean = share * sum_of_window(shape, [&](int a) { return fit.centred[a]; });
+    for (int ax = 0; ax < side; ++ax) {
+      const Doubles value = load<kLanes>(rows.row(y + ay, k) + x + ax);
+      fit.centred[ay * side + ax] = value;
+      mean += value;
+    }
+  mean *= share;
   for (int a = 0; a < n; ++a) fit.centred[a] -= mean;
   if (valid[kLanes - 1] == 0)
     for (int a = 0; a < n; ++a) fit.centred[a] *= valid;
-  for (int c = 0; c < d; ++c)
-    fit.slope[c] =
-        share * sum_of_window(shape, [&](int a) { return z[a * d + c] * fit.centred[a]; });
+  for (int c = 0; c < d; ++c) {
+    Doubles sum{};
+    for (int a = 0; a < n; ++a) sum += z[a * d + c] * fit.centred[a];
+    fit.slope[c] = sum * share;
+  }
   for (int a = 0; a < n; ++a) {
     Doubles fitted{};
     for (int c = 0; c < d; ++c) fitted += z[a * d + c] * fit.slope[c];
@@ -144,14 +150,14 @@ class FormSweep {
       fit_vector(shape_, vectors_, top, x, k, valid, z_, v);
       if (products_ != 0)
         for (int a = 0; a < n; ++a) store(planes_.plane(k * n + a) + at, v.rest[a]);
-      Doubles sum;
+      Doubles sum{};
       if (p_.u == nullptr) {
-        sum = sum_of_window(shape_, [&](int a) { return v.centred[a] * v.rest[a]; });
+        for (int a = 0; a < n; ++a) sum += v.centred[a] * v.rest[a];
         if (slopes_ != 0) add_rates(statistics + d, v);
       } else {
         Fit<Shape> u(shape_, fits_ + Fit<Shape>::size(shape_));
         fit_vector(shape_, vectors_, top, x, p_.vectors + k, valid, z_, u);
-        sum = sum_of_window(shape_, [&](int a) { return u.centred[a] * v.rest[a]; });
+        for (int a = 0; a < n; ++a) sum += u.centred[a] * v.rest[a];
         if (slopes_ != 0) add_rates(statistics + d, v, u);
       }
       energy_[k] += sum * own;

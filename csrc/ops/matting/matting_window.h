@@ -145,19 +145,6 @@ class Registers<0> {
   Doubles* values_;
 };
 
-// The sum of f(a) over a window's pixels, row by row: one chain of additions would be waited for.
-template <class Shape, class F>
-inline Doubles sum_of_window(const Shape& shape, const F& f) {
-  const int side = shape.side();
-  Doubles sum{};
-  for (int ay = 0; ay < side; ++ay) {
-    Doubles of_row = f(ay * side);
-    for (int ax = 1; ax < side; ++ax) of_row += f(ay * side + ax);
-    sum += of_row;
-  }
-  return sum;
-}
-
 // Mean colours (d) and R^-1, packed, of one group of windows.
 inline int64_t statistics_size(int64_t d) { return d + d * (d + 1) / 2; }
 
