@@ -36,12 +36,14 @@ struct GuidedFilterBand {
   int64_t n, top, bottom;  // picture; rows [top, bottom)
 };
 
-// Memory of one band: sums of columns, sums of windows, and the last coefficients.
+// Memory of one band: sums of columns, sums of windows, and the last coefficients; 1 / the columns
+// of the window around each pixel.
 template <class Real>
 struct GuidedFilterScratch {
   double *columns, *windows;    // (moments, W) each
   double* coefficient_columns;  // (coefficients, W)
   double* pixels;               // (2, G + C, W): rows of guide and input
+  double* shares;               // (W)
   Real* ring;                   // (2 radius + 1, coefficients, W)
 };
 

@@ -5,11 +5,14 @@
 // windows in the same way. From the moments of a window follows its linear fit; the fits of the
 // last 2 radius + 1 rows are kept, and averaged over windows likewise. Sums are in double
 // precision, where what is added and subtracted over a whole picture leaves no trace.
+#include "core/vectors.h"
 #include "ops/matting/guided_filter.h"
 
 namespace pyfast {
 namespace PF_ISA {
 namespace {
+
+constexpr int kLanes = kNative<double>;
 
 // Sums over columns when a row enters and another leaves: of a, or with b of the products a b.
 void slide(double* __restrict sums, const double* __restrict a_in, const double* __restrict b_in,
@@ -129,65 +132,61 @@ struct Band {
   // The fit of every window around row y, into its place in the ring.
   void fit_row(int64_t y) const {
     windows_of(memory.columns, memory.windows, p.moments(), width, radius);
-    const double rows = static_cast<double>(window_length(y, p.height, radius));
-    Real* fits = fits_of(y);
-    // In the middle of a row every window has the same number of pixels.
-    const int64_t left = radius < width ? radius : width;
-    const int64_t right = width - radius > left ? width - radius : left;
-    for (int64_t x = 0; x < left; ++x) fit(x, x + 1, rows, fits);
-    if (left < right) fit(left, right, rows, fits);
-    for (int64_t x = right; x < width; ++x) fit(x, x + 1, rows, fits);
-  }
-
-  void fit(int64_t begin, int64_t end, double rows, Real* __restrict fits) const {
-    const double share = 1 / (rows * static_cast<double>(window_length(begin, width, radius)));
-    const double epsilon = p.epsilon;
-    const double* __restrict windows = memory.windows;
-    const int64_t w = width;
+    const double share = 1 / static_cast<double>(window_length(y, p.height, radius));
+    Real* const fits = fits_of(y);
     for (int64_t c = 0; c < p.channels; ++c) {
-      const double* __restrict of_input = windows + (kGuide + kPairs + c * (kGuide + 1)) * w;
-      Real* __restrict of_fit = fits + c * (kGuide + 1) * w;
-#pragma omp simd
-      for (int64_t x = begin; x < end; ++x) {
-        double mean[kGuide], covariance[kPairs], slope[kGuide];
-        for (int i = 0; i < kGuide; ++i) mean[i] = windows[i * w + x] * share;
-        const double mean_input = of_input[x] * share;
-        int k = 0;
-        for (int i = 0; i < kGuide; ++i) {
-          for (int j = 0; j <= i; ++j, ++k)
-            covariance[k] = windows[(kGuide + k) * w + x] * share - mean[i] * mean[j] +
-                            (i == j ? epsilon : 0.0);
-          slope[i] = of_input[(i + 1) * w + x] * share - mean[i] * mean_input;
-        }
-        solve(covariance, slope);
-        double constant = mean_input;
-        for (int i = 0; i < kGuide; ++i) {
-          constant -= slope[i] * mean[i];
-          of_fit[i * w + x] = static_cast<Real>(slope[i]);
-        }
-        of_fit[kGuide * w + x] = static_cast<Real>(constant);
-      }
+      int64_t x = 0;
+      for (; x + kLanes <= width; x += kLanes) fit<kLanes>(c, x, share, fits);
+      for (; x < width; ++x) fit<1>(c, x, share, fits);
     }
   }
 
-  // Solves S v = b for a symmetric positive definite S, by its lower triangle, in place: L D L^T.
-  static void solve(double* s, double* b) {
-    double inverse[kGuide];
+  // Of input channel c, for kCount windows from the one around x on; `share` is that of their rows.
+  template <int kCount>
+  void fit(int64_t c, int64_t x, double share, Real* fits) const {
+    using V = Vec<double, kCount>;
+    const double* windows = memory.windows + x;
+    const auto mean_of = [&, of_pixel = share * load<kCount>(memory.shares + x)](int64_t moment) {
+      return of_pixel * load<kCount>(windows + moment * width);
+    };
+    V mean[kGuide], covariance[kPairs], slope[kGuide];
+    for (int i = 0; i < kGuide; ++i) mean[i] = mean_of(i);
+    const int64_t of_input = kGuide + kPairs + c * (kGuide + 1);
+    V constant = mean_of(of_input);
+    int k = 0;
     for (int i = 0; i < kGuide; ++i) {
-      double* row = s + i * (i + 1) / 2;
-      double pivot = row[i];
+      for (int j = 0; j <= i; ++j, ++k) covariance[k] = mean_of(kGuide + k) - mean[i] * mean[j];
+      covariance[k - 1] += p.epsilon;
+      slope[i] = mean_of(of_input + 1 + i) - mean[i] * constant;
+    }
+    solve(covariance, slope);
+    Real* to = fits + c * (kGuide + 1) * width + x;
+    for (int i = 0; i < kGuide; ++i, to += width) {
+      constant -= slope[i] * mean[i];
+      store(to, __builtin_convertvector(slope[i], Vec<Real, kCount>));
+    }
+    store(to, __builtin_convertvector(constant, Vec<Real, kCount>));
+  }
+
+  // Solves S v = b for a symmetric positive definite S, by its lower triangle, in place: L D L^T.
+  template <class V>
+  static void solve(V* s, V* b) {
+    V inverse[kGuide];
+    for (int i = 0; i < kGuide; ++i) {
+      V* row = s + i * (i + 1) / 2;
+      V pivot = row[i];
       for (int j = 0; j < i; ++j) {
-        const double* other = s + j * (j + 1) / 2;
-        double value = row[j];
+        const V* other = s + j * (j + 1) / 2;
+        V value = row[j];
         for (int k = 0; k < j; ++k) value -= row[k] * other[k];
         row[j] = value;  // L_ij D_j, until all of the row is known
       }
       for (int j = 0; j < i; ++j) {
-        const double scaled = row[j] * inverse[j];
+        const V scaled = row[j] * inverse[j];
         pivot -= scaled * row[j];
         row[j] = scaled;
       }
-      inverse[i] = 1 / pivot;
+      inverse[i] = 1.0 / pivot;
       for (int j = 0; j < i; ++j) b[i] -= row[j] * b[j];
     }
     for (int i = 0; i < kGuide; ++i) b[i] *= inverse[i];
@@ -220,7 +219,7 @@ struct Band {
     windows_of(memory.coefficient_columns, memory.windows, p.coefficients(), width, radius);
     double* __restrict guide = memory.pixels;
     read_row(p.guide, band.n, kGuide, y, width, guide);
-    const double rows = static_cast<double>(window_length(y, p.height, radius));
+    const double share = 1 / static_cast<double>(window_length(y, p.height, radius));
     for (int64_t c = 0; c < p.channels; ++c) {
       const double* __restrict windows = memory.windows + c * (kGuide + 1) * width;
       double* __restrict result = memory.pixels + kGuide * width;
@@ -228,25 +227,24 @@ struct Band {
       for (int64_t x = 0; x < width; ++x) {
         double value = windows[kGuide * width + x];
         for (int i = 0; i < kGuide; ++i) value += windows[i * width + x] * guide[i * width + x];
-        result[x] = value;
+        result[x] = value * (share * memory.shares[x]);
       }
       Real* to = p.output.data + band.n * p.output.n + c * p.output.c + y * p.output.h;
-      const int64_t left = radius < width ? radius : width;
-      const int64_t right = width - radius > left ? width - radius : left;
-      const auto scale = [&](int64_t begin, int64_t end) {
-        const double share = 1 / (rows * static_cast<double>(window_length(begin, width, radius)));
-        for (int64_t x = begin; x < end; ++x)
-          to[x * p.output.w] = static_cast<Real>(result[x] * share);
-      };
-      for (int64_t x = 0; x < left; ++x) scale(x, x + 1);
-      if (left < right) scale(left, right);
-      for (int64_t x = right; x < width; ++x) scale(x, x + 1);
+      const int64_t stride = p.output.w;
+      if (stride == 1) {
+#pragma omp simd
+        for (int64_t x = 0; x < width; ++x) to[x] = static_cast<Real>(result[x]);
+      } else {
+        for (int64_t x = 0; x < width; ++x) to[x * stride] = static_cast<Real>(result[x]);
+      }
     }
   }
 
   void run() const {
     for (int64_t i = 0; i < p.moments() * width; ++i) memory.columns[i] = 0;
     for (int64_t i = 0; i < p.coefficients() * width; ++i) memory.coefficient_columns[i] = 0;
+    for (int64_t x = 0; x < width; ++x)
+      memory.shares[x] = 1 / static_cast<double>(window_length(x, width, radius));
     const int64_t first = band.top < radius ? 0 : band.top - radius;  // row with a fit
     const int64_t start = first < radius ? 0 : first - radius;        // row in its sums
     for (int64_t y = start; y < first + radius; ++y) slide_columns(y, -1);

@@ -30,10 +30,10 @@ void guided_filter_cpu(const GuidedFilterParams<Real>& params) {
   parallel_for(0, p.batch * bands, 1, [&](int64_t begin, int64_t end) {
     const int64_t moments = p.moments() * p.width, fits = p.coefficients() * p.width;
     const Scratch<double> columns(moments), windows(moments), coefficients(fits);
-    const Scratch<double> pixels(2 * (p.guide_channels + p.channels) * p.width);
+    const Scratch<double> pixels(2 * (p.guide_channels + p.channels) * p.width), shares(p.width);
     const Scratch<Real> ring((2 * p.radius + 1) * fits);
     const GuidedFilterScratch<Real> memory{columns.data(), windows.data(), coefficients.data(),
-                                           pixels.data(), ring.data()};
+                                           pixels.data(),  shares.data(),  ring.data()};
     for (int64_t task = begin; task < end; ++task) {
       const int64_t i = task % bands;
       const GuidedFilterBand band{task / bands, i * p.height / bands, (i + 1) * p.height / bands};
