@@ -136,7 +136,7 @@ def estimate_alpha(
 
     def solve() -> Any:
         return operators.solve(
-            (weight * guess)[:, None],
+            (weight if guess_form is None else weight * guess)[:, None],
             start[:, None],
             pixels.double(),
             weight,
@@ -267,7 +267,8 @@ def _constraints(
     is_foreground, is_background = marks >= FOREGROUND, marks <= BACKGROUND
     known = is_foreground | is_background
     if checks.shows_values(marks):
-        free = ~known.flatten(1).all(1) & ~(weight > 0).flatten(1).any(1)
+        held = weight.flatten(1).amax(1) > 0
+        free = ~known.flatten(1).all(1) & ~held
         for kind, mark, alpha in (
             ("foreground", is_foreground, 0),
             ("background", is_background, 1),

@@ -117,6 +117,7 @@ void exact_residual(const NodeLevel& level, const float* rhs, const float* x, in
           value[0] -= value[c] * level.mean[level.at(m() - 1, c - 1, ey, ex)];
         }
         for (int64_t a = 0; a < m(); ++a)
+#pragma omp simd
           for (int64_t c = 0; c < m(); ++c) terms[a * m() + c] += block[a * m() + c] * value[c];
       }
       double constant = 0;

@@ -28,19 +28,24 @@ void restrict_pixels(const FineLevel& level, const FineVectors& v, const NodeLev
                      int64_t begin, int64_t end) {
   const Ramp ramp(level);
   const int64_t d = nodes.unknowns - 1, stride = level.stride(), height = level.image.height;
-  constexpr int64_t kMostColumns = (kNodes + 1) * Ramp::kMost + kPixels;
-  float columns[kMostUnknowns][kMostColumns];
+  // From the first pixel of a block's first node to the last one of its last.
+  constexpr int64_t kMostColumns = (kNodes + 1) * Ramp::kMost;
+  const int64_t span = (kNodes - 1) * ramp.spacing + 2 * ramp.reach;
+  float sums_of[kMostUnknowns][kMostColumns];
   for (int64_t ny = begin; ny < end; ++ny) {
     const int64_t top = ny * ramp.spacing - ramp.reach, bottom = ny * ramp.spacing + ramp.reach;
     for (int32_t b = nodes.table.first[ny]; b < nodes.table.first[ny + 1]; ++b) {
       const int64_t nx = int64_t{nodes.table.block[b]} * kNodes;
       // Pixels of the nodes, in whole blocks of the grid.
       const int64_t most = level.table.blocks * kPixels;
-      const int64_t left = nx == 0 ? 0 : nx * ramp.spacing - ramp.reach;
-      const int64_t right_end = (nx + kNodes - 1) * ramp.spacing + ramp.reach;
-      const int64_t right = right_end < most ? right_end : most;
+      const int64_t start = nx * ramp.spacing - ramp.reach, end_x = start + span;
+      const int64_t left = start < 0 ? 0 : start, right = end_x < most ? end_x : most;
       const int64_t count = right > left ? right - left : 0;
-      for (int64_t c = 0; c <= d; ++c) std::memset(columns[c], 0, sizeof(float) * (count + 1));
+      float* columns[kMostUnknowns];
+      for (int64_t c = 0; c <= d; ++c) {
+        std::memset(sums_of[c], 0, sizeof(float) * span);
+        columns[c] = sums_of[c] + left - start;
+      }
       for (int64_t y = top < 0 ? 0 : top; y < (bottom < height ? bottom : height); ++y) {
         const int64_t away = y - ny * ramp.spacing;
         const float weight = ramp.weight[away >= 0 ? away : -1 - away];
@@ -68,14 +73,11 @@ void restrict_pixels(const FineLevel& level, const FineVectors& v, const NodeLev
         }
       }
       float sums[kMostUnknowns][kNodes] = {};
-      for (int64_t k = 0; k < kNodes; ++k)
-        for (int64_t i = 0; i < ramp.reach; ++i) {
-          const int64_t right_x = (nx + k) * ramp.spacing + i - left;
-          const int64_t left_x = (nx + k) * ramp.spacing - 1 - i - left;
-          for (int64_t c = 0; c <= d; ++c) {
-            if (right_x < count) sums[c][k] += ramp.weight[i] * columns[c][right_x];
-            if (left_x >= 0 && left_x < count) sums[c][k] += ramp.weight[i] * columns[c][left_x];
-          }
+      for (int64_t c = 0; c <= d; ++c)
+        for (int64_t k = 0; k < kNodes; ++k) {
+          const float* node = sums_of[c] + ramp.reach + k * ramp.spacing;
+          for (int64_t i = 0; i < ramp.reach; ++i)
+            sums[c][k] += ramp.weight[i] * (node[i] + node[-1 - i]);
         }
       // Centred: a's part is of I - mu.
       for (int64_t k = 0; k < kNodes; ++k) nodes.f[nodes.at(d + 1, 0, ny, nx + k)] = sums[0][k];
