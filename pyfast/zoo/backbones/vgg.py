@@ -91,9 +91,11 @@ class VGG(Backbone):
             outer = config.width * min(2 ** (block - 1), 8)
             dilation = 2 if block == 5 and config.form != "classifier" else 1
             padding = dilation if config.padded else 0
-            ours = dilation > 1 and config.backend == "pyfast"
-            convolution = DilatedConv2d if ours else nn.Conv2d
             for index in range(1, count + 1):
+                # With few channels torch's is as fast, and a choice takes time.
+                pays = dilation > 1 or min(inner, outer) >= 256
+                ours = pays and config.backend == "pyfast"
+                convolution = DilatedConv2d if ours else nn.Conv2d
                 self.features.add_module(
                     f"conv{block}_{index}",
                     convolution(inner, outer, 3, padding=padding, dilation=dilation),
