@@ -248,7 +248,7 @@ def test_counts(kernels: ModuleType) -> None:
             counted.append(kernels.take_counters())
         # Two more cycles of the last level and the bottom, sums, and what is left.
         repeated = 2 * 5 + 3 + 2 if levels > 2 else 0
-        of_iteration, of_setup = 10 + 4 * levels + repeated, 34 + 22 * levels + repeated
+        of_iteration, of_setup = 10 + 4 * levels + repeated, 22 + 10 * levels + repeated
         assert counted[1]["launches"] - counted[0]["launches"] == 4 * of_iteration + 1
         assert counted[0]["launches"] == of_setup + 4 * of_iteration
         assert counted[0]["waits"] == 4

@@ -18,11 +18,12 @@ namespace pyfast {
 // Of windows; kernels keep as many rows, and more.
 constexpr int64_t kMostMattingRadius = 8;
 
-// The least that is taken for the largest eigenvalue of D^-1 A on nodes, D being the diagonal
-// blocks. A is a sum of elements of four nodes, which makes it 4 at most but for rounding; the
-// power method may miss a single node of such a kind, and this keeps Jacobi's steps, of 4/3 over
-// it, from growing there.
-constexpr double kLeastOfNodes = 2.8;
+// Jacobi's steps are of omega D^-1, D being the diagonal of A, and stable where omega times the
+// largest eigenvalue of D^-1 A is below 2: kStableStep keeps a distance. On pixels omega is at most
+// kPixelDamping, and less where the sizes of a row's entries say that the eigenvalue may be large
+// (Gershgorin). On nodes D has blocks, and as A is a sum of elements of four nodes, the eigenvalue
+// is 4 at most.
+constexpr double kStableStep = 1.9, kPixelDamping = 0.85, kNodeDamping = kStableStep / 4;
 // Of the trace of a node's block: what its diagonal has at least where colours do not vary, more
 // than rounding. With less, the eigenvalue of such a node is anything.
 constexpr double kNodeFloor = 1e-9;

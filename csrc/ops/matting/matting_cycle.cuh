@@ -19,8 +19,7 @@ struct MattingPixels {
   int* counts = nullptr;     // (batch)
   double* rows = nullptr;    // (batch, entries but the diagonal, most): -L_ij
   float* rounded = nullptr;  // the same
-  float* inverse = nullptr;  // (batch, most): of the diagonal
-  float* omega = nullptr;    // (batch)
+  float* inverse = nullptr;  // (batch, most): damping / diagonal
   // (systems, most)
   double *r = nullptr, *ap = nullptr;
   // (systems, pixels), 0 where known; rhs is r, scaled
@@ -100,29 +99,23 @@ __global__ void __launch_bounds__(kMattingThreads) find_residual(const MattingPi
   pixels.residual[unknown.plane + unknown.pixel] = cycle_residual(pixels, unknown, pixels.guess);
 }
 
-// A null omega stands for -1: where rhs is 0, the step then multiplies by 1 + D^-1 A.
-__device__ __forceinline__ float damping(const float* omega, unsigned image) {
-  return omega == nullptr ? -1.0f : omega[image];
-}
-
 // One step of Jacobi's method from `guess` to `result`, or from 0 in systems that go without
-// levels; and the scalar product of that with r where it is asked for.
+// levels; and the scalar product of that with r.
 __global__ void __launch_bounds__(kMattingThreads)
-    smooth_pixels(const MattingPixels pixels, const float* guess, float* result, int vectors,
-                  const float* omega, const MattingState* states, double* partial_sums) {
-  const UnknownPixel unknown(pixels, vectors);
+    smooth_pixels(const MattingPixels pixels, const MattingState* states, double* partial_sums) {
+  const UnknownPixel unknown(pixels, pixels.vectors);
   Sums<1> of_r{};
   if (unknown.number >= 0) {
     const float inverse = pixels.inverse[int64_t{unknown.image} * pixels.most + unknown.number];
     const int64_t at = unknown.plane + unknown.pixel;
-    const bool plain = states != nullptr && states[unknown.system].plain != 0;
-    const float value = plain ? inverse * pixels.rhs[at]
-                              : guess[at] + damping(omega, unknown.image) * inverse *
-                                                cycle_residual(pixels, unknown, guess);
-    result[at] = value;
-    if (partial_sums != nullptr) of_r.value[0] = pixels.r[unknown.compact] * double(value);
+    const float value =
+        states[unknown.system].plain != 0
+            ? inverse * pixels.rhs[at]
+            : pixels.guess[at] + inverse * cycle_residual(pixels, unknown, pixels.guess);
+    pixels.result[at] = value;
+    of_r.value[0] = pixels.r[unknown.compact] * double(value);
   }
-  if (partial_sums != nullptr) write_block_sum<kMattingThreads>(of_r, partial_sums + blockIdx.x);
+  write_block_sum<kMattingThreads>(of_r, partial_sums + blockIdx.x);
 }
 
 // --- Nodes ---
@@ -191,10 +184,11 @@ __device__ __forceinline__ float node_residual(const MattingLevel& level, const 
   return float(sum);
 }
 
-// This thread's part of omega D^-1 r, from the r of the node's threads; all have to come here.
+// This thread's part of a step of block Jacobi for r, from the r of the node's threads; all have to
+// come here.
 template <int kD>
 __device__ __forceinline__ float relax(const MattingLevel& level, const NodePlace<kD>& place,
-                                       float r, const float* omega) {
+                                       float r) {
   __shared__ float of_thread[kMattingThreads];
   of_thread[threadIdx.x] = r;
   __syncthreads();
@@ -202,7 +196,7 @@ __device__ __forceinline__ float relax(const MattingLevel& level, const NodePlac
   const float* row = level.inverse + place.block(level);
   float sum = 0;
   for (int q = 0; q < place.size; ++q) sum += row[q] * of_thread[place.first + q];
-  return damping(omega, place.image) * sum;
+  return sum;
 }
 
 // What is left of the pixels' residual is the right-hand side of the nodes; and the first step.
@@ -234,7 +228,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     level.rhs[place.vector(level) + place.m] = sum;
   }
   if (level.inverse == nullptr) return;
-  const float step = relax(level, place, sum, level.omega);
+  const float step = relax(level, place, sum);
   if (place.active) level.guess[place.vector(level) + place.m] = step;
 }
 
@@ -270,7 +264,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     level.rhs[place.vector(level) + place.m] = sum;
   }
   if (level.inverse == nullptr) return;
-  const float step = relax(level, place, sum, level.omega);
+  const float step = relax(level, place, sum);
   if (place.active) level.guess[place.vector(level) + place.m] = step;
 }
 
@@ -317,15 +311,15 @@ __global__ void __launch_bounds__(kMattingThreads)
 // One step of block Jacobi from `guess` to `result`.
 template <int kD>
 __global__ void __launch_bounds__(kMattingThreads)
-    smooth_nodes(const MattingLevel level, const float* guess, float* result, int channels,
-                 int vectors, const float* omega, unsigned blocks) {
+    smooth_nodes(const MattingLevel level, int channels, int vectors, unsigned blocks) {
   const NodePlace<kD> place(level, channels, vectors, blocks);
   const bool works = place.active && has_part(level, place);
-  const float residual = works ? node_residual(level, level.rows, place, level.rhs, guess) : 0.0f;
-  const float step = relax(level, place, residual, omega);
+  const float residual =
+      works ? node_residual(level, level.rows, place, level.rhs, level.guess) : 0.0f;
+  const float step = relax(level, place, residual);
   if (!place.active) return;
   const int64_t at = place.vector(level) + place.m;
-  result[at] = works ? guess[at] + step : 0.0f;
+  level.result[at] = works ? level.guess[at] + step : 0.0f;
 }
 
 // Adds up what repeated cycles found; `result` is the sum at last.
@@ -349,7 +343,7 @@ __global__ void __launch_bounds__(kMattingThreads)
       works ? node_residual(level, level.exact_rows, place, level.kept_rhs, level.kept_result)
             : 0.0f;
   if (place.active) level.rhs[place.vector(level) + place.m] = rest;
-  const float step = relax(level, place, rest, level.omega);
+  const float step = relax(level, place, rest);
   if (place.active) level.guess[place.vector(level) + place.m] = step;
 }
 
@@ -379,61 +373,6 @@ __global__ void __launch_bounds__(kMattingThreads)
     sum += weight * of_node;
   }
   pixels.guess[unknown.plane + unknown.pixel] += sum;
-}
-
-// --- How strongly the smoothers may be damped ---
-
-// An arbitrary number in [-1, 1) that depends on `at` alone.
-PF_HD float scattered(uint32_t at) {
-  at = (at ^ (at >> 16)) * 0x7feb352du;
-  at = (at ^ (at >> 15)) * 0x846ca68bu;
-  return float(int32_t(at ^ (at >> 16))) / 2147483648.0f;
-}
-
-__global__ void __launch_bounds__(kMattingThreads) scatter_pixels(const MattingPixels pixels) {
-  const UnknownPixel unknown(pixels, 1);
-  if (unknown.number >= 0)
-    pixels.guess[unknown.plane + unknown.pixel] = scattered(uint32_t(unknown.pixel));
-}
-
-template <int kD>
-__global__ void __launch_bounds__(kMattingThreads)
-    scatter_nodes(const MattingLevel level, int channels, unsigned blocks) {
-  const NodePlace<kD> place(level, channels, 1, blocks);
-  if (!place.active) return;
-  const float value = scattered(uint32_t(place.node * place.size + place.m));
-  level.guess[place.vector(level) + place.m] = has_part(level, place) ? value : 0.0f;
-}
-
-constexpr int kSquareBlocks = 64;  // of an image
-
-__global__ void __launch_bounds__(kMattingThreads)
-    add_squares(const float* before, const float* after, int64_t count, double* partial_sums) {
-  const int64_t image = blockIdx.x / kSquareBlocks;
-  Sums<2> sum{};
-  for (int64_t k = blockIdx.x % kSquareBlocks * kMattingThreads + threadIdx.x; k < count;
-       k += kSquareBlocks * kMattingThreads) {
-    const double a = before[image * count + k], b = after[image * count + k];
-    sum.value[0] += a * a;
-    sum.value[1] += b * b;
-  }
-  write_block_sum<kMattingThreads>(sum, partial_sums + 2 * int64_t{blockIdx.x});
-}
-
-// After steps of 1 + D^-1 A, the growth of the last one is 1 + the largest eigenvalue of D^-1 A;
-// what is below `least` is not believed.
-__global__ void __launch_bounds__(kMattingThreads)
-    set_omega(const double* partial_sums, double least, float* omega) {
-  __shared__ double squares[2];
-  Sums<2> sum{};
-  for (int k = int(threadIdx.x); k < kSquareBlocks; k += kMattingThreads)
-    for (int v = 0; v < 2; ++v)
-      sum.value[v] += partial_sums[(int64_t{blockIdx.x} * kSquareBlocks + k) * 2 + v];
-  write_block_sum<kMattingThreads>(sum, squares);
-  if (threadIdx.x != 0) return;
-  const double grown = squares[0] > 0 ? sqrt(squares[1] / squares[0]) - 1 : 0;
-  const double largest = grown > least ? grown : least;
-  omega[blockIdx.x] = largest > 0 ? float(4 / (3 * largest)) : 1.0f;
 }
 
 }  // namespace PF_ISA

@@ -1,5 +1,8 @@
 // The level of pixels: its matrix, products with it and updates of vectors, compiled once for every
 // instruction set.
+#include <algorithm>
+#include <cmath>
+
 #include "ops/matting/matting_blocks.h"
 #include "ops/matting/matting_weights.h"
 
@@ -40,7 +43,7 @@ class BlockRows {
   void write_block(int64_t y, int64_t b, int64_t x) const {
     const int64_t reach = level_.reach(), width = level_.image.width;
     const double* here = unknown_.row(y, 0) + x;
-    double excess[kPixels] = {}, sum[kPixels] = {};
+    double excess[kPixels] = {}, sum[kPixels] = {}, sizes[kPixels] = {};
     float* weight = level_.weight + b * level_.half * kPixels;
     double* exact = level_.exact + b * level_.half * kPixels;
     int64_t offset = 0;
@@ -51,6 +54,7 @@ class BlockRows {
         for (int l = 0; l < kPixels; ++l) {
           const double used = own[l] * here[l], both = used * after[l];
           sum[l] += used;
+          sizes[l] += std::abs(used);
           excess[l] += used - both;
           exact[offset * kPixels + l] = both;
           weight[offset * kPixels + l] = static_cast<float>(both);
@@ -61,6 +65,7 @@ class BlockRows {
         for (int l = 0; l < kPixels; ++l) {
           const double used = mirrored[l] * here[l];
           sum[l] += used;
+          sizes[l] += std::abs(used);
           excess[l] += used * (1.0 - before[l]);
         }
       }
@@ -69,7 +74,8 @@ class BlockRows {
       const double extra = inside && diagonal_ != nullptr ? diagonal_[y * width + x + l] : 0;
       level_.excess[b * kPixels + l] = inside ? excess[l] + extra : 0;
       const double total = sum[l] + extra;
-      level_.inverse[b * kPixels + l] = inside && total > 0 ? static_cast<float>(1 / total) : 0.0f;
+      const double damped = std::min(kPixelDamping / total, kStableStep / (total + sizes[l]));
+      level_.inverse[b * kPixels + l] = inside && total > 0 ? static_cast<float>(damped) : 0.0f;
     }
   }
 
@@ -224,26 +230,7 @@ void direction(const FineLevel& level, const FineVectors& v, double factor, int6
   }
 }
 
-double power(const FineLevel& level, const FineVectors& v, int64_t begin, int64_t end) {
-  double sum = 0;
-  for (int64_t i = begin; i < end; ++i) {
-    const PixelBlock b(level, i);
-    for (int l = 0; l < kPixels; ++l) {
-      const double t = v.t[b.at + l], inverse = level.inverse[i * kPixels + l];
-      v.z[b.at + l] = static_cast<float>(-inverse * t);
-      sum += inverse * t * t;
-    }
-  }
-  return sum;
-}
-
-void damp(const FineLevel& level, double factor, int64_t begin, int64_t end) {
-  for (int64_t i = begin * kPixels; i < end * kPixels; ++i)
-    level.inverse[i] *= static_cast<float>(factor);
-}
-
-const MattingFineKernels kKernels = {weights, colours,   outer, advance, residual,
-                                     smooth,  direction, power, damp};
+const MattingFineKernels kKernels = {weights, colours, outer, advance, residual, smooth, direction};
 
 }  // namespace
 

@@ -81,8 +81,6 @@ class MattingHierarchy {
   NodeLevel sized_level(int64_t rows, int64_t columns) const;
   void allocate(NodeLevel& level);
   void finish(const NodeLevel& level) const;
-  void damp_fine() const;
-  void damp(const NodeLevel& level) const;
   void factor_last();
   void solve_last() const;
   void cycle(size_t level) const;

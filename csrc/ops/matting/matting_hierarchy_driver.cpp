@@ -18,7 +18,6 @@ struct Division {
   int64_t items, fewest;
 };
 constexpr Division kPixelBlocks{64, 8}, kNodeBlocks{16, 32}, kPixelRows{32, 1};
-constexpr int kPowerSteps = 8;
 // Levels of at most so many nodes are solved directly.
 constexpr int64_t kLastNodes = 24;
 
@@ -85,25 +84,6 @@ void open_table(BlockTable& table, int64_t rows, int64_t blocks, int64_t pad,
   table.index = memory.take<int32_t>((rows + 2 * pad) * table.width());
 }
 
-// Pseudo-random signs, for the power method to start with.
-float sign_of(int64_t i) {
-  return (static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15u >> 62 & 1) != 0 ? 1.0f : -1.0f;
-}
-
-// Jacobi's damping by the largest eigenvalue, which the power method finds: each step returns the
-// square of a vector. What is below `least` is not believed.
-template <class Step>
-double damping(double least, const Step& step) {
-  ThreadChoice threads;
-  double now = 0, before = 0;
-  for (int i = 0; i < kPowerSteps; ++i) {
-    before = now;
-    threads.run([&] { now = step(); });
-  }
-  const double largest = before > 0 ? std::sqrt(now / before) : 1;
-  return 4.0 / 3.0 / std::max(largest, least);
-}
-
 }  // namespace
 
 void* SolverMemory::take_bytes(size_t bytes, size_t zeros) {
@@ -156,14 +136,12 @@ MattingHierarchy::MattingHierarchy(const MattingImage<double>& image, const uint
   fine_.image = image;
   make_fine(known, diagonal);
   if (fine_.table.count == 0) return;
-  damp_fine();
   make_nodes();
   while (levels_.back().rows * levels_.back().columns > kLastNodes) {
     const int64_t rows = levels_.back().rows, columns = levels_.back().columns;
     make_coarse(levels_.back());
     if (levels_.back().rows == rows && levels_.back().columns == columns) break;
   }
-  for (size_t i = 0; i + 1 < levels_.size(); ++i) damp(levels_[i]);
   if (levels_.size() > kRepeatedLevel) {
     const NodeLevel& repeated = levels_[kRepeatedLevel];
     repeated_f_ = memory_.take<float>(repeated.vector_size(repeated.unknowns));
@@ -283,45 +261,6 @@ void MattingHierarchy::make_coarse(const NodeLevel& fine_level) {
   for_fine(
       [&](int64_t begin, int64_t end) { coarsening().centre_carries(fine, level, begin, end); });
   levels_.push_back(level);
-}
-
-void MattingHierarchy::damp_fine() const {
-  const int64_t last = fine_.table.count + 1;
-  for (int64_t i = 1; i < last; ++i) {
-    float* z = v_.z + fine_.at(fine_.table.row[i], fine_.table.block[i] * int64_t{kPixels});
-    for (int64_t l = 0; l < kPixels; ++l)
-      z[l] = fine_.inverse[i * kPixels + l] != 0 ? sign_of(i * kPixels + l) : 0;
-  }
-  const double factor = damping(0, [&] {
-    for_parts(1, last, kPixelBlocks,
-              [&](int64_t begin, int64_t end) { fine_kernels().residual(fine_, v_, begin, end); });
-    return sum_of_parts(1, last, kPixelBlocks, [&](int64_t begin, int64_t end) {
-      return fine_kernels().power(fine_, v_, begin, end);
-    });
-  });
-  for_parts(1, last, kPixelBlocks,
-            [&](int64_t begin, int64_t end) { fine_kernels().damp(fine_, factor, begin, end); });
-}
-
-void MattingHierarchy::damp(const NodeLevel& level) const {
-  const int64_t m = level.unknowns, last = level.table.count + 1;
-  for (int64_t i = 1; i < last; ++i)
-    for (int64_t c = 0; c < m; ++c)
-      for (int64_t k = 0; k < kNodes; ++k) {
-        const bool is_used = level.inverse[i * m * m * kNodes + k] != 0;
-        const int64_t x = level.table.block[i] * int64_t{kNodes} + k;
-        level.x[level.at(m, c, level.table.row[i], x)] =
-            is_used ? sign_of((i * kNodes + k) * m + c) : 0;
-      }
-  const double factor = damping(kLeastOfNodes, [&] {
-    for_parts(1, last, kNodeBlocks,
-              [&](int64_t begin, int64_t end) { node_kernels().residual(level, begin, end); });
-    return sum_of_parts(1, last, kNodeBlocks, [&](int64_t begin, int64_t end) {
-      return node_kernels().power(level, begin, end);
-    });
-  });
-  for_parts(1, last, kNodeBlocks,
-            [&](int64_t begin, int64_t end) { node_kernels().damp(level, factor, begin, end); });
 }
 
 void MattingHierarchy::factor_last() {

@@ -36,7 +36,6 @@ struct MattingLevel {
   double* elements = nullptr;    // (cells, a packed matrix of 4 M rows)
   float* rows = nullptr;         // (9 neighbours, nodes, M, M)
   float* inverse = nullptr;      // (nodes, M, M): of diagonal blocks; null at the bottom
-  float* omega = nullptr;        // (): damping of the smoother
   double* exact_rows = nullptr;  // `rows`, unrounded, of the level whose cycle is repeated, or null
   // (nodes, 4, M, M): of the unknowns of the four nodes of the next level around each, row by row,
   // their part in its own; null at the bottom.
@@ -491,7 +490,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     for (int j = 0; j < m; ++j) {
       double sum = 0;
       for (int k = i > j ? i : j; k < m; ++k) sum += block[packed(k, i)] * block[packed(k, j)];
-      inverse[i * m + j] = float(sum * scale[i] * scale[j]);
+      inverse[i * m + j] = float(kNodeDamping * sum * scale[i] * scale[j]);
     }
 }
 

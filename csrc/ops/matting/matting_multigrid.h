@@ -106,7 +106,8 @@ constexpr double node_weight(int64_t t, int64_t spacing, int64_t radius) {
 // Ranges are of stored blocks, which count from 1, or of rows where it says so.
 
 struct MattingFineKernels {
-  // Weights, excess and 1 / diagonal of the blocks of rows [top, bottom); the images' colours.
+  // Weights, excess and damping / diagonal of the blocks of rows [top, bottom); the images'
+  // colours.
   void (*weights)(const FineLevel&, const uint8_t* known, const double* diagonal, int64_t top,
                   int64_t bottom, double* memory);
   void (*colours)(const FineLevel&, int64_t top, int64_t bottom);
@@ -123,9 +124,6 @@ struct MattingFineKernels {
   // p = s + factor p
   void (*direction)(const FineLevel&, const FineVectors&, double factor, int64_t begin,
                     int64_t end);
-  // z = -inverse t, the image of z where t = -A z; returns its square, weighted by the diagonal.
-  double (*power)(const FineLevel&, const FineVectors&, int64_t begin, int64_t end);
-  void (*damp)(const FineLevel&, double factor, int64_t begin, int64_t end);  // inverse *= factor
 };
 
 struct MattingTransferKernels {
@@ -141,17 +139,14 @@ struct MattingTransferKernels {
 
 struct MattingNodeKernels {
   void (*means)(const NodeLevel&, int64_t begin, int64_t end);
-  // The matrix and the inverses of its diagonal blocks, not damped.
+  // The matrix and the damped inverses of its diagonal blocks.
   void (*centre)(const NodeLevel&, int64_t begin, int64_t end);
-  void (*damp)(const NodeLevel&, double factor, int64_t begin, int64_t end);  // inverse *= factor
-  void (*start)(const NodeLevel&, int64_t begin, int64_t end);                // x = inverse f
-  void (*residual)(const NodeLevel&, int64_t begin, int64_t end);             // t = f - A x
-  void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);  // t = x + inverse (f - A x)
+  void (*start)(const NodeLevel&, int64_t begin, int64_t end);     // x = inverse f
+  void (*residual)(const NodeLevel&, int64_t begin, int64_t end);  // t = f - A x
+  void (*smooth)(const NodeLevel&, int64_t begin, int64_t end);    // t = x + inverse (f - A x)
   // f = rhs - A x, by the Galerkin product in double.
   void (*exact_residual)(const NodeLevel&, const float* rhs, const float* x, int64_t begin,
                          int64_t end);
-  // x = -inverse t; returns its square.
-  double (*power)(const NodeLevel&, int64_t begin, int64_t end);
   // From b + a . (I - mu) to b + a . (I - 1/2), t in place.
   void (*uncentre)(const NodeLevel&, int64_t begin, int64_t end);
 };

@@ -134,30 +134,6 @@ void exact_residual(const NodeLevel& level, const float* rhs, const float* x, in
   });
 }
 
-double power(const NodeLevel& level, int64_t begin, int64_t end) {
-  return with_unknowns(level, [&](auto m) {
-    double sum = 0;
-    for (int64_t i = begin; i < end; ++i) {
-      const NodeBlock b(level, i);
-      Lanes8 t[decltype(m)::kMost], x[decltype(m)::kMost] = {};
-      read(level, m, b, level.t, t);
-      for (int64_t c = 0; c < m(); ++c) t[c] = -t[c];
-      add_relaxed(level, m, b, t, x);
-      write(level, m, b, x, level.x);
-      // x . D x = -x . t
-      for (int64_t c = 0; c < m(); ++c)
-        for (int l = 0; l < kNodes; ++l) sum += double{x[c][l]} * double{t[c][l]};
-    }
-    return sum;
-  });
-}
-
-void damp(const NodeLevel& level, double factor, int64_t begin, int64_t end) {
-  const int64_t each = level.unknowns * level.unknowns * kNodes;
-  for (int64_t i = begin * each; i < end * each; ++i)
-    level.inverse[i] *= static_cast<float>(factor);
-}
-
 void uncentre(const NodeLevel& level, int64_t begin, int64_t end) {
   const int64_t m = level.unknowns;
   for (int64_t i = begin; i < end; ++i) {
@@ -246,7 +222,7 @@ void centre_node(const NodeLevel& level, const M& m, const NodeBlock& b, int64_t
     const bool is_used = trace > 0 && invert(m, block);
     float* inverse = level.inverse + b.index * size * kNodes + k;
     for (int64_t j = 0; j < size; ++j)
-      inverse[j * kNodes] = is_used ? static_cast<float>(block[j]) : 0.0f;
+      inverse[j * kNodes] = is_used ? static_cast<float>(kNodeDamping * block[j]) : 0.0f;
   }
 }
 
@@ -258,8 +234,8 @@ void centre(const NodeLevel& level, int64_t begin, int64_t end) {
   });
 }
 
-const MattingNodeKernels kKernels = {means,  centre,         damp,  start,   residual,
-                                     smooth, exact_residual, power, uncentre};
+const MattingNodeKernels kKernels = {means,  centre,         start,   residual,
+                                     smooth, exact_residual, uncentre};
 
 }  // namespace
 

@@ -104,8 +104,10 @@ __global__ void __launch_bounds__(kMattingThreads, 1)
   double* centre = row + entries / 2 * threads;
   add_up_row<kD>(image, grid, pixels.fine.fits, place, centre, side * threads, threads);
   int64_t to = int64_t{number} * (entries - 1) * pixels.most + at;
+  double sizes = 0;  // of the entries beside the diagonal
   for (int k = 0; k < entries; ++k) {
     if (k == entries / 2) continue;
+    sizes += fabs(row[k * threads]);
     pixels.rows[to] = -row[k * threads];
     pixels.rounded[to] = float(-row[k * threads]);
     to += pixels.most;
@@ -113,7 +115,9 @@ __global__ void __launch_bounds__(kMattingThreads, 1)
   double diagonal = *centre;
   if (pixels.fine.diagonal != nullptr)
     diagonal += pixels.fine.diagonal[int64_t{number} * grid.pixels() + place.pixel];
-  pixels.inverse[int64_t{number} * pixels.most + at] = diagonal > 0 ? float(1 / diagonal) : 0.0f;
+  const double stable = kStableStep / (diagonal + sizes), usual = kPixelDamping / diagonal;
+  pixels.inverse[int64_t{number} * pixels.most + at] =
+      diagonal > 0 ? float(stable < usual ? stable : usual) : 0.0f;
 }
 
 // --- Conjugate gradients ---
@@ -262,8 +266,7 @@ __global__ void __launch_bounds__(kMattingThreads)
     of_r.value[0] = r * r;
     const float rhs = float(r * state.scale);
     pixels.rhs[at] = rhs;
-    pixels.guess[at] = pixels.omega[unknown.image] *
-                       pixels.inverse[int64_t{unknown.image} * pixels.most + unknown.number] * rhs;
+    pixels.guess[at] = pixels.inverse[int64_t{unknown.image} * pixels.most + unknown.number] * rhs;
   }
   write_block_sum<kMattingThreads>(of_r, partial_sums + 2 * int64_t{blockIdx.x});
 }
@@ -371,7 +374,6 @@ class MattingSolver {
     pixels_.rows = memory_.take<double>(rows);
     pixels_.rounded = memory_.take<float>(rows);
     pixels_.inverse = memory_.take<float>(int64_t{batch_} * pixels_.most);
-    pixels_.omega = memory_.take<float>(batch_);
     pixels_.r = memory_.take<double>(compact);
     pixels_.ap = memory_.take<double>(compact);
     pixels_.p = memory_.take<double>(planes);
@@ -381,8 +383,7 @@ class MattingSolver {
     }
     states_ = memory_.take<MattingState>(systems_);
     const int64_t sums = int64_t{systems_} * pixels_.blocks;
-    const int64_t squares = int64_t{batch_} * kSquareBlocks;
-    of_rr_ = memory_.take<double>(2 * (sums > squares ? sums : squares));
+    of_rr_ = memory_.take<double>(2 * sums);
     of_rz_ = memory_.take<double>(sums);
 
     MattingLevel level;
@@ -410,7 +411,7 @@ class MattingSolver {
     level->elements = memory_.take<double>(batch_ * int64_t{level->cells()} * packed_size(4 * m));
     level->rhs = memory_.take<float>(vector);
     level->result = memory_.take<float>(vector);
-    level->rows = level->inverse = level->omega = level->guess = level->residual = nullptr;
+    level->rows = level->inverse = level->guess = level->residual = nullptr;
     level->carry = level->exact_rows = nullptr;
     level->rounded_carry = level->kept_rhs = level->kept_result = nullptr;
     if (bottom) return;
@@ -423,7 +424,6 @@ class MattingSolver {
     level->carry = memory_.take<double>(nodes * 4 * m * m);
     level->rounded_carry = memory_.take<float>(nodes * 4 * m * m);
     level->inverse = memory_.take<float>(nodes * m * m);
-    level->omega = memory_.take<float>(batch_);
     level->guess = memory_.take<float>(vector);
     level->residual = memory_.take<float>(vector);
     clear(level->rhs, vector);
@@ -456,7 +456,6 @@ class MattingSolver {
     const MattingLevel& bottom = levels_[count_];
     PF_LAUNCH(invert_bottom, unsigned(batch_), kBottomThreads, 0, stream_, bottom, unknowns(),
               bottom_matrix_, bottom_inverse_);
-    find_omega<kD>();
     return cudaGetLastError();
   }
 
@@ -492,47 +491,6 @@ class MattingSolver {
     PF_LAUNCH(invert, blocks * batch_, kMattingThreads, 0, stream_, level, channels_, blocks);
   }
 
-  // By power steps of 1 + D^-1 A on a scattered vector, one for each image.
-  template <int kD>
-  void find_omega() {
-    constexpr int kSteps = 9;
-    MattingPixels one = pixels_;
-    one.vectors = 1;
-    PF_LAUNCH(scatter_pixels, one.blocks * batch_, kMattingThreads, 0, stream_, one);
-    for (int k = 0; k < kSteps; ++k) {
-      float* from = k % 2 == 0 ? one.guess : one.result;
-      float* to = k % 2 == 0 ? one.result : one.guess;
-      PF_LAUNCH(smooth_pixels, one.blocks * batch_, kMattingThreads, 0, stream_, one, from, to, 1,
-                nullptr, nullptr, nullptr);
-    }
-    set_omega_by(one.guess, one.result, plane(), 0, pixels_.omega);
-    // A plane may have been another image's: there is to be 0 where this one is known.
-    clear(one.guess, systems_ * plane());
-    clear(one.result, systems_ * plane());
-    for (int l = 0; l < count_; ++l) {
-      const MattingLevel& level = levels_[l];
-      const unsigned blocks = node_blocks(level, channels_);
-      const auto scatter = scatter_nodes<kD>;
-      const auto smooth = smooth_nodes<kD>;
-      PF_LAUNCH(scatter, blocks * batch_, kMattingThreads, 0, stream_, level, channels_, blocks);
-      for (int k = 0; k < kSteps; ++k) {
-        float* from = k % 2 == 0 ? level.guess : level.result;
-        float* to = k % 2 == 0 ? level.result : level.guess;
-        PF_LAUNCH(smooth, blocks * batch_, kMattingThreads, 0, stream_, level, from, to, channels_,
-                  1, nullptr, blocks);
-      }
-      set_omega_by(level.guess, level.result, int64_t{level.nodes()} * unknowns(), kLeastOfNodes,
-                   level.omega);
-    }
-  }
-
-  void set_omega_by(const float* before, const float* after, int64_t count, double least,
-                    float* omega) {
-    PF_LAUNCH(add_squares, unsigned(kSquareBlocks * batch_), kMattingThreads, 0, stream_, before,
-              after, count, of_rr_);
-    PF_LAUNCH(set_omega, unsigned(batch_), kMattingThreads, 0, stream_, of_rr_, least, omega);
-  }
-
   // From rhs and the first guess to result, on a level of nodes.
   template <int kD>
   void cycle_nodes(int l, cudaStream_t stream) {
@@ -559,8 +517,7 @@ class MattingSolver {
                 of_next);
       cycle_nodes<kD>(l + 1, stream);
       PF_LAUNCH(up, nodes * systems_, kMattingThreads, 0, stream, next, level, channels_, k, nodes);
-      PF_LAUNCH(smooth, nodes * systems_, kMattingThreads, 0, stream, level, level.guess,
-                level.result, channels_, k, level.omega, nodes);
+      PF_LAUNCH(smooth, nodes * systems_, kMattingThreads, 0, stream, level, channels_, k, nodes);
       if (l == kRepeatedLevel) {
         const int64_t count = int64_t{systems_} * size;
         PF_LAUNCH(add_cycle, unsigned(ceil_div(count, kMattingThreads)), kMattingThreads, 0, stream,
@@ -582,8 +539,7 @@ class MattingSolver {
     cycle_nodes<kD>(0, stream);
     const auto to_pixels = prolong_pixels<kD>;
     PF_LAUNCH(to_pixels, blocks, kMattingThreads, 0, stream, pixels_, levels_[0]);
-    PF_LAUNCH(smooth_pixels, blocks, kMattingThreads, 0, stream, pixels_, pixels_.guess,
-              pixels_.result, k, pixels_.omega, states_, of_rz_);
+    PF_LAUNCH(smooth_pixels, blocks, kMattingThreads, 0, stream, pixels_, states_, of_rz_);
   }
 
   // The second half of an iteration, which begins the first.
