@@ -13,10 +13,12 @@ from pyfast.ops._autograd import differentiable
 from pyfast.ops._checks import expect_number
 from pyfast.ops._fake import register_fake
 from pyfast.ops._layouts import empty_like_image
+from pyfast.ops._matting_checks import expect_finite
 from pyfast.ops._pictures import read_picture
 from pyfast.ops._vmap import fold_vmap
 
 MOST_GUIDE_CHANNELS = 4
+ROUNDING = 1e-13  # of the mean square of a channel: more than rounding leaves of its variance
 
 
 def guided_filter(guide: Any, input: Any, radius: int = 8, epsilon: float = 1e-4) -> Any:
@@ -34,14 +36,15 @@ def guided_filter(guide: Any, input: Any, radius: int = 8, epsilon: float = 1e-4
         input: what is filtered, of the same size, with any number of channels.
         radius: of the windows in pixels, from 0. Windows are clipped at the edges of the picture.
         epsilon: added to the variances of `guide`, in its units squared: where they are smaller,
-            it smooths. 1e-4 keeps edges of 1 percent and more, in [0, 1].
+            it smooths. 1e-4 keeps edges of 1 percent and more, in [0, 1]. At least 1e-13 of the
+            mean square is added, as less is lost in rounding.
 
     Returns:
         The filtered picture, of the kind, shape and dtype of `input`.
 
     Raises:
         TypeError: an argument is of another type than above.
-        ValueError: a shape or a value does not fit.
+        ValueError: a shape or a value does not fit, or a value is NaN or infinite.
 
     Differentiable in both pictures. float32 and float64; sums are taken in float64.
 
@@ -68,6 +71,9 @@ def guided_filter(guide: Any, input: Any, radius: int = 8, epsilon: float = 1e-4
             f"{op}: expected guide on the device of input, {pixels.device}, got "
             f"{guide_pixels.device}"
         )
+    # One such value would be in the running sums of all that follows.
+    expect_finite(op, "guide", guide_pixels)
+    expect_finite(op, "input", pixels)
     dtype = torch.promote_types(pixels.dtype, guide_pixels.dtype)
     result = _guided_filter(guide_pixels.to(dtype), pixels.to(dtype), radius, epsilon)
     return form.restore(result)
@@ -91,8 +97,10 @@ def guided_filter_reference(guide: Tensor, input: Tensor, radius: int, epsilon: 
         mean_input[:, :, None] * mean_guide[:, None]
     )
     identity = torch.eye(guide.shape[1], dtype=guide.dtype, device=guide.device)
+    # Less would be below the rounding of variances.
+    ridge = (ROUNDING * mean(guide**2)).clamp(min=epsilon)
     # Pixels first, as `solve` wants matrices last.
-    matrix = covariance.permute(0, 3, 4, 1, 2) + epsilon * identity
+    matrix = covariance.permute(0, 3, 4, 1, 2) + ridge.permute(0, 2, 3, 1)[..., None] * identity
     slope = torch.linalg.solve(matrix, correlation.permute(0, 3, 4, 2, 1)).permute(0, 4, 3, 1, 2)
     constant = mean_input - (slope * mean_guide[:, None]).sum(2)
     return (mean(slope) * guide[:, None]).sum(2) + mean(constant)

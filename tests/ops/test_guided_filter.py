@@ -86,6 +86,18 @@ BAD_CALLS = tuple(
             ValueError,
             "epsilon to be above 0, got nan",
         ),
+        (
+            "a guide that is no number",
+            lambda: pyfast.guided_filter(GUIDE.clone().fill_(float("nan")), INPUT),
+            ValueError,
+            "guide to be finite",
+        ),
+        (
+            "an infinite input",
+            lambda: pyfast.guided_filter(GUIDE, INPUT / 0),
+            ValueError,
+            "input to be finite",
+        ),
     )
 )
 
@@ -176,6 +188,18 @@ def test_is_the_window_fit_of_a_flat_guide():
     affine = (guide * torch.tensor([0.3, -0.5, 0.9])[:, None, None]).sum(1, keepdim=True) + 0.1
     found = pyfast.guided_filter(guide, affine, 3, 1e-12)
     torch.testing.assert_close(found, affine, atol=1e-8, rtol=0)
+
+
+@pytest.mark.parametrize("epsilon", [1e-16, 1e-20, 1e-300])
+@pytest.mark.parametrize("scale", [1e-3, 1, 255])
+def test_an_epsilon_below_rounding_gives_numbers(epsilon, scale):
+    """Three equal channels leave nothing but it of the matrix in two directions."""
+    grey = scale * torch.rand(1, 1, 33, 40, dtype=torch.float64)
+    input = torch.rand(1, 1, 33, 40, dtype=torch.float64)
+    found = pyfast.guided_filter(grey.expand(-1, 3, -1, -1), input, 4, epsilon)
+    assert (found - pyfast.guided_filter(grey, input, 4, 1e-12 * scale**2)).abs().max() < 1e-6
+    flat = pyfast.guided_filter(torch.full_like(grey, 0.1 * scale), input, 4, epsilon)
+    assert (flat - pyfast.guided_filter(torch.ones_like(grey), input, 4, 1.0)).abs().max() < 1e-2
 
 
 def test_pictures_of_every_kind_agree():

@@ -12,6 +12,9 @@
 namespace pyfast {
 
 constexpr int64_t kMostGuideChannels = 4;
+// Of the mean square of a channel of the guide: more than rounding leaves of its variance. So much
+// is added at least, or a matrix of rounding is solved with.
+constexpr double kGuideRounding = 1e-13;
 
 template <class Real>
 struct GuidedFilterParams {

@@ -156,7 +156,7 @@ struct Band {
     int k = 0;
     for (int i = 0; i < kGuide; ++i) {
       for (int j = 0; j <= i; ++j, ++k) covariance[k] = mean_of(kGuide + k) - mean[i] * mean[j];
-      covariance[k - 1] += p.epsilon;
+      covariance[k - 1] += larger(V{} + p.epsilon, kGuideRounding * mean_of(kGuide + k - 1));
       slope[i] = mean_of(of_input + 1 + i) - mean[i] * constant;
     }
     solve(covariance, slope);
