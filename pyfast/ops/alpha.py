@@ -26,6 +26,7 @@ from pyfast.ops.trimaps import trimap_from_scribbles
 __all__ = ["AlphaInfo", "estimate_alpha", "estimate_alpha_reference"]
 
 BACKGROUND, FOREGROUND = 0.1, 0.9  # trimaps: at most, at least
+HOLDING = 1e4  # a confidence that holds alpha at the prior, as it would be but for some 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,12 @@ def estimate_alpha(
         scribbles: in place of it: strokes, as a plane like a trimap, or as the picture with strokes
             of black and white drawn on it.
         prior: a guess of alpha, of the shape of a trimap; alone, or beside one of them.
-        confidence: weights of `prior`, of its shape, at least 0; 100 holds alpha there. Needed with
-            `prior`.
+        confidence: weights of `prior`, of its shape, at least 0; 100 holds alpha there, and from
+            1e4 on alpha is the prior. Needed with `prior`.
         epsilon: see `matting_energy`; 1e-5 for noisy or strongly compressed pictures.
         radius: of the windows, in pixels, 1 to 8. Larger ones see further, with a larger cost.
-        rtol: iterations end when the residual is so small, relative to the right-hand side.
+        rtol: iterations end when the residual is so small, relative to the right-hand side, of
+            which confidences above 1 make no more than 1.
             1e-7 leaves an error of alpha of about 1e-5, 1e-5 one of 1e-3.
         atol: iterations end, too, when alpha is estimated to be so near to the solution in every
             pixel: from the largest changes of alpha in the last iterations, and how fast they
@@ -132,6 +134,11 @@ def estimate_alpha(
     known, values = _constraints(
         op, pixels, marks, guess, weight, "trimap" if scribbles is None else "scribbles"
     )
+    if guess_form is not None:
+        held = weight >= HOLDING
+        values = torch.where(held & ~known, guess, values)
+        known, weight = known | held, weight.masked_fill(held, 0)
+        rtol = _relative_to_marks(rtol, guess, weight)
     start = values if x0 is None else torch.where(known, values, _plane(op, "x0", x0, pixels))
 
     def solve() -> Any:
@@ -254,6 +261,16 @@ def _read_prior(
     if checks.shows_values(weight) and not bool((weight >= 0).all() & weight.isfinite().all()):
         raise ValueError(f"{op}: expected confidence to be finite and at least 0")
     return guess.to(torch.float64), weight.to(torch.float64), form
+
+
+def _relative_to_marks(rtol: float, guess: Tensor, weight: Tensor) -> float:
+    """`rtol` for a right-hand side that large weights have made large, so that what is small beside
+    them counts as it would without them."""
+    if not checks.shows_values(weight):
+        return rtol
+    weight, guess = weight.detach(), guess.detach()
+    small, full = ((w * guess).flatten(1).norm(dim=1) for w in (weight.clamp(max=1), weight))
+    return rtol * float((small / full).nan_to_num(1).min())
 
 
 def _constraints(

@@ -170,6 +170,23 @@ def test_strokes_and_confidences_say_the_same():
     assert (held - soft).abs().max() < 1e-2
 
 
+@pytest.mark.parametrize("weight", [1, 100, 5000, 1e4, 1e8, 1e300])
+def test_large_confidences_leave_the_rest_as_exact(weight):
+    image, trimap, _ = scene(60)
+    marked = (trimap != 0.5).double()
+    prior = torch.where(trimap == 0.5, 0.3, trimap * 0.9 + 0.05)
+    laplacian = pyfast.matting_laplacian(image, layout="scipy").tocsc()
+    diagonal = (marked * min(weight, 1e10) + 1e-3).flatten().numpy()
+    exact = spsolve((laplacian + diags_array(diagonal)).tocsc(), diagonal * prior.flatten().numpy())
+    alpha, info = pyfast.estimate_alpha(
+        image, prior=prior, confidence=marked * weight + 1e-3, return_info=True
+    )
+    error = np.abs(alpha.flatten().numpy() - exact.clip(0, 1))
+    assert info.converged
+    assert error.max() < 1e-3
+    assert error.mean() < 1e-5
+
+
 def test_every_kind_of_picture_gives_the_same_matte():
     image, trimap, _ = scene(40)
     bytes_ = (image * 255).round().to(torch.uint8)
