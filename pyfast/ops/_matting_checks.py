@@ -32,7 +32,8 @@ __all__ = [
 ]
 
 MOST_RADIUS = 8
-MOST_EPSILON = 1e300
+LEAST_EPSILON, MOST_EPSILON = 1e-300, 1e300  # so that its share of a window is a normal number
+MOST_WEIGHT = 1e30  # added to the diagonal of a system: floats hold it, and sums of it
 MOST_CUDA_CHANNELS = 7
 MOST_CHANNELS = 16  # of an image whose systems are solved
 _SCALES = {torch.uint8: 255.0, torch.uint16: 65535.0, torch.bool: 1.0}
@@ -42,8 +43,8 @@ def expect_window(op: str, epsilon: Any, radius: Any, size: tuple[int, int]) -> 
     """Raises unless a window of `radius` fits an image (H, W) of `size`, and `epsilon` is good."""
     if isinstance(epsilon, bool) or not isinstance(epsilon, Real):
         raise TypeError(f"{op}: expected epsilon to be a number, got {epsilon!r}")
-    if not 0 < float(epsilon) < MOST_EPSILON:
-        kind = "positive" if epsilon < 1 else "positive and finite"
+    if not LEAST_EPSILON <= float(epsilon) < MOST_EPSILON:
+        kind = "positive" if epsilon <= 0 else f"from {LEAST_EPSILON} to {MOST_EPSILON}"
         raise ValueError(f"{op}: expected epsilon to be {kind}, got {epsilon}")
     if isinstance(radius, bool) or not isinstance(radius, (int, np.integer)):
         raise TypeError(f"{op}: expected radius to be an integer, got {radius!r}")
@@ -77,6 +78,10 @@ def expect_iterations(op: str, rtol: Any, maxiter: Any) -> None:
     expect_count(op, "maxiter", maxiter)
 
 
+def complex_error(op: str, name: str, v: Any) -> TypeError:
+    return TypeError(f"{op}: expected {name} of real numbers, got {v.dtype}")
+
+
 def expect_solvable(op: str, image: Tensor) -> None:
     """Raises for more channels than the solver takes."""
     if image.shape[-3] > MOST_CHANNELS:
@@ -101,17 +106,24 @@ def expect_finite(op: str, name: str, tensor: Tensor) -> None:
         raise ValueError(f"{op}: expected {name} to be finite, got NaN or infinity")
 
 
+def expect_weights(op: str, name: str, weight: Tensor) -> None:
+    """Raises where a number is none that the diagonal of a system may get."""
+    if shows_values(weight) and not bool(((weight >= 0) & (weight <= MOST_WEIGHT)).all()):
+        raise ValueError(
+            f"{op}: expected {name} to be finite, from 0 to {MOST_WEIGHT}, got values from "
+            f"{weight.min():.3g} to {weight.max():.3g}"
+        )
+
+
 def read_diagonal(op: str, diag: Any, height: int, width: int) -> Tensor:
     """(1, H, W) in float64."""
     expect_tensor(op, "diag", diag)
     if tuple(diag.shape) not in ((height * width,), (height, width)):
         raise shape_error(op, "diag", f"({height * width},) or ({height}, {width})", diag)
     weight: Tensor = diag.reshape(1, height, width).to(torch.float64)
-    if shows_values(weight):
-        if not bool(weight.isfinite().all() & (weight >= 0).all()):
-            raise ValueError(f"{op}: expected diag to be finite and at least 0")
-        if not bool((weight > 0).any()):
-            raise ValueError(f"{op}: expected diag to be above 0 somewhere, got zeros")
+    expect_weights(op, "diag", weight)
+    if shows_values(weight) and not bool((weight > 0).any()):
+        raise ValueError(f"{op}: expected diag to be above 0 somewhere, got zeros")
     return weight
 
 

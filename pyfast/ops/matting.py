@@ -194,9 +194,9 @@ class MattingLaplacian:
 
         Args:
             rhs: right-hand sides, of any shape that `matvec` takes.
-            diag: what is added to the diagonal, (H W,) or (H, W), at least 0 and somewhere above.
-                None: nothing; then `rhs` has to sum to 0, as all that L gives does, and the
-                solution with a mean of 0 is returned.
+            diag: what is added to the diagonal, (H W,) or (H, W), from 0 to 1e30, and
+                somewhere above 0. None: nothing; then `rhs` has to sum to 0, as all that L gives
+                does, and the solution with a mean of 0 is returned.
             x0: a first guess, of the shape of `rhs`.
             rtol: iterations end when |rhs - A x| is so small, relative to |rhs|.
             maxiter: most iterations for each right-hand side.
@@ -206,7 +206,7 @@ class MattingLaplacian:
 
         Raises:
             TypeError: an argument is of another type than above.
-            ValueError: a shape does not fit, a number is NaN or infinite, `diag` is negative or
+            ValueError: a shape does not fit, a number is NaN or infinite, `diag` is out of range or
                 zero everywhere, or there is none and `rhs` does not sum to 0.
 
         Warns:
@@ -248,6 +248,8 @@ class MattingLaplacian:
     def _as_planes(self, op: str, name: str, v: Any) -> Tensor:
         """(1, K, H, W) in float64 of vectors in any shape."""
         checks.expect_tensor(op, name, v)
+        if v.is_complex():
+            raise checks.complex_error(op, name, v)
         height, width = self.image.shape[-2:]
         if v.dim() >= 2 and v.shape[-2:] == (height, width):
             return v.reshape(1, -1, height, width).to(torch.float64)
@@ -266,6 +268,8 @@ class MattingLaplacian:
     def matvec(self, v: Any) -> Any:
         """L v for tensors or arrays: (H W,), (H W, K) or (…, H, W)."""
         if isinstance(v, np.ndarray):
+            if np.iscomplexobj(v):
+                raise checks.complex_error("MattingLaplacian", "v", v)
             vector = torch.from_numpy(np.ascontiguousarray(v, np.float64))
             return self.matvec(vector.to(self.image.device)).cpu().numpy()
         vectors = self._as_planes("MattingLaplacian", "v", v)

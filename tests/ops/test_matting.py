@@ -2,6 +2,7 @@
 
 import numpy as np
 import promises
+import pytest
 import torch
 
 import pyfast
@@ -131,3 +132,13 @@ def test_energy_takes_one_image_for_a_batch_and_one_of_each():
     torch.testing.assert_close(pyfast.matting_energy(v, image), each)
     torch.testing.assert_close(pyfast.matting_energy(v, image[None]), each)
     assert matting.matting_energy(v[0], image).shape == ()
+
+
+def test_the_gradient_of_another_type_is_refused():
+    """Its memory would be read as doubles."""
+    v = torch.rand(2, 1, 6, 7, dtype=torch.float64)
+    _, product, slope = torch.ops.pyfast.matting_energy(v, v, *WINDOW, True, True)
+    saved = v, v, product, slope
+    for grad, of_image in ((torch.ones(2), slope), (v[:, 0, 0, 0], slope.float())):
+        with pytest.raises(RuntimeError, match="the batch, dtype and device of v"):
+            torch.ops.pyfast.matting_energy_backward(grad, *saved[:3], of_image, *WINDOW)

@@ -53,6 +53,14 @@ def test_the_solver_refuses_what_is_no_number(name, value):
         _C.matting_solve(*call.values(), 0 * ones[0])
 
 
+@pytest.mark.parametrize("value", [-1.0, 1e31])
+def test_the_solver_refuses_a_diagonal_out_of_range(value):
+    ones = np.ones((1, 1, 6, 7))
+    image = RANDOM.random((1, 3, 6, 7))
+    with pytest.raises(ValueError, match="matting_solve: expected diagonal from 0 to 1e30"):
+        _C.matting_solve(ones, 0 * ones, image, value * ones[0], 0 * ones[0])
+
+
 def test_a_first_guess_goes_where_zeros_are_the_solution():
     image, x = RANDOM.random((1, 3, 12, 13)), RANDOM.random((1, 1, 12, 13))
     known = np.zeros((1, 12, 13))
@@ -69,6 +77,7 @@ def test_a_first_guess_goes_where_zeros_are_the_solution():
         (lambda a: _C.matting_energy(a, a[0]), ValueError, r"image of shape \(B, D, H, W\)"),
         (lambda a: _C.matting_energy(a[..., 1:], a), ValueError, "v of shape"),
         (lambda a: _C.matting_product(a, a, -1.0), ValueError, "epsilon to be positive"),
+        (lambda a: _C.matting_product(a, a, 5e-324), ValueError, "from 1e-300 to 1e300"),
         (lambda a: _C.matting_product(a, a, 1e-7, 4), ValueError, "2 radius"),
         (lambda a: _C.matting_product(a, a, "1"), TypeError, "epsilon to be a number"),
         (lambda a: _C.matting_matrix(a), ValueError, r"\(D, H, W\)"),

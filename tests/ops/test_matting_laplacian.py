@@ -175,6 +175,32 @@ def test_numbers_that_are_none_are_not_solved_for(name):
         laplacian.solve(diag=ones, **given)
 
 
+def test_the_unit_of_a_system_does_not_matter():
+    """The preconditioner works in floats, and squares of doubles have an end too."""
+    laplacian = pyfast.MattingLaplacian(torch.rand(3, 12, 13), 1e-4)
+    rhs = torch.randn(12, 13, dtype=torch.float64)
+    diag, start = (torch.rand_like(rhs) for _ in range(2))
+    expected = laplacian.solve(rhs, diag, rtol=1e-10)
+    for unit in (1e-300, 1e-170, 1e-50, 1e50, 1e170, 1e300):
+        for guess in (None, start * unit):
+            found = laplacian.solve(rhs * unit, diag, guess, rtol=1e-10) / unit
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_what_is_too_large_for_floats_is_refused():
+    laplacian, ones = pyfast.MattingLaplacian(torch.rand(3, 5, 6)), torch.ones(5, 6)
+    torch.testing.assert_close(laplacian.solve(1e29 * ones, 1e29 * ones), ones.double())
+    with pytest.raises(ValueError, match=r"diag to be finite, from 0 to 1e\+30, got .* to 1e\+31"):
+        laplacian.solve(ones, torch.full((5, 6), 1e31))
+
+
+def test_complex_vectors_are_refused():
+    laplacian = pyfast.MattingLaplacian(torch.rand(3, 5, 6))
+    for vector in (torch.ones(30, dtype=torch.complex64), np.ones(30, np.complex128)):
+        with pytest.raises(TypeError, match=r"v of real numbers, got .*complex"):
+            laplacian @ vector
+
+
 def test_numbers_with_a_gradient_are_looked_at_without_a_warning():
     """torch warns where one is read as a number; as a rule once in a process."""
     image, rhs = torch.rand(3, 5, 6, requires_grad=True), torch.ones(5, 6, requires_grad=True)
@@ -211,6 +237,11 @@ WRONG = {
     "small": (lambda: pyfast.matting_laplacian(IMAGE, radius=3), ValueError, "at least 7 x 7"),
     "a strip": (lambda: pyfast.matting_laplacian(IMAGE[:, :1]), ValueError, "got 1 x 7"),
     "epsilon": (lambda: pyfast.matting_laplacian(IMAGE, -1.0), ValueError, "epsilon to be positi"),
+    "tiny epsilon": (
+        lambda: pyfast.matting_laplacian(IMAGE, 5e-324),
+        ValueError,
+        r"epsilon to be from 1e-300 to 1e\+300, got 5e-324",
+    ),
     "layout": (lambda: pyfast.matting_laplacian(IMAGE, layout="crs"), ValueError, "did you mean"),
     "known": (
         lambda: pyfast.matting_laplacian(IMAGE, known=torch.ones(6, 6)),

@@ -15,6 +15,12 @@
 
 namespace pyfast {
 
+// Of epsilon: its share of a window, and the inverse root of that, are normal numbers.
+constexpr double kLeastMattingEpsilon = 1e-300, kMostMattingEpsilon = 1e300;
+
+// Added to the diagonal of a system: the preconditioner's floats hold it, and sums of it.
+constexpr double kMostMattingWeight = 1e30;
+
 // Of windows; kernels keep as many rows, and more.
 constexpr int64_t kMostMattingRadius = 8;
 

@@ -44,8 +44,9 @@ void expect_window(int64_t height, int64_t width, double epsilon, int64_t radius
     throw std::invalid_argument(
         "expected an image of at least 2 radius + 1 pixels on a side, got " +
         to_text({height, width}));
-  if (!(epsilon > 0 && epsilon < 1e300))
-    throw std::invalid_argument("expected epsilon to be positive, got " + std::to_string(epsilon));
+  if (!(epsilon >= kLeastMattingEpsilon && epsilon < kMostMattingEpsilon))
+    throw std::invalid_argument("expected epsilon to be positive, from 1e-300 to 1e300, got " +
+                                std::to_string(epsilon));
 }
 
 void matting_energy(ArrayCall& call, const ArrayView& v, const ArrayView& image, double epsilon,
@@ -152,6 +153,10 @@ void matting_solve(ArrayCall& call, const ArrayView& rhs, const ArrayView& x,
   p.vectors = vectors;
   p.known = mask.data();
   p.diagonal = contiguous(diagonal, diagonal_copy);
+  for (int64_t i = 0; i < planes; ++i)
+    if (!(p.diagonal[i] >= 0 && p.diagonal[i] <= kMostMattingWeight))
+      throw std::invalid_argument("expected " + diagonal.name + " from 0 to 1e30, got " +
+                                  std::to_string(p.diagonal[i]));
   p.rhs = contiguous(rhs, rhs_copy);
   p.x = solution.as<double>();
   p.tolerance = tolerance;

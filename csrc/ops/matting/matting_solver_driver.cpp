@@ -39,7 +39,7 @@ class Solver {
     return image;
   }
 
-  // r = rhs - (L + diag) x in unknown pixels; returns r . r
+  // r = rhs - (L + diag) x in unknown pixels; returns |r|, whose square no double may hold.
   double find_residual(const double* rhs, const double* x) const {
     const Scratch<double> product(image_.pixels());
     MattingFormParams<double> form;
@@ -49,18 +49,25 @@ class Solver {
     form.v = x;
     form.product = product.data();
     matting_form_cpu(form);
-    double sum = 0;
+    double* const residual = hierarchy_.vectors().r;
+    double largest = 0;
     hierarchy_.for_unknown([&](int64_t pixel, int64_t place) {
       double r = -product.data()[pixel];
       if (rhs != nullptr) r += rhs[pixel];
       if (diagonal_ != nullptr) r -= diagonal_[pixel] * x[pixel];
-      hierarchy_.vectors().r[place] = r;
+      residual[place] = r;
+      largest = std::max(largest, std::abs(r));
+    });
+    const double unit = largest > 0 ? largest : 1;
+    double sum = 0;  // NaN if one of them is
+    hierarchy_.for_unknown([&](int64_t, int64_t place) {
+      const double r = residual[place] / unit;
       sum += r * r;
     });
-    return sum;
+    return unit * std::sqrt(sum);
   }
 
-  // r . r where x is 0 in unknown pixels, what residuals are relative to, and then that of x.
+  // |r| where x is 0 in unknown pixels, what residuals are relative to, and then that of x.
   std::pair<double, double> find_residuals(const double* rhs, const double* x) const {
     double largest = 0;
     hierarchy_.for_unknown(
@@ -76,6 +83,12 @@ class Solver {
     return {of_zero, find_residual(rhs, x)};
   }
 
+  // About 1 / norm, a power of two: numbers times it are the same bits, and floats hold them.
+  static double unit_of(double norm) {
+    if (!(norm > 0) || !std::isfinite(norm)) return 1;
+    return std::ldexp(1.0, -std::clamp(std::ilogb(norm), -1000, 1000));
+  }
+
   MattingReport solve(const double* rhs, double* x) {
     MattingReport report;
     report.converged = true;
@@ -83,13 +96,15 @@ class Solver {
     if (fine.table.count == 0) return report;
     const FineVectors& v = hierarchy_.vectors();
     const auto [of_zero, of_guess] = find_residuals(rhs, x);
+    const double unit = unit_of(of_guess);
     // Where x = 0 solves the system, the first residual is what to measure by.
-    const double scale = of_zero > 0 ? of_zero : of_guess;
+    const double scale = unit * (of_zero > 0 ? of_zero : of_guess);
     std::fill_n(v.p, fine.grid_size(), 0.0);
     std::fill_n(v.q, fine.block_size(), 0.0);
-    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { v.x[place] = x[pixel]; });
-    report = iterate(scale);
-    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { x[pixel] = v.x[place]; });
+    std::fill_n(v.x, fine.block_size(), 0.0);  // of what is added to the guess
+    hierarchy_.for_unknown([&](int64_t, int64_t place) { v.r[place] *= unit; });
+    report = iterate(scale, unit);
+    hierarchy_.for_unknown([&](int64_t pixel, int64_t place) { x[pixel] += v.x[place] / unit; });
     return report;
   }
 
@@ -100,18 +115,19 @@ class Solver {
     bool is_lost = false;   // rounding has the last word, or what came in was not finite
   };
 
-  MattingReport iterate(double scale) {
+  // Residuals are `unit` times those of the system, and relative to `scale`.
+  MattingReport iterate(double scale, double unit) {
     MattingReport report;
     State state;
     double squares = hierarchy_.advance(0, &state.change);
     ThreadChoice threads;
     for (;; ++report.iterations) {
-      report.residual = scale == 0 ? 0 : std::sqrt(squares / scale);  // NaN of what is not finite
+      report.residual = scale == 0 ? 0 : std::sqrt(squares) / scale;  // NaN of what is not finite
       report.converged = report.residual <= p_.tolerance;
       const MattingProgress& progress = matting_progress();
-      const bool stops =
-          progress.report != nullptr && report.iterations > 0 &&
-          progress.report(progress.context, report.iterations, report.residual, state.change);
+      const bool stops = progress.report != nullptr && report.iterations > 0 &&
+                         progress.report(progress.context, report.iterations, report.residual,
+                                         state.change / unit);
       if (report.converged || stops || report.iterations >= p_.most_iterations) break;
       threads.run([&] { squares = step(state, squares); });
       if (state.is_lost) break;

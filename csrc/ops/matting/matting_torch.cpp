@@ -23,7 +23,8 @@ void check_window(int64_t height, int64_t width, double epsilon, int64_t radius)
                   kMostMattingRadius);
   STD_TORCH_CHECK(height > 2 * radius && width > 2 * radius,
                   "the image must hold a window of 2 radius + 1 pixels");
-  STD_TORCH_CHECK(epsilon > 0 && epsilon < 1e300, "epsilon must be positive");
+  STD_TORCH_CHECK(epsilon >= kLeastMattingEpsilon && epsilon < kMostMattingEpsilon,
+                  "epsilon must be from 1e-300 to 1e300");
 }
 
 void check_channels(const Tensor& image, int64_t channels) {
@@ -113,6 +114,10 @@ std::tuple<Tensor, Tensor> matting_energy_backward(const Tensor& grad, const Ten
   check_image(image, epsilon, radius);
   check_vectors(v, image);
   STD_TORCH_CHECK(grad.dim() == 1 && grad.size(0) == v.size(0), "grad must be (B,)");
+  for (const Tensor* each : {&grad, &product, &slope})
+    STD_TORCH_CHECK(each->scalar_type() == v.scalar_type() && each->device() == v.device() &&
+                        each->size(0) == v.size(0),
+                    "grad, product and slope must have the batch, dtype and device of v");
   const Tensor factors = as_contiguous(grad);
   const auto scaled = [&](const Tensor& saved_, double factor) {
     const Tensor saved = as_contiguous(saved_);
