@@ -38,11 +38,11 @@ def expect_tensor(op: str, name: str, value: Any) -> None:
         kind = "nested" if value.is_nested else str(value.layout)
         raise TypeError(f"{op}: expected {name} to be a dense torch.Tensor, got one that is {kind}")
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
-    hint = (
-        "; for arrays there is pyfast._C, for a tensor torch.as_tensor"
-        if hasattr(value, "__array__") or hasattr(value, "__dlpack__")
-        else ""
-    )
+    hint = ""
+    if hasattr(type(value), "__array__") or hasattr(type(value), "__dlpack__"):
+        hint = "; for arrays there is pyfast._C, for a tensor torch.as_tensor"
+    elif isinstance(value, torch.fx.Proxy):
+        hint = "; torch.fx.symbolic_trace takes the call in a function under torch.fx.wrap"
     raise TypeError(f"{op}: expected {name} to be a torch.Tensor, got {kind}{hint}")
 
 

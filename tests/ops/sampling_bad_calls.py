@@ -26,6 +26,11 @@ def bad_calls(
             TypeError,
             "expected input to be a torch.Tensor, got numpy.ndarray",
         ),
+        "a proxy of torch.fx for input": (
+            lambda: call(torch.fx.Proxy(torch.fx.Graph().placeholder("input")), places),
+            TypeError,
+            "got torch.fx.proxy.Proxy; torch.fx.symbolic_trace takes the call in a function under",
+        ),
         "a list for places": (
             lambda: call(IMAGE, places.tolist()),
             TypeError,
