@@ -1,6 +1,5 @@
 // The level of pixels: its matrix, products with it and updates of vectors, compiled once for every
 // instruction set.
-#include <algorithm>
 #include <cmath>
 
 #include "ops/matting/matting_blocks.h"
@@ -74,7 +73,8 @@ class BlockRows {
       const double extra = inside && diagonal_ != nullptr ? diagonal_[y * width + x + l] : 0;
       level_.excess[b * kPixels + l] = inside ? excess[l] + extra : 0;
       const double total = sum[l] + extra;
-      const double damped = std::min(kPixelDamping / total, kStableStep / (total + sizes[l]));
+      const double usual = kPixelDamping / total, stable = kStableStep / (total + sizes[l]);
+      const double damped = stable < usual ? stable : usual;
       level_.inverse[b * kPixels + l] = inside && total > 0 ? static_cast<float>(damped) : 0.0f;
     }
   }
