@@ -25,7 +25,14 @@ CHECKS = {
     "format": ["ruff", "format", "--check"],
     "native-format": ["clang-format", "--dry-run", "--Werror", *NATIVE],
     "types": ["mypy"],
-    "stubs": [sys.executable, "-m", "mypy.stubtest", "pyfast._C"],
+    "stubs": [
+        sys.executable,
+        "-m",
+        "mypy.stubtest",
+        "pyfast._C",
+        "--mypy-config-file",
+        "pyproject.toml",
+    ],
     # The CPU kernels, and the CUDA kernels on the CPU, under the address and undefined-behaviour
     # sanitizers.
     "sanitized-cpu": [sys.executable, "scripts/sanitize.py"],
