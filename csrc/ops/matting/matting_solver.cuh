@@ -529,7 +529,6 @@ class MattingSolver {
   // From rhs to result, on pixels.
   template <int kD>
   void cycle(cudaStream_t stream) {
-    const int k = int(params_.vectors);
     const unsigned blocks = pixels_.blocks * systems_;
     PF_LAUNCH(find_residual, blocks, kMattingThreads, 0, stream, pixels_);
     const unsigned nodes = node_blocks(levels_[0], channels_);
