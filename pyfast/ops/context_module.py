@@ -66,11 +66,11 @@ def context_module(
         "context_module", input, weights, biases, dilations, "dilations", chained=True
     )
     expect_choice("context_module", "padding", padding, PADDINGS)
-    layer = _by_kernel if _has_kernels(input, weights) else _by_table
+    by_kernel = _has_kernels(input, weights)
     input, margins = _padded(input, weights, dilations, padding)
     last = len(weights) - 1
     for i, parts in enumerate(zip(weights, biases, margins, dilations, strict=True)):
-        input = layer(input, *parts, relu=i < last)
+        input = _layer(input, *parts, relu=i < last, by_kernel=by_kernel)
     return input
 
 
@@ -88,29 +88,21 @@ def _has_kernels(input: Tensor, weights: Sequence[Tensor]) -> bool:
     )
 
 
-def _by_kernel(
+def _layer(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     margin: tuple[int, int],
     dilation: int,
     relu: bool,
+    by_kernel: bool,
 ) -> Tensor:
-    return context_conv2d(input, weight, bias, *margin, dilation, dilation, False, relu)
-
-
-def _by_table(
-    input: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    margin: tuple[int, int],
-    dilation: int,
-    relu: bool,
-) -> Tensor:
-    """As `dilated_conv2d`, whose kernel for few channels has a ReLU too."""
-    algorithm, c = chosen(2, input, weight, bias, 1, margin, dilation, 1)
-    if algorithm == "direct":
-        return _by_kernel(input, weight, bias, margin, dilation, relu)
+    """By the kernel for few channels, which has a ReLU too, or else as `dilated_conv2d`."""
+    if not by_kernel:
+        algorithm, c = chosen(2, input, weight, bias, 1, margin, dilation, 1)
+        by_kernel = algorithm == "direct"
+    if by_kernel:
+        return context_conv2d(input, weight, bias, *margin, dilation, dilation, False, relu)
     if c is None:
         result = F.conv2d(input, weight, bias, padding=margin, dilation=dilation)
     else:
